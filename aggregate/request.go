@@ -1,0 +1,17 @@
+package aggregate
+
+import (
+	"encoding/json"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// Request is one client request as an edge hands it in: framed, checked and
+// authenticated.
+type Request struct {
+	Principal upstream.Principal
+	Session   string          // the client connection; "" in the modern era over HTTP
+	Client    string          // the host's own name, e.g. "claude-code"; "" if it did not say
+	Params    json.RawMessage // the params object; nil if the client sent none
+	Modern    bool            // protocol revision 2026-07-28 or later
+}

@@ -1,0 +1,119 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Kind classifies a failure. It drives retry, breaker, metric labels and the
+// code that begins the text for the model.
+type Kind uint8
+
+// The kinds of failure. The comment is the code the model sees.
+const (
+	Internal            Kind = iota // internal: a fault of ours
+	Unavailable                     // unavailable: not reachable, crashed or disconnected
+	RateLimited                     // rate_limited: the upstream or its quota says wait
+	Overloaded                      // overloaded: our queue for it is full
+	Timeout                         // timeout: no answer in time
+	NeedsLogin                      // needs_login: a person has to sign in
+	Denied                          // denied: policy or the upstream refuses
+	InvalidArguments                // invalid_arguments: the call is wrong; change it
+	NotFound                        // not_found: no such thing
+	UpstreamError                   // upstream_error: it answered with a failure or with garbage
+	WriteOutcomeUnknown             // write_outcome_unknown: it may or may not have happened
+	Cancelled                       // cancelled: the caller gave up
+)
+
+var codes = [...]string{
+	Internal: "internal", Unavailable: "unavailable", RateLimited: "rate_limited",
+	Overloaded: "overloaded", Timeout: "timeout", NeedsLogin: "needs_login",
+	Denied: "denied", InvalidArguments: "invalid_arguments", NotFound: "not_found",
+	UpstreamError: "upstream_error", WriteOutcomeUnknown: "write_outcome_unknown",
+	Cancelled: "cancelled",
+}
+
+// Code returns the stable code that begins the text for the model.
+func (k Kind) Code() string {
+	if int(k) < len(codes) {
+		return codes[k]
+	}
+	return codes[Internal]
+}
+
+func (k Kind) String() string { return k.Code() }
+
+// Error is the only error type that crosses packages.
+type Error struct {
+	Upstream ID
+	Tool     string // "" where no tool is concerned
+	Op       string // what was being done, e.g. "connect", "tools/list"
+	Kind     Kind
+	// Sent reports whether the request may have reached the upstream. False
+	// means that it provably was not executed and may be sent again.
+	Sent       bool
+	RetryAfter time.Duration // 0 if unknown
+	// Public is what the model may read: no address, path, header or secret.
+	// Where it is "", the text is made from Kind alone.
+	Public string
+	// RPC is the upstream's own JSON-RPC error, nil if that is not the cause.
+	RPC *RPCError
+	Err error // the cause, for the log
+}
+
+func (e *Error) Error() string {
+	s := string(e.Upstream)
+	if e.Tool != "" {
+		s += "/" + e.Tool
+	}
+	if e.Op != "" {
+		s += ": " + e.Op
+	}
+	s += ": " + e.Kind.Code()
+	switch {
+	case e.Err != nil:
+		s += ": " + e.Err.Error()
+	case e.Public != "":
+		s += ": " + e.Public
+	}
+	return s
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// RPCError is a JSON-RPC error object (JSON-RPC 2.0, section 5.1).
+type RPCError struct {
+	Code    int             `json:"code"`
+	Message string          `json:"message"`
+	Data    json.RawMessage `json:"data,omitempty"`
+}
+
+func (e *RPCError) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }
+
+// The JSON-RPC error codes that Bulkhead itself answers with.
+const (
+	CodeParse          = -32700
+	CodeInvalidRequest = -32600
+	CodeMethodNotFound = -32601
+	CodeInvalidParams  = -32602
+	CodeInternal       = -32603
+)
+
+// AsError returns err as an *Error, wrapping whatever is none: an ended
+// context by its cause, anything else as Internal.
+func AsError(id ID, tool string, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	e := &Error{Upstream: id, Tool: tool, Kind: Internal, Sent: true, Err: err}
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		e.Kind = Timeout
+	case errors.Is(err, context.Canceled):
+		e.Kind = Cancelled
+	}
+	return e
+}

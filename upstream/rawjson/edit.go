@@ -1,0 +1,236 @@
+package rawjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"iter"
+	"slices"
+)
+
+// Member is one name and value of an object, as slices of its text.
+type Member struct {
+	Name  string // unescaped
+	Value json.RawMessage
+	// The member spans text[Start:End]; Value ends at End.
+	Start, End int
+}
+
+// Members yields the members of an object in the order of the text, none for
+// any other value. The text must have passed [Check]; a text that has not may
+// yield nonsense but never panics.
+func Members(obj []byte) iter.Seq[Member] {
+	return func(yield func(Member) bool) {
+		i := skipSpace(obj, 0)
+		if i >= len(obj) || obj[i] != '{' {
+			return
+		}
+		i = skipSpace(obj, i+1)
+		for i < len(obj) && obj[i] == '"' {
+			start := i
+			i = skipString(obj, i)
+			key := obj[start:i]
+			i = skipSpace(obj, i)
+			if i >= len(obj) || obj[i] != ':' {
+				return
+			}
+			i = skipSpace(obj, i+1)
+			from := i
+			i = skipValue(obj, i)
+			m := Member{Name: name(key), Value: obj[from:i:i], Start: start, End: i}
+			if !yield(m) {
+				return
+			}
+			i = skipSpace(obj, i)
+			if i >= len(obj) || obj[i] != ',' {
+				return
+			}
+			i = skipSpace(obj, i+1)
+		}
+	}
+}
+
+// Elements yields the elements of an array, none for any other value. The text
+// must have passed [Check].
+func Elements(arr []byte) iter.Seq[json.RawMessage] {
+	return func(yield func(json.RawMessage) bool) {
+		i := skipSpace(arr, 0)
+		if i >= len(arr) || arr[i] != '[' {
+			return
+		}
+		i = skipSpace(arr, i+1)
+		for i < len(arr) && arr[i] != ']' {
+			from := i
+			i = skipValue(arr, i)
+			if i == from || !yield(arr[from:i:i]) {
+				return
+			}
+			i = skipSpace(arr, i)
+			if i >= len(arr) || arr[i] != ',' {
+				return
+			}
+			i = skipSpace(arr, i+1)
+		}
+	}
+}
+
+// Get returns the value of the first member called name.
+func Get(obj []byte, name string) (json.RawMessage, bool) {
+	for m := range Members(obj) {
+		if m.Name == name {
+			return m.Value, true
+		}
+	}
+	return nil, false
+}
+
+// GetString returns the value of a member that is a string, unescaped; "" and
+// false if it is absent or something else.
+func GetString(obj []byte, name string) (string, bool) {
+	v, ok := Get(obj, name)
+	if !ok || Kind(v) != '"' {
+		return "", false
+	}
+	return String(v), true
+}
+
+// String unescapes a JSON string value; "" for any other value.
+func String(v []byte) string {
+	v = bytes.TrimSpace(v)
+	if len(v) < 2 || v[0] != '"' {
+		return ""
+	}
+	return name(v)
+}
+
+// Set returns a copy of obj in which the member called name has the given
+// value: replaced where it stands, or added as the last member.
+func Set(obj []byte, name string, value []byte) ([]byte, error) {
+	for m := range Members(obj) {
+		if m.Name == name {
+			return slices.Concat(obj[:m.End-len(m.Value)], value, obj[m.End:]), nil
+		}
+	}
+	open := skipSpace(obj, 0)
+	closing := bytes.LastIndexByte(obj, '}')
+	if open >= len(obj) || obj[open] != '{' || closing < open {
+		return nil, ErrNotObject
+	}
+	sep := []byte(",")
+	if skipSpace(obj, open+1) == closing {
+		sep = nil
+	}
+	return slices.Concat(obj[:closing], sep, Quote(name), []byte(":"), value, obj[closing:]), nil
+}
+
+// Delete returns obj without the named members. Where none is present it
+// returns obj itself.
+func Delete(obj []byte, names ...string) []byte {
+	var out []byte
+	kept := 0 // everything before this offset is in out
+	last := -1
+	for m := range Members(obj) {
+		if !slices.Contains(names, m.Name) {
+			last = m.End
+			continue
+		}
+		from, to := m.Start, m.End
+		if next := skipSpace(obj, m.End); next < len(obj) && obj[next] == ',' {
+			to = skipSpace(obj, next+1)
+		} else if last >= 0 {
+			from = last // the last member goes together with the comma before it
+		}
+		if from < kept {
+			from = kept
+		}
+		out = append(out, obj[kept:from]...)
+		kept = to
+	}
+	if kept == 0 {
+		return obj
+	}
+	return append(out, obj[kept:]...)
+}
+
+// Quote returns s as a JSON string. Unlike json.Marshal it does not escape
+// '<', '>' and '&'.
+func Quote(s string) []byte {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always encodes
+	return bytes.TrimRight(buf.Bytes(), "\n")
+}
+
+func escaped(quoted []byte) bool { return bytes.IndexByte(quoted, '\\') >= 0 }
+
+// name unescapes a quoted member name.
+func name(quoted []byte) string {
+	if len(quoted) < 2 {
+		return ""
+	}
+	if !escaped(quoted) {
+		return string(quoted[1 : len(quoted)-1])
+	}
+	var s string
+	_ = json.Unmarshal(quoted, &s) // Check has accepted it
+	return s
+}
+
+func skipString(b []byte, i int) int {
+	i++
+	for i < len(b) {
+		i += plainRun(b[i:])
+		if i >= len(b) {
+			return len(b)
+		}
+		switch b[i] {
+		case '"':
+			return i + 1
+		case '\\':
+			i += 2
+		default:
+			i++
+		}
+	}
+	return len(b)
+}
+
+func skipValue(b []byte, i int) int {
+	if i >= len(b) {
+		return len(b)
+	}
+	switch b[i] {
+	case '"':
+		return skipString(b, i)
+	case '{', '[':
+		return skipNested(b, i)
+	}
+	for i < len(b) {
+		switch b[i] {
+		case ',', '}', ']', ' ', '\n', '\r', '\t':
+			return i
+		}
+		i++
+	}
+	return i
+}
+
+func skipNested(b []byte, i int) int {
+	depth := 0
+	for i < len(b) {
+		switch b[i] {
+		case '"':
+			i = skipString(b, i)
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			depth--
+			if depth == 0 {
+				return i + 1
+			}
+		}
+		i++
+	}
+	return len(b)
+}

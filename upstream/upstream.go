@@ -1,0 +1,138 @@
+// Package upstream is the vocabulary that the rest of Bulkhead speaks: what a
+// source offers ([Tool]), what is asked of it ([Call]), what it answers
+// ([Result]), how it fails ([Error]), and how a call is handled ([Handler],
+// [Middleware]).
+//
+// It owns no behaviour beyond building these values. It must not know any
+// protocol, transport, credential or configuration, and imports no package of
+// ours but the raw JSON text functions beneath it.
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// ID names an upstream: its key in the configuration, e.g. "crm".
+type ID string
+
+// Handler answers one call. It returns either a result or an error, never
+// both; the error is an *[Error] wherever it crosses a package.
+type Handler func(context.Context, *Call) (*Result, error)
+
+// Middleware wraps a handler with one layer of behaviour.
+type Middleware func(Handler) Handler
+
+// Chain composes middleware; the first is outermost.
+func Chain(layers ...Middleware) Middleware {
+	return func(h Handler) Handler {
+		for i := len(layers) - 1; i >= 0; i-- {
+			h = layers[i](h)
+		}
+		return h
+	}
+}
+
+// Adapter speaks to one upstream of one kind. Methods may be called from many
+// goroutines at once. Constructors start nothing; an adapter that needs a
+// goroutine of its own implements [Watcher].
+type Adapter interface {
+	// Tools returns every tool the upstream offers, in the upstream's order,
+	// drained through all pages. It waits for a connection until ctx ends.
+	Tools(context.Context) ([]Tool, error)
+	// Call runs one tool. It returns when ctx ends, whatever the upstream does.
+	Call(context.Context, *Call) (*Result, error)
+	// Close releases everything and waits until it is released.
+	Close() error
+}
+
+// Watcher is an adapter that keeps a connection. Watch blocks until ctx ends,
+// keeps the upstream connected, and calls changed whenever the list of tools
+// may differ from the last one: after each connect and each list_changed.
+// changed returns at once.
+type Watcher interface {
+	Watch(ctx context.Context, changed func()) error
+}
+
+// Reporter is an adapter that can tell how its connection is.
+type Reporter interface {
+	Health() Health
+}
+
+// State is the condition of a connection.
+type State string
+
+// The states a connection can be in.
+const (
+	Connecting State = "connecting" // first attempt under way
+	Up         State = "up"         // answering
+	Down       State = "down"       // lost or never reached; being retried
+)
+
+// Health is a snapshot of a connection, for people and for bulkhead_sources.
+type Health struct {
+	State    State
+	Since    time.Time // when State was entered
+	Err      string    // why it is down; "" while up
+	Server   string    // the peer's own name and version, for display only
+	Protocol string    // negotiated protocol revision; "" where there is none
+	Restarts int       // connections after the first
+	// RetryIn is how long until the next attempt; 0 if none is scheduled.
+	RetryIn time.Duration
+}
+
+// Principal is who is calling, after authentication. The zero value is nobody:
+// it authorises nothing and is refused by the pipeline.
+type Principal struct {
+	issuer, subject string
+}
+
+// NewPrincipal returns the principal that issuer vouches for under subject.
+func NewPrincipal(issuer, subject string) Principal {
+	return Principal{issuer: issuer, subject: subject}
+}
+
+// Local is the principal of a process on this machine that talks to us over
+// stdio or an unauthenticated loopback connection.
+func Local() Principal { return Principal{issuer: "local", subject: "local"} }
+
+// Valid reports whether p is somebody.
+func (p Principal) Valid() bool { return p.issuer != "" && p.subject != "" }
+
+// String returns the issuer and subject, for logs.
+func (p Principal) String() string {
+	if !p.Valid() {
+		return "nobody"
+	}
+	if p.issuer == p.subject {
+		return p.issuer
+	}
+	return p.issuer + "/" + p.subject
+}
+
+// Call is one tools/call on its way to an upstream. Layers may replace the
+// context but never change a call they did not make.
+type Call struct {
+	ID        string // ours, unique in this process; correlates log lines
+	Principal Principal
+	Session   string // the client connection; "" where there is none
+	Client    string // the host's own name, e.g. "claude-code"; display and host limits only
+	Tool      *Tool
+	Exposed   string // the tool's name as the client called it
+	// Params is the params object as the client sent it, checked but otherwise
+	// untouched: unknown members and _meta are still in it.
+	Params json.RawMessage
+	// Arguments is the value of params.arguments; nil if the client sent none.
+	Arguments json.RawMessage
+	// Timing collects what the log line reports; never nil in the pipeline.
+	Timing *Timing
+}
+
+// Timing is where a call's time went. It is written by the layers of one call,
+// one after another.
+type Timing struct {
+	Queued   time.Duration // waiting for a slot or for quota
+	Upstream time.Duration // in the adapter, all attempts
+	Attempts int
+}
