@@ -60,6 +60,19 @@ type Reporter interface {
 	Health() Health
 }
 
+// Held is a tool that an adapter keeps back because its definition would make
+// common hosts drop the whole list.
+type Held struct {
+	Tool   string // its name, or its position where it has none
+	Reason string
+}
+
+// Holder is an adapter that can hold tools back.
+type Holder interface {
+	// Held returns the tools held back from the last list.
+	Held() []Held
+}
+
 // State is the condition of a connection.
 type State string
 

@@ -123,32 +123,25 @@ func Set(obj []byte, name string, value []byte) ([]byte, error) {
 }
 
 // Delete returns obj without the named members. Where none is present it
-// returns obj itself.
+// returns obj itself; where some are, white space around the commas goes too.
 func Delete(obj []byte, names ...string) []byte {
-	var out []byte
-	kept := 0 // everything before this offset is in out
-	last := -1
+	var kept [][]byte
+	first, last, removed := -1, 0, false
 	for m := range Members(obj) {
-		if !slices.Contains(names, m.Name) {
-			last = m.End
+		if first < 0 {
+			first = m.Start
+		}
+		last = m.End
+		if slices.Contains(names, m.Name) {
+			removed = true
 			continue
 		}
-		from, to := m.Start, m.End
-		if next := skipSpace(obj, m.End); next < len(obj) && obj[next] == ',' {
-			to = skipSpace(obj, next+1)
-		} else if last >= 0 {
-			from = last // the last member goes together with the comma before it
-		}
-		if from < kept {
-			from = kept
-		}
-		out = append(out, obj[kept:from]...)
-		kept = to
+		kept = append(kept, obj[m.Start:m.End])
 	}
-	if kept == 0 {
+	if !removed {
 		return obj
 	}
-	return append(out, obj[kept:]...)
+	return slices.Concat(obj[:first], bytes.Join(kept, []byte(",")), obj[last:])
 }
 
 // Quote returns s as a JSON string. Unlike json.Marshal it does not escape
@@ -233,4 +226,19 @@ func skipNested(b []byte, i int) int {
 		i++
 	}
 	return len(b)
+}
+
+// OneLine returns v without line breaks, which a checked text has only between
+// its tokens. Where there are none it returns v itself.
+func OneLine(v []byte) []byte {
+	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
+		return v
+	}
+	out := make([]byte, 0, len(v))
+	for _, c := range v {
+		if c != '\n' && c != '\r' {
+			out = append(out, c)
+		}
+	}
+	return out
 }

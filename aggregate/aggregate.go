@@ -1,0 +1,217 @@
+// Package aggregate makes one MCP server out of many upstreams.
+//
+// Job: keep the catalog of everything the upstreams offer, give each tool its
+// name, run each call through the pipeline, and turn every failure into words
+// the model can act on.
+//
+// It owns the catalog snapshots, the order of the pipeline's layers and our own
+// tools. It must not know how a client is connected (aggregate/inbound), how an
+// upstream is spoken to (upstream/<kind>), or any credential.
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// Member is one upstream as the aggregate sees it.
+type Member struct {
+	ID      upstream.ID
+	Adapter upstream.Adapter
+	Prefix  string                 // before each tool name; "" for none
+	Keep    func(tool string) bool // which of its tools are offered; nil for all
+	Attempt time.Duration          // attempt timeout; 0 for none but the deadline
+	// CheckSchema refuses arguments that do not match the tool's input schema
+	// before the upstream sees them.
+	CheckSchema bool
+	// Identity changes whenever the source behind the ID does, so that a
+	// catalog kept on disk is never served for another source.
+	Identity string
+}
+
+// Options sets an aggregate up; the zero value of a field means its default.
+type Options struct {
+	Log *slog.Logger // default: discard
+	// Deadline is the time one call may take altogether; 0 follows the
+	// connected host's own limit.
+	Deadline time.Duration
+	// MaxResult is how many bytes of a result are answered at once; the rest
+	// is read with bulkhead_read_more. Default 1 MiB.
+	MaxResult int
+	// ListWait is how long the first list of a cold start waits for upstreams
+	// that have not answered yet. Default 2 s; negative for not at all.
+	ListWait time.Duration
+	// CatalogDir is where the last good catalog of each upstream is kept; ""
+	// keeps none.
+	CatalogDir string
+	// Plain offers no tools of our own.
+	Plain bool
+}
+
+// Aggregate is one MCP server over its members.
+type Aggregate struct {
+	opt     Options
+	log     *slog.Logger
+	members []*member // sorted by ID
+	snap    atomic.Pointer[snapshot]
+	subs    subscribers
+	rests   *restStore
+	calls   atomic.Uint64
+	store   catalogStore
+
+	building sync.Mutex    // one build at a time
+	built    chan struct{} // capacity 1: there is a new snapshot to announce
+	settled  chan struct{} // closed when every member has been heard of
+	unheard  atomic.Int32  // members not heard of yet
+	coldTime sync.Once
+	coldDone chan struct{} // closed ListWait after the first request
+}
+
+// New puts an aggregate together. It starts nothing; call Run.
+func New(members []Member, opt Options) (*Aggregate, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.MaxResult <= 0 {
+		opt.MaxResult = 1 << 20
+	}
+	if opt.ListWait == 0 {
+		opt.ListWait = 2 * time.Second
+	}
+	a := &Aggregate{
+		opt: opt, log: opt.Log, rests: newRestStore(),
+		store:   catalogStore{dir: opt.CatalogDir},
+		built:   make(chan struct{}, 1),
+		settled: make(chan struct{}), coldDone: make(chan struct{}),
+	}
+	for _, m := range members {
+		if m.ID == "" || m.Adapter == nil {
+			return nil, errors.New("aggregate: a member needs an ID and an adapter")
+		}
+		a.members = append(a.members, a.newMember(m))
+	}
+	slices.SortFunc(a.members, func(x, y *member) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	for i := 1; i < len(a.members); i++ {
+		if a.members[i].ID == a.members[i-1].ID {
+			return nil, fmt.Errorf("aggregate: two members are called %q", a.members[i].ID)
+		}
+	}
+	a.unheard.Store(int32(len(a.members)))
+	a.loadCatalogs()
+	if len(a.members) == 0 {
+		close(a.settled)
+	}
+	a.build()
+	return a, nil
+}
+
+// Run keeps the catalog up to date until ctx ends, then closes the adapters.
+// It returns when everything it started has ended.
+func (a *Aggregate) Run(ctx context.Context) error {
+	var g errgroup.Group
+	for _, m := range a.members {
+		g.Go(func() error { return m.watch(ctx) })
+		g.Go(func() error { return m.refresh(ctx) })
+	}
+	g.Go(func() error { return a.publish(ctx) })
+	err := g.Wait()
+	for _, m := range a.members {
+		g.Go(m.Adapter.Close)
+	}
+	return errors.Join(err, g.Wait())
+}
+
+// Settled waits until every upstream has answered or failed once, or ctx ends.
+func (a *Aggregate) Settled(ctx context.Context) error {
+	select {
+	case <-a.settled:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// heard notes that a member has answered or failed for the first time.
+func (a *Aggregate) heard() {
+	if a.unheard.Add(-1) == 0 {
+		close(a.settled)
+	}
+}
+
+// ready waits, on a cold start, until every upstream has been heard of or
+// ListWait has passed since the first request; later it returns at once.
+func (a *Aggregate) ready(ctx context.Context) {
+	select {
+	case <-a.settled:
+		return
+	case <-a.coldDone:
+		return
+	default:
+	}
+	if a.snap.Load().complete || a.opt.ListWait < 0 {
+		return
+	}
+	a.coldTime.Do(func() {
+		time.AfterFunc(a.opt.ListWait, func() { close(a.coldDone) })
+	})
+	select {
+	case <-a.settled:
+	case <-a.coldDone:
+	case <-ctx.Done():
+	}
+}
+
+// subscribers are told when the catalog has changed.
+type subscribers struct {
+	mu   sync.Mutex
+	next int
+	subs map[int]subscriber
+}
+
+type subscriber struct {
+	upstream upstream.ID // "" for any
+	notify   func()
+}
+
+func (s *subscribers) add(id upstream.ID, notify func()) (cancel func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subs == nil {
+		s.subs = make(map[int]subscriber)
+	}
+	key := s.next
+	s.next++
+	s.subs[key] = subscriber{id, notify}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.subs, key)
+	}
+}
+
+// tell notifies everybody for whom changed says so. notify functions return at
+// once, by contract, so they run outside the lock but in turn.
+func (s *subscribers) tell(changed func(upstream.ID) bool) {
+	s.mu.Lock()
+	var due []func()
+	for _, sub := range s.subs {
+		if changed(sub.upstream) {
+			due = append(due, sub.notify)
+		}
+	}
+	s.mu.Unlock()
+	for _, notify := range due {
+		notify()
+	}
+}

@@ -1,0 +1,297 @@
+package aggregate_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+func TestColdStartWaitsForAllAndNoLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newFake(t, "a", "x"), newFake(t, "b", "y")
+		v, _ := start(t, aggregate.Options{}, member(b), member(a))
+		began := time.Now()
+		if diff := cmp.Diff([]string{"a_x", "b_y"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("the first list took %s although every upstream had answered", took)
+		}
+	})
+}
+
+func TestColdStartIsBoundedByAHangingUpstream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := newFake(t, "slow", "y")
+		slow.hang = true
+		v, _ := start(t, aggregate.Options{}, member(newFake(t, "a", "x")), member(slow))
+		began := time.Now()
+		if diff := cmp.Diff([]string{"a_x"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if took := time.Since(began); took != 2*time.Second {
+			t.Errorf("the first list took %s, want 2s", took)
+		}
+		var told atomic.Int32
+		defer v.Subscribe(func() { told.Add(1) })()
+		slow.touch() // it has come
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"a_x", "slow_y"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if told.Load() != 1 {
+			t.Errorf("the late upstream was announced %d times, want once", told.Load())
+		}
+		if took := time.Since(began); took != 3*time.Second {
+			t.Errorf("a later list waited: %s", took-3*time.Second)
+		}
+	})
+}
+
+func TestAnUpstreamThatIsDownHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := newFake(t, "down", "y")
+		down.state = upstream.Down
+		v, _ := start(t, aggregate.Options{}, member(newFake(t, "a", "x")), member(down))
+		began := time.Now()
+		if diff := cmp.Diff([]string{"a_x"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if took := time.Since(began); took > 100*time.Millisecond {
+			t.Errorf("the first list took %s", took)
+		}
+	})
+}
+
+func TestDeadUpstreamKeepsItsToolsAndFailedListsAreRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "a", "x")
+		v, _ := start(t, aggregate.Options{}, member(f))
+		names(t, v)
+		f.fail(errors.New("gone"))
+		f.touch()
+		time.Sleep(time.Minute)
+		if diff := cmp.Diff([]string{"a_x"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		before := f.listed()
+		f.set(t, "x", "z")
+		time.Sleep(time.Minute) // no change is signalled: the retry finds it
+		if diff := cmp.Diff([]string{"a_x", "a_z"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if n := f.listed() - before; n != 1 {
+			t.Errorf("listed %d times after it worked again, want once", n)
+		}
+	})
+}
+
+func TestOnlyRealChangesAreAnnouncedAndTheyAreBundled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newFake(t, "a", "x"), newFake(t, "b", "y")
+		v, _ := start(t, aggregate.Options{}, member(a), member(b))
+		names(t, v)
+		time.Sleep(time.Second)
+		var told atomic.Int32
+		cancel := v.Subscribe(func() { told.Add(1) })
+		for range 1000 { // a storm of announcements of nothing
+			a.touch()
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		if told.Load() != 0 {
+			t.Fatalf("an unchanged list was announced %d times", told.Load())
+		}
+		if n := a.listed(); n > 20 {
+			t.Errorf("1000 announcements within a second caused %d lists", n)
+		}
+		a.set(t, "x", "x2")
+		b.set(t, "y2")
+		a.touch()
+		b.touch()
+		time.Sleep(time.Second)
+		if told.Load() != 1 {
+			t.Errorf("two changes at once were announced %d times, want once", told.Load())
+		}
+		cancel()
+		a.set(t)
+		a.touch()
+		time.Sleep(time.Second)
+		if told.Load() != 1 {
+			t.Error("announced after the subscription was cancelled")
+		}
+	})
+}
+
+func TestAShuffledListIsNoChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "a", "x", "y", "z")
+		v, _ := start(t, aggregate.Options{}, member(f))
+		first := names(t, v)
+		time.Sleep(time.Second)
+		var told atomic.Int32
+		defer v.Subscribe(func() { told.Add(1) })()
+		f.set(t, "z", "x", "y")
+		f.touch()
+		time.Sleep(time.Second)
+		if diff := cmp.Diff(first, names(t, v)); diff != "" || told.Load() != 0 {
+			t.Errorf("announced %d times; %s", told.Load(), diff)
+		}
+	})
+}
+
+func TestWarmStartAnswersAtOnceFromDisk(t *testing.T) {
+	dir := t.TempDir()
+	pretty := "{\n \"name\": \"p\",\n \"x-odd\": 12345678901234567890,\n \"inputSchema\": {\"type\": \"object\", \"title\": \"<&>\"}}"
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "a", "x")
+		f.tools = append(f.tools, parse(t, "a", pretty))
+		v, stop := start(t, aggregate.Options{CatalogDir: dir}, member(f))
+		names(t, v)
+		stop()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "a", "x")
+		f.tools = append(f.tools, parse(t, "a", pretty))
+		f.hang = true
+		a, err := aggregate.New([]aggregate.Member{member(f)}, aggregate.Options{CatalogDir: dir, Plain: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		var told atomic.Int32
+		defer v.Subscribe(func() { told.Add(1) })()
+		began := time.Now()
+		if diff := cmp.Diff([]string{"a_p", "a_x"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("a warm start's first list took %s", took)
+		}
+		synctest.Wait()
+		if s := a.Status().Sources[0]; !s.Stale || s.Tools != 2 {
+			t.Errorf("status = %+v, want 2 stale tools", s)
+		}
+		f.touch()
+		time.Sleep(time.Second)
+		if s := a.Status().Sources[0]; s.Stale {
+			t.Errorf("status = %+v, want fresh tools", s)
+		}
+		if told.Load() != 0 {
+			t.Error("the same list as on disk was announced as a change")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // another source under the same name
+		m := member(newFake(t, "a"))
+		m.Adapter.(*fake).hang = true
+		m.Identity = "other"
+		v, _ := start(t, aggregate.Options{CatalogDir: dir}, m)
+		if diff := cmp.Diff([]string{}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(dir, "a.catalog.json"), []byte(`{"version":1,"tools":[{]`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) { // a damaged file costs only the quick start
+		v, _ := start(t, aggregate.Options{CatalogDir: dir}, member(newFake(t, "a", "x")))
+		if diff := cmp.Diff([]string{"a_x"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestListBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		raw := `{"x-vendor":[1e400],"name":"get","inputSchema":{"type":"object","oneOf":[{}],"description":"a<b"},"annotations":{"readOnlyHint":true,"x":1}}`
+		f := newFake(t, "a")
+		f.tools = append(f.tools, parse(t, "a", raw))
+		v, _ := start(t, aggregate.Options{}, member(f))
+		want := strings.Replace(raw, `"get"`, `"a_get"`, 1)
+		for modern, list := range map[bool]string{
+			false: `{"tools":[` + want + `]}`,
+			true:  `{"tools":[` + want + `],"resultType":"complete","ttlMs":60000,"cacheScope":"private"}`,
+		} {
+			got, err := v.ListTools(t.Context(), &aggregate.Request{Modern: modern})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(list, string(got)); diff != "" {
+				t.Errorf("modern %v: %s", modern, diff)
+			}
+		}
+		var rpc *upstream.RPCError
+		if _, err := v.ListTools(t.Context(), &aggregate.Request{Params: []byte(`{"cursor":"x"}`)}); !errors.As(err, &rpc) || rpc.Code != -32602 {
+			t.Errorf("a foreign cursor: %v, want -32602", err)
+		}
+	})
+}
+
+func TestEachUpstreamAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agg, err := aggregate.New([]aggregate.Member{member(newFake(t, "a", "x")), member(newFake(t, "b", "x"))}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, agg)
+		v, ok := agg.View("b")
+		if !ok {
+			t.Fatal("no view of b")
+		}
+		if diff := cmp.Diff([]string{"x", "bulkhead_read_more", "bulkhead_sources"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if got := call(t, v, "x", `{}`).text(); got != "b:x:{}" {
+			t.Errorf("answered %q", got)
+		}
+		if _, ok := agg.View("c"); ok {
+			t.Error("there is a view of an upstream that does not exist")
+		}
+	})
+}
+
+func TestToolFilter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := member(newFake(t, "a", "get", "drop"))
+		m.Keep = func(tool string) bool { return tool != "drop" }
+		v, _ := start(t, aggregate.Options{}, m)
+		if diff := cmp.Diff([]string{"a_get"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		var rpc *upstream.RPCError
+		_, err := v.CallTool(t.Context(), &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"a_drop"}`)})
+		if !errors.As(err, &rpc) {
+			t.Errorf("a tool that is filtered out answered: %v", err)
+		}
+	})
+}
+
+func TestManyToolsOfManyUpstreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var members []aggregate.Member
+		for i := range 20 {
+			f := newFake(t, upstream.ID(fmt.Sprintf("u%02d", i)))
+			var tools []string
+			for j := range 500 {
+				tools = append(tools, fmt.Sprintf("t%03d", j))
+			}
+			f.set(t, tools...)
+			members = append(members, member(f))
+		}
+		v, _ := start(t, aggregate.Options{}, members...)
+		if got := names(t, v); len(got) != 10_000 || got[0] != "u00_t000" || got[9_999] != "u19_t499" {
+			t.Errorf("%d tools from %s to %s", len(got), got[0], got[len(got)-1])
+		}
+	})
+}

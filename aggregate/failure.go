@@ -1,0 +1,149 @@
+package aggregate
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// MetaError is the key under which a failed result carries the facts of its
+// text for machines.
+const MetaError = "io.github.bulkhead-mcp/error"
+
+// maxQuote is how much of an upstream's own words a failure repeats, in bytes.
+const maxQuote = 2 << 10
+
+// failureResult turns an error into what the model reads: a tool result whose
+// text begins with a stable code and names the source. Most hosts show a
+// result's text to the model, while a protocol error may be replaced or end
+// the run.
+func failureResult(e *upstream.Error) *upstream.Result {
+	text := failureText(e)
+	raw, err := json.Marshal(map[string]any{
+		"content": []any{map[string]string{"type": "text", "text": text}},
+		"isError": true,
+		"_meta":   map[string]any{MetaError: failureFacts(e)},
+	})
+	if err != nil { // an upstream's error data that is no JSON after all
+		return upstream.TextResult(text, true)
+	}
+	return &upstream.Result{Raw: raw, IsError: true}
+}
+
+func failureFacts(e *upstream.Error) map[string]any {
+	facts := map[string]any{"code": e.Kind.Code()}
+	if e.Upstream != "" {
+		facts["source"] = string(e.Upstream)
+	}
+	if e.Tool != "" {
+		facts["tool"] = e.Tool
+	}
+	if e.RetryAfter > 0 {
+		facts["retryAfterMs"] = e.RetryAfter.Milliseconds()
+	}
+	if e.RPC != nil {
+		facts["upstream"] = e.RPC
+	}
+	return facts
+}
+
+func failureText(e *upstream.Error) string {
+	head := e.Kind.Code() + ": "
+	if e.Upstream != "" {
+		head += string(e.Upstream) + ": "
+	}
+	parts := append([]string{whatHappened(e)}, advice(e)...)
+	if e.Upstream != "" && e.Kind != upstream.InvalidArguments && e.Kind != upstream.NotFound {
+		parts = append(parts, "other sources are unaffected")
+	}
+	return head + strings.Join(parts, "; ") + "."
+}
+
+func whatHappened(e *upstream.Error) string {
+	if e.RPC != nil {
+		return fmt.Sprintf(`it answered "%s" (code %d)`, Printable(e.RPC.Message, maxQuote), e.RPC.Code)
+	}
+	if e.Public != "" {
+		return Printable(e.Public, maxQuote)
+	}
+	return plain[e.Kind]
+}
+
+// plain says what happened where the layer that failed had nothing to add.
+var plain = map[upstream.Kind]string{
+	upstream.Internal:            "a fault inside Bulkhead; it has been logged",
+	upstream.Unavailable:         "the source cannot be reached",
+	upstream.RateLimited:         "the source's rate limit is used up",
+	upstream.Overloaded:          "too many calls are waiting for this source",
+	upstream.Timeout:             "no answer in time",
+	upstream.NeedsLogin:          "the source asks for a sign-in",
+	upstream.Denied:              "not allowed",
+	upstream.InvalidArguments:    "the arguments are not valid",
+	upstream.NotFound:            "not found",
+	upstream.UpstreamError:       "the source answered with a failure",
+	upstream.WriteOutcomeUnknown: "the connection was lost after the call was sent",
+	upstream.Cancelled:           "the call was cancelled",
+}
+
+func advice(e *upstream.Error) []string {
+	var parts []string
+	switch e.Kind {
+	case upstream.WriteOutcomeUnknown:
+		return []string{"it may or may not have been carried out: check before you repeat it"}
+	case upstream.InvalidArguments:
+		return []string{"change the arguments; repeating the same call will not help"}
+	case upstream.Unavailable, upstream.Timeout:
+		if e.Sent {
+			parts = append(parts, "the call was sent and may have been carried out")
+		} else if e.RetryAfter == 0 {
+			parts = append(parts, "retry later")
+		}
+	case upstream.RateLimited, upstream.Overloaded:
+		if e.RetryAfter == 0 {
+			parts = append(parts, "retry later")
+		}
+	}
+	if e.RetryAfter > 0 {
+		parts = append(parts, "retry in "+humanDuration(e.RetryAfter))
+	}
+	return parts
+}
+
+// humanDuration rounds up, so that nobody is told to come back too early.
+func humanDuration(d time.Duration) string {
+	if d < time.Second {
+		return "1 s"
+	}
+	s := int64((d + time.Second - 1) / time.Second)
+	if s < 120 {
+		return strconv.FormatInt(s, 10) + " s"
+	}
+	return strconv.FormatInt((s+59)/60, 10) + " min"
+}
+
+// Printable returns s on one line, at most limit bytes long, with control,
+// invisible and bidirectional characters escaped: an upstream's words must not
+// be able to look like anything but what they are.
+func Printable(s string, limit int) string {
+	var b strings.Builder
+	for _, r := range s {
+		if b.Len() >= limit {
+			b.WriteString("…")
+			break
+		}
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			b.WriteByte(' ')
+		case !unicode.IsPrint(r) && r != ' ':
+			fmt.Fprintf(&b, "\\u%04x", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,213 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+const (
+	listTimeout  = 60 * time.Second       // one tools/list, all pages
+	settleEvery  = 20 * time.Millisecond  // how often a start looks whether an upstream is down
+	changeDelay  = 100 * time.Millisecond // several changes within this time are one
+	relistAfter  = time.Second            // first wait after a failed list; doubles
+	relistAtMost = 30 * time.Second
+)
+
+// member is a Member at work.
+type member struct {
+	Member
+	agg     *Aggregate
+	log     *slog.Logger
+	handler upstream.Handler
+	changed chan struct{} // capacity 1: the list may differ
+	list    atomic.Pointer[toolList]
+	listErr atomic.Pointer[upstream.Error] // why the last list failed; nil if it did not
+	failed  atomic.Pointer[failure]        // the last failed call
+	active  atomic.Int64                   // calls in flight
+	isHeard atomic.Bool
+}
+
+// failure is when a call failed last and how.
+type failure struct {
+	at  time.Time
+	err *upstream.Error
+}
+
+func (a *Aggregate) newMember(cfg Member) *member {
+	m := &member{
+		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
+		changed: make(chan struct{}, 1),
+	}
+	m.handler = a.pipeline(m)
+	return m
+}
+
+// watch keeps the adapter connected until ctx ends.
+func (m *member) watch(ctx context.Context) error {
+	w, ok := m.Adapter.(upstream.Watcher)
+	if !ok {
+		m.signal()
+		return nil
+	}
+	err := w.Watch(ctx, m.signal)
+	if ctx.Err() != nil {
+		return nil
+	}
+	// The connection is given up for good; the others go on without it.
+	if err == nil {
+		err = errors.New("the connection ended")
+	}
+	m.log.Error("upstream given up", "error", err)
+	m.setListErr(upstream.AsError(m.ID, "", err))
+	m.hear()
+	return nil
+}
+
+// signal notes that the list may differ. It never blocks.
+func (m *member) signal() {
+	select {
+	case m.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (m *member) hear() {
+	if m.isHeard.CompareAndSwap(false, true) {
+		m.agg.heard()
+	}
+}
+
+// refresh lists the upstream's tools whenever they may have changed, and again
+// after a failure.
+func (m *member) refresh(ctx context.Context) error {
+	if !m.awaitFirst(ctx) {
+		return nil
+	}
+	wait := relistAfter
+	for ctx.Err() == nil {
+		if m.relist(ctx) {
+			wait = relistAfter
+			if !sleepOrSignal(ctx, 0, m.changed) {
+				return nil
+			}
+		} else {
+			if !sleepOrSignal(ctx, wait+rand.N(wait/4), m.changed) {
+				return nil
+			}
+			wait = min(2*wait, relistAtMost)
+		}
+	}
+	return nil
+}
+
+// awaitFirst waits for the first connection. An upstream that turns out to be
+// down counts as heard of: nobody's first list waits for it any longer.
+func (m *member) awaitFirst(ctx context.Context) bool {
+	reporter, _ := m.Adapter.(upstream.Reporter)
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-m.changed:
+			return true
+		case <-tick.C:
+			if reporter != nil && reporter.Health().State == upstream.Down {
+				m.hear()
+				tick.Stop()
+			}
+		}
+	}
+}
+
+// sleepOrSignal waits for a change, at most d where d is not 0; a change is
+// given a moment to be followed by others. It reports false when ctx ends.
+func sleepOrSignal(ctx context.Context, d time.Duration, changed <-chan struct{}) bool {
+	var timer <-chan time.Time
+	if d > 0 {
+		timer = time.After(d)
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer:
+		return true
+	case <-changed:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(changeDelay):
+	}
+	select {
+	case <-changed:
+	default:
+	}
+	return true
+}
+
+// relist drains the upstream's tools. A failure leaves the last good list in
+// place.
+func (m *member) relist(ctx context.Context) bool {
+	listing, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	tools, err := m.Adapter.Tools(listing)
+	if ctx.Err() != nil {
+		return false
+	}
+	defer m.hear()
+	if err != nil {
+		m.setListErr(upstream.AsError(m.ID, "", err))
+		return false
+	}
+	m.listErr.Store(nil)
+	old := m.list.Load()
+	m.list.Store(&toolList{tools: tools, at: time.Now()})
+	if old == nil || old.stale || !slices.EqualFunc(old.tools, tools, sameTool) {
+		m.log.Info("tools listed", "tools", len(tools))
+		if err := m.agg.store.save(m.ID, m.Identity, tools); err != nil {
+			m.log.Warn("catalog not kept on disk", "error", err)
+		}
+	}
+	m.agg.build() // before hear: whoever waits for this upstream sees its tools
+	m.agg.announce()
+	return true
+}
+
+func (m *member) setListErr(e *upstream.Error) {
+	if old := m.listErr.Swap(e); old == nil || old.Error() != e.Error() {
+		m.log.Warn("tools not listed", "error", e)
+	}
+}
+
+func sameTool(x, y upstream.Tool) bool {
+	return x.Name == y.Name && string(x.Raw) == string(y.Raw)
+}
+
+// announce notes that the catalog was built anew. It never blocks.
+func (a *Aggregate) announce() {
+	select {
+	case a.built <- struct{}{}:
+	default:
+	}
+}
+
+// publish tells the subscribers of a new catalog once things are quiet, and
+// only those whose list really differs.
+func (a *Aggregate) publish(ctx context.Context) error {
+	announced := a.snap.Load()
+	for sleepOrSignal(ctx, 0, a.built) {
+		now := a.snap.Load()
+		a.subs.tell(func(id upstream.ID) bool { return !sameTools(announced.pages(id), now.pages(id)) })
+		announced = now
+	}
+	return nil
+}

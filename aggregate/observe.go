@@ -1,0 +1,91 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// recovered turns a panic further in into an internal error. The value of the
+// panic may hold anything, so only its type is logged.
+func recovered(log *slog.Logger) upstream.Middleware {
+	return func(next upstream.Handler) upstream.Handler {
+		return func(ctx context.Context, c *upstream.Call) (res *upstream.Result, err error) {
+			defer func() {
+				if v := recover(); v != nil {
+					log.Error("panic in a call", "call", c.ID, "tool", c.Exposed,
+						"type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+					res, err = nil, &upstream.Error{
+						Upstream: c.Tool.Upstream, Tool: c.Tool.Name, Kind: upstream.Internal, Sent: true,
+						Err: errors.New("panic"),
+					}
+				}
+			}()
+			return next(ctx, c)
+		}
+	}
+}
+
+// observed writes one log line for each call, with where its time went, and
+// remembers the source's last failure. m is nil for a tool of our own.
+func observed(log *slog.Logger, m *member) upstream.Middleware {
+	return func(next upstream.Handler) upstream.Handler {
+		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			start := time.Now()
+			if m != nil {
+				m.active.Add(1)
+				defer m.active.Add(-1)
+			}
+			res, err := next(ctx, c)
+			took := time.Since(start)
+			level, outcome, size := slog.LevelInfo, "ok", 0
+			attrs := make([]slog.Attr, 0, 14)
+			switch {
+			case err != nil:
+				e := upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+				level, outcome = slog.LevelWarn, e.Kind.Code()
+				attrs = append(attrs, slog.String("error", e.Error()))
+				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments {
+					m.failed.Store(&failure{time.Now(), e})
+				}
+			case res.IsError:
+				outcome, size = "tool_error", len(res.Raw)
+			default:
+				size = len(res.Raw)
+			}
+			if !log.Enabled(ctx, level) {
+				return res, err
+			}
+			attrs = append(attrs,
+				slog.String("call", c.ID), slog.String("upstream", string(c.Tool.Upstream)),
+				slog.String("tool", c.Tool.Name), slog.String("client", c.Client),
+				slog.String("session", c.Session), slog.String("principal", c.Principal.String()),
+				slog.String("outcome", outcome), slog.Int("bytes", size),
+				ms("total_ms", took), ms("queued_ms", c.Timing.Queued), ms("upstream_ms", c.Timing.Upstream),
+				ms("own_ms", took-c.Timing.Queued-c.Timing.Upstream),
+				slog.Int("attempts", c.Timing.Attempts))
+			log.LogAttrs(ctx, level, "call", attrs...)
+			return res, err
+		}
+	}
+}
+
+func ms(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, float64(d.Microseconds())/1000)
+}
+
+// timed stands next to the adapter and measures what the upstream took.
+func timed(next upstream.Handler) upstream.Handler {
+	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+		start := time.Now()
+		res, err := next(ctx, c)
+		c.Timing.Upstream += time.Since(start)
+		c.Timing.Attempts++
+		return res, err
+	}
+}

@@ -1,0 +1,110 @@
+package aggregate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+const toolSources = ownPrefix + "sources"
+
+const sourcesSchema = `{"type":"object","properties":{"source":{"type":"string",` +
+	`"description":"Only this source; leave out for all."}},"additionalProperties":false}`
+
+const readMoreSchema = `{"type":"object","properties":{"handle":{"type":"string",` +
+	`"description":"The handle that the truncated answer names."},"page":{"type":"integer","minimum":1,` +
+	`"description":"Which page of the rest, from 1. Default 1."}},"required":["handle"],"additionalProperties":false}`
+
+// ownEntries returns our own tools for the catalog.
+func (a *Aggregate) ownEntries() []*entry {
+	if a.opt.Plain {
+		return nil
+	}
+	reads := upstream.Traits{ReadOnly: true, Idempotent: true}
+	return []*entry{
+		a.ownEntry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
+			readMoreSchema, reads, a.readMore),
+		a.ownEntry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
+			"since when, how many tools it has, and what is missing and why. Call it when a source fails.",
+			sourcesSchema, reads, a.sources),
+	}
+}
+
+func (a *Aggregate) ownEntry(name, title, description, schema string, hints upstream.Traits, h upstream.Handler) *entry {
+	t, err := upstream.NewTool("", name, title, description, json.RawMessage(schema), hints)
+	if err != nil { // the definition is a constant
+		panic("aggregate: " + name + ": " + err.Error())
+	}
+	return &entry{name: name, tool: &t, handler: a.ownPipeline(h)}
+}
+
+// sources answers bulkhead_sources.
+func (a *Aggregate) sources(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+	var args struct {
+		Source string `json:"source"`
+	}
+	if err := arguments(c, &args); err != nil {
+		return nil, err
+	}
+	st := a.Status()
+	if args.Source != "" {
+		kept := st.Sources[:0]
+		for _, s := range st.Sources {
+			if s.Name == args.Source {
+				kept = append(kept, s)
+			}
+		}
+		if len(kept) == 0 {
+			return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.NotFound,
+				Public: fmt.Sprintf("there is no source %q; call %s without arguments for all", args.Source, toolSources)}
+		}
+		st.Sources = kept
+	}
+	return upstream.StructuredResult(st)
+}
+
+// readMore answers bulkhead_read_more.
+func (a *Aggregate) readMore(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+	args := struct {
+		Handle string `json:"handle"`
+		Page   int    `json:"page"`
+	}{Page: 1}
+	if err := arguments(c, &args); err != nil {
+		return nil, err
+	}
+	r, ok := a.rests.get(args.Handle, c.Principal)
+	if !ok {
+		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.NotFound,
+			Public: "the handle is unknown or has expired; make the original call again"}
+	}
+	if args.Page < 1 || args.Page > len(r.pages) {
+		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments,
+			Public: fmt.Sprintf("there are %d pages", len(r.pages))}
+	}
+	note := fmt.Sprintf("[%s: page %d of %d of the rest; this is the end]", r.owner.source, args.Page, len(r.pages))
+	if args.Page < len(r.pages) {
+		note = fmt.Sprintf(`[%s: page %d of %d of the rest; for the next call %s with {"handle":%q,"page":%d}]`,
+			r.owner.source, args.Page, len(r.pages), toolReadMore, args.Handle, args.Page+1)
+	}
+	items := append(r.pages[args.Page-1 : args.Page : args.Page][0], textPart(note))
+	return upstream.ParseResult(fmt.Appendf(nil, `{"content":%s}`, array(items)))
+}
+
+// arguments decodes the arguments of one of our own tools, which the schema
+// has already accepted.
+func arguments(c *upstream.Call, into any) error {
+	if len(c.Arguments) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(c.Arguments, into); err != nil {
+		var wrong *json.UnmarshalTypeError
+		if errors.As(err, &wrong) {
+			err = fmt.Errorf("%s is a %s, not a %s", wrong.Field, wrong.Value, wrong.Type)
+		}
+		return &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments, Public: err.Error()}
+	}
+	return nil
+}

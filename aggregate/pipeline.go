@@ -1,0 +1,32 @@
+package aggregate
+
+import (
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/gate"
+)
+
+// pipeline puts the layers before a member's adapter, outermost first. This is
+// the only place where their order is decided; ARCHITECTURE.md says why it is
+// this one.
+func (a *Aggregate) pipeline(m *member) upstream.Handler {
+	return upstream.Chain(
+		recovered(a.log),
+		observed(a.log, m),
+		deadline(a.opt.Deadline),
+		validated(m.CheckSchema, a.log),
+		shaped(a.opt.MaxResult, a.rests),
+		gate.Timeout(m.Attempt),
+		timed,
+	)(m.Adapter.Call)
+}
+
+// ownPipeline puts the layers before one of our own tools that still make
+// sense where there is no upstream.
+func (a *Aggregate) ownPipeline(h upstream.Handler) upstream.Handler {
+	return upstream.Chain(
+		recovered(a.log),
+		observed(a.log, nil),
+		deadline(a.opt.Deadline),
+		validated(true, a.log),
+	)(h)
+}

@@ -1,0 +1,151 @@
+package aggregate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// toolReadMore is the tool that hands out what shaped has held back.
+const toolReadMore = ownPrefix + "read_more"
+
+// shaped cuts a result that is longer than limit bytes: what fits is answered
+// with a notice, the rest is kept for bulkhead_read_more. A result within the
+// limit passes untouched.
+func shaped(limit int, rests *restStore) upstream.Middleware {
+	return func(next upstream.Handler) upstream.Handler {
+		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			res, err := next(ctx, c)
+			if err != nil || len(res.Raw) <= limit {
+				return res, err
+			}
+			return cut(res, c, limit, rests)
+		}
+	}
+}
+
+// cut splits a result into its first limit bytes of content and the rest.
+func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*upstream.Result, error) {
+	parts := contentParts(res.Raw)
+	structured, hasStructured := rawjson.Get(res.Raw, "structuredContent")
+	switch {
+	case !hasStructured:
+	case len(parts) == 0:
+		parts = []json.RawMessage{textPart(string(structured))}
+	default: // the text items say the same, or the model reads it after them
+		if !repeats(parts, structured) {
+			parts = append(parts, textPart(string(structured)))
+		}
+	}
+	shown, rest := split(parts, limit)
+	handle := rests.put(owner(c), rest, limit)
+	items := append(shown, textPart(notice(c, len(res.Raw), handle, res.IsError)))
+
+	out := rawjson.Delete(res.Raw, "structuredContent")
+	out, err := rawjson.Set(out, "content", array(items))
+	if err == nil && hasStructured && !res.IsError && hasOutputSchema(c.Tool) {
+		// A host that checks the declared output schema refuses a result
+		// without structured content, unless it is marked as an error.
+		out, err = rawjson.Set(out, "isError", []byte("true"))
+	}
+	if err != nil { // ParseResult has seen that it is an object
+		return nil, upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+	}
+	return &upstream.Result{Raw: out, IsError: res.IsError}, nil
+}
+
+func notice(c *upstream.Call, total int, handle string, failed bool) string {
+	did := "The call succeeded, but its"
+	if failed {
+		did = "The"
+	}
+	more := "The rest is too large to keep; ask for less."
+	if handle != "" {
+		more = fmt.Sprintf(`For the rest call %s with {"handle":%q}.`, toolReadMore, handle)
+	}
+	return fmt.Sprintf("[truncated: %s: %s result of %d bytes is longer than one answer may be. %s]",
+		c.Tool.Upstream, did, total, more)
+}
+
+func hasOutputSchema(t *upstream.Tool) bool {
+	_, ok := rawjson.Get(t.Raw, "outputSchema")
+	return ok
+}
+
+func contentParts(result json.RawMessage) []json.RawMessage {
+	content, _ := rawjson.Get(result, "content")
+	var parts []json.RawMessage
+	for item := range rawjson.Elements(content) {
+		parts = append(parts, item)
+	}
+	return parts
+}
+
+// repeats reports whether one of the text items is the JSON of structured.
+func repeats(parts []json.RawMessage, structured json.RawMessage) bool {
+	for _, p := range parts {
+		if text, ok := rawjson.GetString(p, "text"); ok && text == string(structured) {
+			return true
+		}
+	}
+	return false
+}
+
+// split returns the items that fit into limit bytes, cutting a text item where
+// the limit falls into it, and the items that do not.
+func split(parts []json.RawMessage, limit int) (shown, rest []json.RawMessage) {
+	for i, p := range parts {
+		if len(p) <= limit {
+			shown, limit = append(shown, p), limit-len(p)
+			continue
+		}
+		head, tail := splitText(p, limit)
+		if head != nil {
+			shown = append(shown, head)
+		} else {
+			tail = p
+		}
+		rest = append(rest, tail)
+		return shown, append(rest, parts[i+1:]...)
+	}
+	return shown, nil
+}
+
+// minCut is the least text worth a piece of its own, in bytes.
+const minCut = 256
+
+// splitText cuts a text item so that its first piece has at most limit bytes
+// of text. head is nil if the item is no text or the limit too small to cut.
+func splitText(item json.RawMessage, limit int) (head, tail json.RawMessage) {
+	if typ, _ := rawjson.GetString(item, "type"); typ != "text" || limit < minCut {
+		return nil, nil
+	}
+	text, _ := rawjson.GetString(item, "text")
+	limit = min(limit, len(text)-1)
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	if limit < minCut {
+		return nil, nil
+	}
+	return textPart(text[:limit]), textPart(text[limit:])
+}
+
+func textPart(text string) json.RawMessage {
+	return fmt.Appendf(nil, `{"type":"text","text":%s}`, rawjson.Quote(text))
+}
+
+func array(items []json.RawMessage) []byte {
+	out := []byte{'['}
+	for i, item := range items {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, item...)
+	}
+	return append(out, ']')
+}

@@ -1,0 +1,139 @@
+package aggregate
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// Status is the condition of every source at one moment, as plain data.
+type Status struct {
+	Sources []SourceStatus `json:"sources"` // sorted by name
+}
+
+// SourceStatus is the condition of one source. Times are RFC 3339 in UTC.
+type SourceStatus struct {
+	Name  string `json:"name"`
+	State string `json:"state"` // up, down or connecting
+	Since string `json:"since,omitempty"`
+	// Error is why it is down, or why its tools could not be listed.
+	Error     string `json:"error,omitempty"`
+	RetryInMS int64  `json:"retryInMs,omitempty"`
+	Tools     int    `json:"tools"` // offered to clients
+	// Stale says that the tools are those of an earlier run: the source has
+	// not listed them since this start.
+	Stale       bool           `json:"stale,omitempty"`
+	ToolsListed string         `json:"toolsListed,omitempty"` // when they were listed
+	HeldBack    []HeldBack     `json:"heldBack,omitempty"`
+	Server      string         `json:"server,omitempty"`   // its own name and version
+	Protocol    string         `json:"protocol,omitempty"` // MCP revision spoken with it
+	Restarts    int            `json:"restarts,omitempty"`
+	InFlight    int64          `json:"inFlight,omitempty"`
+	LastFailure *FailureStatus `json:"lastFailure,omitempty"`
+}
+
+// HeldBack is a tool that is not offered because common hosts would drop the
+// whole list over it.
+type HeldBack struct {
+	Tool   string `json:"tool"`
+	Reason string `json:"reason"`
+}
+
+// FailureStatus is the last call to a source that failed.
+type FailureStatus struct {
+	At   string `json:"at"`
+	Tool string `json:"tool"`
+	Text string `json:"text"`
+}
+
+// Status returns the condition of every source.
+func (a *Aggregate) Status() Status {
+	st := Status{Sources: []SourceStatus{}}
+	for _, m := range a.members {
+		st.Sources = append(st.Sources, m.status())
+	}
+	return st
+}
+
+func (m *member) status() SourceStatus {
+	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load()}
+	l := m.list.Load()
+	if l != nil {
+		s.Tools, s.Stale, s.ToolsListed = len(m.offered(l)), l.stale, stamp(l.at)
+	}
+	listErr := m.listErr.Load()
+	s.State = string(upstream.Connecting)
+	if r, ok := m.Adapter.(upstream.Reporter); ok {
+		h := r.Health()
+		s.State, s.Since, s.Error = string(h.State), stamp(h.Since), Printable(h.Err, maxQuote)
+		s.Server, s.Protocol, s.Restarts = Printable(h.Server, 200), h.Protocol, h.Restarts
+		s.RetryInMS = h.RetryIn.Milliseconds()
+	} else if l != nil && !l.stale {
+		s.State = string(upstream.Up)
+	} else if listErr != nil {
+		s.State = string(upstream.Down)
+	}
+	if s.Error == "" && listErr != nil {
+		s.Error = "tools not listed: " + whatHappened(listErr)
+	}
+	if h, ok := m.Adapter.(upstream.Holder); ok {
+		for _, held := range h.Held() {
+			s.HeldBack = append(s.HeldBack, HeldBack{Printable(held.Tool, 200), Printable(held.Reason, maxQuote)})
+		}
+	}
+	if f := m.failed.Load(); f != nil {
+		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Tool, failureText(f.err)}
+	}
+	return s
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// instructions is what a host may show the model about this server: which
+// sources there are, and what to do when one is missing. It stays below the
+// 2 KB at which hosts cut.
+func (a *Aggregate) instructions(only upstream.ID) string {
+	const limit = 1900
+	var up, missing []string
+	for _, s := range a.Status().Sources {
+		switch {
+		case only != "" && string(only) != s.Name:
+		case s.State == string(upstream.Down), s.State == string(upstream.Connecting) && s.Tools == 0:
+			missing = append(missing, s.Name)
+		default:
+			up = append(up, s.Name)
+		}
+	}
+	var b strings.Builder
+	b.WriteString("This server gathers several independent data sources. Independent calls may be made at the same time; " +
+		"they run in parallel and take as long as the slowest.")
+	if len(up) > 0 {
+		fmt.Fprintf(&b, " Sources: %s.", list(up, 600))
+	}
+	if len(missing) > 0 {
+		fmt.Fprintf(&b, " Not answering at the moment: %s.", list(missing, 600))
+	}
+	b.WriteString(" A failed call says which source failed, why, and whether to retry; answer with what the other sources gave " +
+		"and name what is missing.")
+	if !a.opt.Plain {
+		b.WriteString(" " + toolSources + " tells the state of every source.")
+	}
+	return Printable(b.String(), limit)
+}
+
+// list joins names, at most limit bytes of them.
+func list(names []string, limit int) string {
+	s := strings.Join(names, ", ")
+	if len(s) <= limit {
+		return s
+	}
+	short := s[:strings.LastIndex(s[:limit], ", ")]
+	return fmt.Sprintf("%s and %d more", short, len(names)-strings.Count(short, ", ")-1)
+}

@@ -1,0 +1,133 @@
+package aggregate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// validated refuses a call whose arguments are no object and, with schema set,
+// one whose arguments do not match the tool's input schema. Without schema the
+// upstream decides: one that takes "5" for 5 keeps doing so behind us.
+func validated(schema bool, log *slog.Logger) upstream.Middleware {
+	schemas := &schemaCache{log: log}
+	return func(next upstream.Handler) upstream.Handler {
+		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			problem := ""
+			if !rawjson.IsNull(c.Arguments) && rawjson.Kind(c.Arguments) != '{' {
+				problem = "arguments is not an object"
+			} else if schema {
+				problem = schemas.check(c.Tool, c.Arguments)
+			}
+			if problem != "" {
+				return nil, &upstream.Error{
+					Upstream: c.Tool.Upstream, Tool: c.Tool.Name, Op: "validate",
+					Kind: upstream.InvalidArguments, Public: problem,
+				}
+			}
+			return next(ctx, c)
+		}
+	}
+}
+
+// schemaCache compiles each tool's input schema once.
+type schemaCache struct {
+	log      *slog.Logger
+	compiled sync.Map // tool definition text → *compiledSchema
+	size     atomic.Int64
+}
+
+// maxSchemas bounds the cache against an upstream that keeps changing its
+// definitions.
+const maxSchemas = 20_000
+
+type compiledSchema struct {
+	once   sync.Once
+	schema *jsonschema.Schema // nil if it does not compile
+}
+
+// check returns what is wrong with the arguments, "" if nothing.
+func (s *schemaCache) check(t *upstream.Tool, arguments []byte) string {
+	v, known := s.compiled.LoadOrStore(string(t.Raw), &compiledSchema{})
+	if !known && s.size.Add(1) > maxSchemas {
+		s.compiled.Clear()
+		s.size.Store(0)
+	}
+	cs := v.(*compiledSchema)
+	cs.once.Do(func() {
+		var err error
+		if cs.schema, err = compile(t); err != nil {
+			s.log.Warn("input schema not usable, arguments are not checked against it",
+				"upstream", string(t.Upstream), "tool", t.Name, "error", err)
+		}
+	})
+	if cs.schema == nil {
+		return ""
+	}
+	if rawjson.IsNull(arguments) {
+		arguments = []byte("{}")
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
+	if err != nil {
+		return err.Error()
+	}
+	var invalid *jsonschema.ValidationError
+	if err := cs.schema.Validate(doc); errors.As(err, &invalid) {
+		return strings.Join(leaves(invalid, nil), "; ")
+	}
+	return ""
+}
+
+// noLoader refuses to fetch anything: a schema of an upstream must not make us
+// reach out (basic, §$ref).
+type noLoader struct{}
+
+func (noLoader) Load(url string) (any, error) {
+	return nil, fmt.Errorf("reference to %s is not followed", url)
+}
+
+func compile(t *upstream.Tool) (*jsonschema.Schema, error) {
+	raw, _ := rawjson.Get(t.Raw, "inputSchema")
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	c := jsonschema.NewCompiler()
+	c.UseLoader(noLoader{})
+	const url = "schema:input"
+	if err := c.AddResource(url, doc); err != nil {
+		return nil, err
+	}
+	return c.Compile(url)
+}
+
+// maxProblems is how many faults of one call are named.
+const maxProblems = 5
+
+// leaves lists the faults at the ends of the tree, which say where and what;
+// the nodes above them only say that something below is wrong.
+func leaves(e *jsonschema.ValidationError, out []string) []string {
+	if len(e.Causes) == 0 && len(out) < maxProblems {
+		at := "arguments"
+		if len(e.InstanceLocation) > 0 {
+			at = strings.Join(e.InstanceLocation, ".")
+		}
+		return append(out, at+": "+e.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+	}
+	for _, cause := range e.Causes {
+		out = leaves(cause, out)
+	}
+	return out
+}

@@ -1,0 +1,109 @@
+package aggregate
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// View is the aggregate as one client endpoint sees it: everything, or one
+// upstream alone under its own tool names.
+type View struct {
+	agg *Aggregate
+	id  upstream.ID // "" for everything
+}
+
+// View returns the view of one upstream, or of everything for "". It reports
+// false if there is no such upstream.
+func (a *Aggregate) View(id string) (*View, bool) {
+	if a.snap.Load().pages(upstream.ID(id)) == nil {
+		return nil, false
+	}
+	return &View{a, upstream.ID(id)}, true
+}
+
+// ListTools answers tools/list: the whole result object, in the client's era.
+// There is one page; a cursor is refused. The error is an *upstream.RPCError.
+func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, error) {
+	if cursor, ok := rawjson.Get(r.Params, "cursor"); ok && !rawjson.IsNull(cursor) {
+		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams,
+			Message: "unknown cursor: this list has one page; leave the cursor out"}
+	}
+	v.agg.ready(ctx)
+	p := v.agg.snap.Load().pages(v.id)
+	if r.Modern {
+		return p.modern, nil
+	}
+	return p.legacy, nil
+}
+
+// CallTool answers tools/call: the whole result object, in the client's era. A
+// failing upstream is a result with isError; only a call that names no tool of
+// ours is an error, an *upstream.RPCError.
+func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error) {
+	name, ok := rawjson.GetString(r.Params, "name")
+	if !ok {
+		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: "params.name is missing or not a string"}
+	}
+	if !r.Principal.Valid() {
+		return nil, &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}
+	}
+	e, err := v.lookup(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	arguments, _ := rawjson.Get(r.Params, "arguments")
+	c := &upstream.Call{
+		ID: strconv.FormatUint(v.agg.calls.Add(1), 36), Principal: r.Principal,
+		Session: r.Session, Client: r.Client, Tool: e.tool, Exposed: name,
+		Params: r.Params, Arguments: arguments, Timing: &upstream.Timing{},
+	}
+	res, failed := e.handler(ctx, c)
+	if failed != nil {
+		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
+	}
+	return rawjson.OneLine(forEra(res.Raw, r.Modern)), nil
+}
+
+// lookup finds a tool by its exposed name. A call that comes before the
+// catalog is there waits for it like a list does.
+func (v *View) lookup(ctx context.Context, name string) (*entry, error) {
+	if e, ok := v.agg.snap.Load().pages(v.id).index[name]; ok {
+		return e, nil
+	}
+	v.agg.ready(ctx)
+	s := v.agg.snap.Load()
+	if e, ok := s.pages(v.id).index[name]; ok {
+		return e, nil
+	}
+	msg := fmt.Sprintf("unknown tool: %q", Printable(name, 200))
+	if missing := v.unlisted(); len(missing) > 0 {
+		msg += fmt.Sprintf("; the tools of %s are not known yet", strings.Join(missing, ", "))
+	}
+	return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: msg}
+}
+
+// unlisted returns the upstreams that have never listed their tools.
+func (v *View) unlisted() []string {
+	var out []string
+	for _, m := range v.agg.members {
+		if m.list.Load() == nil && (v.id == "" || v.id == m.ID) {
+			out = append(out, string(m.ID))
+		}
+	}
+	return out
+}
+
+// Instructions returns the server instructions, less than 2 KB.
+func (v *View) Instructions() string { return v.agg.instructions(v.id) }
+
+// Subscribe has notify called after each real change of the tool list, until
+// cancel is called. notify must return at once.
+func (v *View) Subscribe(notify func()) (cancel func()) {
+	return v.agg.subs.add(v.id, notify)
+}

@@ -1,0 +1,218 @@
+package rawjson_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"go.uber.org/goleak"
+	"pgregory.net/rapid"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestCheckSaysWhatAndWhere(t *testing.T) {
+	tests := []struct {
+		name, text, reason string
+		offset             int
+	}{
+		{"empty", ``, "unexpected end", 0},
+		{"two values", `{} {}`, "after the value", 3},
+		{"duplicate", `{"a":1,"b":2,"a":3}`, `"a" is named twice`, 13},
+		{"duplicate by escape", `{"name":1,"\u006eame":2}`, "named twice", 10},
+		{"duplicate deep inside", `{"x":[{"k":1,"k":2}]}`, "named twice", 13},
+		{"control character", "\"a\nb\"", "control character", 2},
+		{"bad escape", `"\x"`, "invalid escape", 1},
+		{"short unicode escape", `"\u12"`, "invalid escape", 1},
+		{"leading zero", `01`, "after the value", 1},
+		{"lone minus", `-`, "invalid number", 1},
+		{"fraction without digits", `1.`, "invalid number", 2},
+		{"exponent without digits", `1e+`, "invalid number", 3},
+		{"trailing comma", `{"a":1,}`, "expected a member name", 7},
+		{"unquoted name", `{a:1}`, "expected a member name", 1},
+		{"missing colon", `{"a" 1}`, "expected ':'", 5},
+		{"array without comma", `[1 2]`, "expected ',' or ']'", 3},
+		{"literal cut short", `tru`, "unexpected character", 0},
+		{"invalid UTF-8", "{\"a\":\"\xff\"}", "invalid UTF-8", 6},
+		{"too deep", strings.Repeat("[", 200) + strings.Repeat("]", 200), "too deeply", 128},
+		{"unfinished string", `"abc`, "unexpected end", 4},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var syntax *rawjson.SyntaxError
+			if err := rawjson.Check([]byte(tt.text), rawjson.Limits{}); !errors.As(err, &syntax) {
+				t.Fatalf("Check = %v, want a SyntaxError", err)
+			}
+			if !strings.Contains(syntax.Reason, tt.reason) || syntax.Offset != tt.offset {
+				t.Errorf("Check = %q at %d, want %q at %d", syntax.Reason, syntax.Offset, tt.reason, tt.offset)
+			}
+		})
+	}
+}
+
+func TestCheckFindsDuplicatesInLargeObjects(t *testing.T) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i := range 100 {
+		b.WriteString(`"k` + string(rune('a'+i%26)) + strings.Repeat("x", i) + `":1,`)
+	}
+	good := b.String() + `"last":1}`
+	bad := b.String() + `"ka":1}`
+	if err := rawjson.Check([]byte(good), rawjson.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := rawjson.Check([]byte(bad), rawjson.Limits{}); err == nil {
+		t.Fatal("a repeated member among 100 was accepted")
+	}
+	if err := rawjson.Check([]byte(bad), rawjson.Limits{AllowDups: true}); err != nil {
+		t.Fatalf("AllowDups: %v", err)
+	}
+}
+
+func TestSetLeavesEveryOtherByteAlone(t *testing.T) {
+	tests := []struct{ obj, name, value, want string }{
+		{`{"name":"a","n":1e400}`, "name", `"b"`, `{"name":"b","n":1e400}`},
+		{`{ "x" : 12345678901234567890 , "name" : "a" }`, "name", `"b"`, `{ "x" : 12345678901234567890 , "name" : "b" }`},
+		{`{}`, "k", `1`, `{"k":1}`},
+		{` { } `, "k", `1`, ` { "k":1} `},
+		{`{"a":{"k":0}}`, "k", `1`, `{"a":{"k":0},"k":1}`},
+		{`{"a":"}"}`, "k", `1`, `{"a":"}","k":1}`},
+	}
+	for _, tt := range tests {
+		got, err := rawjson.Set([]byte(tt.obj), tt.name, []byte(tt.value))
+		if err != nil || string(got) != tt.want {
+			t.Errorf("Set(%s, %s) = %s, %v; want %s", tt.obj, tt.name, got, err, tt.want)
+		}
+	}
+	if _, err := rawjson.Set([]byte(`[1]`), "k", []byte("1")); !errors.Is(err, rawjson.ErrNotObject) {
+		t.Errorf("Set on an array = %v, want ErrNotObject", err)
+	}
+}
+
+func TestDelete(t *testing.T) {
+	tests := []struct{ obj, want string }{
+		{`{"a":1,"b":2,"c":3}`, `{"b":2}`},
+		{`{"a":1}`, `{}`},
+		{`{"a":1,"c":2}`, `{}`},
+		{`{"b":1, "a":2}`, `{"b":1}`},
+		{` { "a" : 1 , "b" : 2 } `, ` { "b" : 2 } `},
+		{`{"b":1}`, `{"b":1}`},
+		{`{"b":{"a":1}}`, `{"b":{"a":1}}`},
+		{`{"b":1,"a":2,"c":3}`, `{"b":1}`},
+		{`{"a":1,"b":2,"c":3,"d":4}`, `{"b":2,"d":4}`},
+	}
+	for _, tt := range tests {
+		if got := rawjson.Delete([]byte(tt.obj), "a", "c"); string(got) != tt.want {
+			t.Errorf("Delete(%s) = %s, want %s", tt.obj, got, tt.want)
+		}
+	}
+}
+
+// jsonValue draws any JSON value as text, with spaces where they may be.
+func jsonValue(depth int) *rapid.Generator[string] {
+	return rapid.Custom(func(t *rapid.T) string {
+		space := rapid.SampledFrom([]string{"", "", " ", "\n\t "}).Draw(t, "space")
+		kind := rapid.IntRange(0, 6).Draw(t, "kind")
+		if depth == 0 && kind > 4 {
+			kind = 0
+		}
+		switch kind {
+		case 0:
+			return rapid.SampledFrom([]string{"null", "true", "false"}).Draw(t, "literal") + space
+		case 1:
+			return rapid.SampledFrom([]string{"0", "-1.5e+10", "1E400", "123456789012345678901"}).Draw(t, "number") + space
+		case 2, 3, 4:
+			s, _ := json.Marshal(rapid.String().Draw(t, "string"))
+			return string(s) + space
+		case 5:
+			items := rapid.SliceOfN(jsonValue(depth-1), 0, 4).Draw(t, "items")
+			return "[" + space + strings.Join(items, ","+space) + "]"
+		}
+		names := rapid.SliceOfNDistinct(rapid.StringN(0, 8, -1), 0, 5, rapid.ID).Draw(t, "names")
+		var members []string
+		for _, n := range names {
+			q, _ := json.Marshal(n)
+			members = append(members, string(q)+space+":"+space+jsonValue(depth-1).Draw(t, "value"))
+		}
+		return "{" + space + strings.Join(members, ",") + space + "}"
+	})
+}
+
+func TestEditsAgreeWithDecoding(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := []byte(jsonValue(3).Draw(t, "text"))
+		if err := rawjson.Check(text, rawjson.Limits{}); err != nil {
+			t.Fatalf("Check(%s): %v", text, err)
+		}
+		var want map[string]json.RawMessage
+		if rawjson.Kind(text) != '{' {
+			return
+		}
+		if err := json.Unmarshal(text, &want); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]json.RawMessage{}
+		var names []string
+		for m := range rawjson.Members(text) {
+			got[m.Name] = m.Value
+			names = append(names, m.Name)
+		}
+		if len(got) != len(want) {
+			t.Fatalf("Members(%s) = %d members, want %d", text, len(got), len(want))
+		}
+		for k, v := range want {
+			if !sameJSON(got[k], v) {
+				t.Fatalf("member %q = %s, want %s", k, got[k], v)
+			}
+		}
+		for _, n := range append(names, "absent") {
+			set, err := rawjson.Set(text, n, []byte(`{"new":1}`))
+			if err != nil || rawjson.Check(set, rawjson.Limits{}) != nil {
+				t.Fatalf("Set(%s, %q) = %s, %v", text, n, set, err)
+			}
+			if v, ok := rawjson.Get(set, n); !ok || string(v) != `{"new":1}` {
+				t.Fatalf("Get after Set(%q) = %s, %v", n, v, ok)
+			}
+			del := rawjson.Delete(text, n)
+			if _, ok := rawjson.Get(del, n); ok || rawjson.Check(del, rawjson.Limits{}) != nil {
+				t.Fatalf("Delete(%s, %q) = %s", text, n, del)
+			}
+		}
+		if !sameJSON(rawjson.OneLine(text), text) || bytes.ContainsAny(rawjson.OneLine(text), "\r\n") {
+			t.Fatalf("OneLine(%q) = %q", text, rawjson.OneLine(text))
+		}
+	})
+}
+
+func sameJSON(a, b []byte) bool {
+	var x, y bytes.Buffer
+	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && x.String() == y.String()
+}
+
+func FuzzCheck(f *testing.F) {
+	for _, s := range []string{`{"a":[1,2,{"b":null}]}`, `"\ud800"`, `{"a":1,"a":2}`, `[1,`, "\x00", `-0.0e-0`, `{"\u0061":1}`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		err := rawjson.Check(b, rawjson.Limits{Depth: 1000, AllowDups: true})
+		if want := json.Valid(b) && utf8.Valid(b); (err == nil) != want && !bytes.Contains(b, bytes.Repeat([]byte("["), 900)) {
+			t.Fatalf("Check(%q) = %v, json.Valid = %v", b, err, want)
+		}
+		// Nothing may panic, checked or not.
+		members := slices.Collect(rawjson.Members(b))
+		for range rawjson.Elements(b) {
+			members = append(members, rawjson.Member{})
+		}
+		if len(members) > len(b) {
+			t.Fatalf("%d members in %d bytes", len(members), len(b))
+		}
+		_, _ = rawjson.Set(b, "k", []byte("1"))
+		_ = rawjson.Delete(b, "k", "a")
+	})
+}
