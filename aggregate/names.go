@@ -3,6 +3,7 @@ package aggregate
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -43,7 +44,7 @@ func (n *namer) name(id upstream.ID, prefix, tool string) string {
 			return c
 		}
 	}
-	for salt := byte(0); ; salt++ {
+	for salt := uint64(0); ; salt++ {
 		c := hashedName(clean, id, tool, salt)
 		if n.take(c) {
 			return c
@@ -52,7 +53,7 @@ func (n *namer) name(id upstream.ID, prefix, tool string) string {
 }
 
 func (n *namer) take(name string) bool {
-	if n.taken[name] || strings.HasPrefix(name, ownPrefix) {
+	if name == "" || n.taken[name] || strings.HasPrefix(name, ownPrefix) {
 		return false
 	}
 	n.taken[name] = true
@@ -70,10 +71,12 @@ func legalName(s string) string {
 	}, s)
 }
 
-func hashedName(clean string, id upstream.ID, tool string, salt byte) string {
-	sum := sha256.Sum256(append([]byte(string(id)+"\x00"+tool), salt))
+func hashedName(clean string, id upstream.ID, tool string, salt uint64) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%d", id, tool, salt))
 	suffix := "_" + hex.EncodeToString(sum[:4])
-	clean = strings.TrimPrefix(clean, ownPrefix)
+	for strings.HasPrefix(clean, ownPrefix) {
+		clean = strings.TrimPrefix(clean, ownPrefix)
+	}
 	if keep := maxName - len(suffix); len(clean) > keep {
 		clean = clean[:keep]
 	}
