@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -89,7 +90,7 @@ func (a *Aggregate) readMore(_ context.Context, c *upstream.Call) (*upstream.Res
 		note = fmt.Sprintf(`[%s: page %d of %d of the rest; for the next call %s with {"handle":%q,"page":%d}]`,
 			r.owner.source, args.Page, len(r.pages), toolReadMore, args.Handle, args.Page+1)
 	}
-	items := append(r.pages[args.Page-1 : args.Page : args.Page][0], textPart(note))
+	items := slices.Concat(r.pages[args.Page-1], []json.RawMessage{textPart(note)}) // pages are shared
 	return upstream.ParseResult(fmt.Appendf(nil, `{"content":%s}`, array(items)))
 }
 

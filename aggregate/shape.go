@@ -41,12 +41,22 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 			parts = append(parts, textPart(string(structured)))
 		}
 	}
+	envelope := rawjson.Delete(res.Raw, "content", "structuredContent")
+	if len(envelope) > limit/4 { // members of no known use to the model
+		parts = append(parts, textPart(string(envelope)))
+		envelope = []byte("{}")
+		if res.IsError {
+			envelope = []byte(`{"isError":true}`)
+		}
+	}
 	shown, rest := split(parts, limit)
+	if len(rest) == 0 {
+		return res, nil // only longer for saying the same twice, or by its braces
+	}
 	handle := rests.put(owner(c), rest, limit)
 	items := append(shown, textPart(notice(c, len(res.Raw), handle, res.IsError)))
 
-	out := rawjson.Delete(res.Raw, "structuredContent")
-	out, err := rawjson.Set(out, "content", array(items))
+	out, err := rawjson.Set(envelope, "content", array(items))
 	if err == nil && hasStructured && !res.IsError && hasOutputSchema(c.Tool) {
 		// A host that checks the declared output schema refuses a result
 		// without structured content, unless it is marked as an error.
@@ -118,21 +128,35 @@ func split(parts []json.RawMessage, limit int) (shown, rest []json.RawMessage) {
 // minCut is the least text worth a piece of its own, in bytes.
 const minCut = 256
 
-// splitText cuts a text item so that its first piece has at most limit bytes
-// of text. head is nil if the item is no text or the limit too small to cut.
+// splitText cuts a text item so that its first piece, as JSON, has at most
+// limit bytes. head is nil if the item is no text or the limit too small to cut.
 func splitText(item json.RawMessage, limit int) (head, tail json.RawMessage) {
 	if typ, _ := rawjson.GetString(item, "type"); typ != "text" || limit < minCut {
 		return nil, nil
 	}
 	text, _ := rawjson.GetString(item, "text")
-	limit = min(limit, len(text)-1)
-	for limit > 0 && !utf8.RuneStart(text[limit]) {
-		limit--
+	at, size := 0, len(textPart(""))
+	for i, r := range text {
+		if size += quotedLen(r); size > limit {
+			break
+		}
+		at = i + utf8.RuneLen(r)
 	}
-	if limit < minCut {
+	if at == 0 || at == len(text) {
 		return nil, nil
 	}
-	return textPart(text[:limit]), textPart(text[limit:])
+	return textPart(text[:at]), textPart(text[at:])
+}
+
+// quotedLen returns how many bytes a character takes in a JSON string.
+func quotedLen(r rune) int {
+	switch {
+	case r == '"', r == '\\', r == '\n', r == '\r', r == '\t', r == '\b', r == '\f':
+		return 2
+	case r < 0x20, r == 0x2028, r == 0x2029:
+		return len(`\u2028`)
+	}
+	return utf8.RuneLen(r)
 }
 
 func textPart(text string) json.RawMessage {

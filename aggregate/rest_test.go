@@ -1,0 +1,36 @@
+package aggregate
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+func TestRestsAreBounded(t *testing.T) {
+	s := newRestStore()
+	me := restOwner{upstream.Local(), "crm"}
+	item := json.RawMessage(make([]byte, 1<<20))
+	many := make([]json.RawMessage, maxRests/2>>20+1)
+	for i := range many {
+		many[i] = item
+	}
+	if handle := s.put(me, many, 1<<20); handle != "" {
+		t.Error("half of all the room was given to one answer")
+	}
+	call := &upstream.Call{Tool: &upstream.Tool{Upstream: "crm"}}
+	if note := notice(call, 70<<20, "", false); !strings.Contains(note, "too large to keep; ask for less") {
+		t.Error(note)
+	}
+	var handles []string
+	for range 5 {
+		handles = append(handles, s.put(me, many[:maxRests/4>>20], 1<<20))
+	}
+	if _, ok := s.get(handles[0], upstream.Local()); ok || s.size > maxRests {
+		t.Errorf("the oldest is still there (%v), %d bytes kept", ok, s.size)
+	}
+	if _, ok := s.get(handles[4], upstream.Local()); !ok {
+		t.Error("the newest is gone")
+	}
+}

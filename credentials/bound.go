@@ -1,0 +1,153 @@
+package credentials
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// origin is a scheme, host and port (RFC 6454, section 4) in lower case, the
+// port always written.
+type origin struct{ scheme, host, port string }
+
+func (o origin) String() string {
+	host := o.host
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return o.scheme + "://" + host + ":" + o.port
+}
+
+func originOf(u *url.URL) origin {
+	o := origin{strings.ToLower(u.Scheme), strings.ToLower(u.Hostname()), u.Port()}
+	if o.port == "" {
+		switch o.scheme {
+		case "http":
+			o.port = "80"
+		case "https":
+			o.port = "443"
+		}
+	}
+	return o
+}
+
+func parseOrigin(raw string) (origin, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return origin{}, errors.New("an origin must be scheme://host or scheme://host:port") // raw may hold a password
+	}
+	o := originOf(u)
+	if o.scheme != "http" && o.scheme != "https" {
+		return origin{}, fmt.Errorf("origin %s: the scheme must be http or https", o)
+	}
+	if n, err := strconv.Atoi(o.port); err != nil || n < 1 || n > 65535 {
+		return origin{}, fmt.Errorf("origin %s: the port must be a number from 1 to 65535", o)
+	}
+	return o, nil
+}
+
+// OriginError is a request or redirect that was refused because its target is
+// none of the grant's origins. Nothing was sent.
+type OriginError struct {
+	Name   string // of the grant
+	Target string // scheme://host:port
+	Reason string
+}
+
+func (e *OriginError) Error() string {
+	return fmt.Sprintf("%s: request to %s refused: %s", e.Name, e.Target, e.Reason)
+}
+
+// maxRedirects within one origin.
+const maxRedirects = 5
+
+// bound is the transport of one grant.
+type bound struct {
+	base    http.RoundTripper
+	name    string
+	origins map[origin]bool
+	attach  Attachment
+	spent   bool // the grant was taken before
+}
+
+// allowed returns nil if a request to u may be sent.
+func (t *bound) allowed(u *url.URL) error {
+	if u == nil {
+		return &OriginError{Name: t.name, Target: "nowhere", Reason: "it has no URL"}
+	}
+	o := originOf(u)
+	reason := ""
+	switch {
+	case t.spent:
+		reason = "its grant is in use by another client"
+	case u.Opaque != "":
+		reason = "an opaque URL may name another host"
+	case !t.origins[o]:
+		reason = "not an origin of this source"
+	default:
+		return nil
+	}
+	return &OriginError{Name: t.name, Target: o.String(), Reason: reason}
+}
+
+// RoundTrip sends a copy of req with the credential in its field. Whatever
+// credentials req carries are someone else's and stay here.
+func (t *bound) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := t.allowed(req.URL); err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close() // as RoundTripper demands; there is nobody to tell
+		}
+		return nil, err
+	}
+	out := req.Clone(req.Context())
+	if out.Header == nil {
+		out.Header = http.Header{}
+	}
+	for name := range out.Header { // a map may hold names in any case
+		switch strings.ToLower(name) {
+		case "authorization", "proxy-authorization", "cookie", "referer", strings.ToLower(t.attach.field):
+			delete(out.Header, name)
+		}
+	}
+	out.URL.User = nil // would become an Authorization field
+	out.Host = ""      // what is dialled is what is asked for
+	if t.attach.kind != "" {
+		out.Header[t.attach.field] = []string{t.attach.value.reveal()}
+	}
+	resp, err := t.base.RoundTrip(out)
+	if resp != nil {
+		resp.Request = req // the copy holds the credential
+	}
+	return resp, err
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the base.
+func (t *bound) CloseIdleConnections() {
+	if c, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// redirect follows redirects only within the origin they come from, and never
+// one that would turn a call into a GET (301, 302 and 303 after a POST).
+func (t *bound) redirect(req *http.Request, via []*http.Request) error {
+	if err := t.allowed(req.URL); err != nil {
+		return err
+	}
+	last := via[len(via)-1]
+	refuse := func(reason string) error {
+		return &OriginError{Name: t.name, Target: originOf(req.URL).String(), Reason: reason}
+	}
+	switch {
+	case originOf(last.URL) != originOf(req.URL):
+		return refuse("a redirect to another origin")
+	case last.Method != req.Method:
+		return refuse("a redirect that would turn " + last.Method + " into " + req.Method)
+	case len(via) > maxRedirects:
+		return refuse("too many redirects")
+	}
+	return nil
+}

@@ -1,0 +1,183 @@
+package credentials
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"os/exec"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
+
+// Attachment is how a credential is put into a request. The zero value puts
+// none.
+type Attachment struct {
+	kind, field string
+	value       Secret // the whole field value
+	err         error
+}
+
+// None attaches nothing.
+func None() Attachment { return Attachment{} }
+
+// Bearer attaches token as RFC 6750, section 2.1, says.
+func Bearer(token Secret) Attachment {
+	a := Header("Authorization", NewSecret("Bearer "+token.reveal()))
+	a.kind = "bearer"
+	if token.IsZero() {
+		a.err = errors.New("the token is empty")
+	}
+	return a
+}
+
+// Basic attaches user and password as RFC 7617, section 2, says.
+func Basic(user string, password Secret) Attachment {
+	pair := base64.StdEncoding.EncodeToString([]byte(user + ":" + password.reveal()))
+	a := Header("Authorization", NewSecret("Basic "+pair))
+	a.kind = "basic"
+	if user == "" || strings.Contains(user, ":") {
+		a.err = errors.New("the user name is empty or contains a colon")
+	}
+	return a
+}
+
+var (
+	fieldName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
+)
+
+// Header attaches value as the header field of this name.
+func Header(name string, value Secret) Attachment {
+	a := Attachment{kind: "header", field: http.CanonicalHeaderKey(name), value: value}
+	switch {
+	case !fieldName.MatchString(name):
+		a.err = fmt.Errorf("%q is no name for a header field", name)
+	case !validFieldValue(value.reveal()):
+		a.err = errors.New("the credential is empty or has characters that a header field cannot carry, such as a line break")
+	}
+	return a
+}
+
+// validFieldValue checks bytes, not characters: a field value is bytes.
+func validFieldValue(v string) bool {
+	for i := range len(v) {
+		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return v != "" && v == strings.Trim(v, " \t")
+}
+
+// Spec is what a grant allows.
+type Spec struct {
+	Name    string   // of the upstream, for errors
+	Origins []string // scheme://host[:port] of http or https; none allows no request
+	Attach  Attachment
+	Env     map[string]Secret // of children, on top of the sealed environment
+	Dir     string            // working directory of children; "" is ours
+}
+
+// Grant is one upstream's permission to authenticate. Adapters hold what it
+// makes, never the grant. The zero value allows no request and gives children
+// the sealed environment only. A grant must not be copied.
+type Grant struct {
+	spec    Spec
+	origins map[origin]bool
+	taken   atomic.Bool // Client was called
+}
+
+// NewGrant checks spec and seals it. Later changes to spec have no effect.
+func NewGrant(spec Spec) (*Grant, error) {
+	g := &Grant{spec: spec, origins: map[origin]bool{}}
+	g.spec.Origins = slices.Clone(spec.Origins)
+	g.spec.Env = maps.Clone(spec.Env)
+	fail := func(err error) (*Grant, error) {
+		return nil, fmt.Errorf("credentials of %s: %w", spec.Name, err)
+	}
+	for _, raw := range spec.Origins {
+		o, err := parseOrigin(raw)
+		if err != nil {
+			return fail(err)
+		}
+		g.origins[o] = true
+	}
+	if spec.Attach.err != nil {
+		return fail(spec.Attach.err)
+	}
+	if spec.Attach.kind != "" && len(g.origins) == 0 {
+		return fail(errors.New("a credential without an origin to send it to"))
+	}
+	for name, v := range spec.Env {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(v.reveal(), 0) {
+			return fail(fmt.Errorf("the environment variable %q has a name or value that no process can be given", name))
+		}
+	}
+	return g, nil
+}
+
+// Client returns a client that sends requests over base (nil is
+// http.DefaultTransport) to the grant's origins, with its credential, and
+// refuses all others before a connection is made, redirects included. It has no
+// cookie jar and no timeout. A second call returns a client that refuses every
+// request: one grant serves one upstream.
+func (g *Grant) Client(base http.RoundTripper) *http.Client {
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	t := &bound{base: base, name: g.spec.Name, origins: g.origins, attach: g.spec.Attach}
+	if !g.taken.CompareAndSwap(false, true) {
+		t.origins, t.attach, t.spent = nil, Attachment{}, true
+	}
+	return &http.Client{Transport: t, CheckRedirect: t.redirect}
+}
+
+// Command returns an unstarted command that runs until ctx ends, in the grant's
+// directory and with a sealed environment: the search path, home, user, locale,
+// time zone and temporary directory of this process, what the grant names, and
+// nothing else. It may be called again, to restart a child.
+func (g *Grant) Command(ctx context.Context, name string, arg ...string) *exec.Cmd {
+	cmd := command(ctx, g.spec.Env, name, arg...)
+	cmd.Dir = g.spec.Dir
+	return cmd
+}
+
+// processKey makes fingerprints useless outside this process.
+var processKey = []byte(rand.Text())
+
+// Fingerprint identifies what the grant allows, by which caches, pools and
+// quotas are kept apart: equal grants have equal fingerprints within one
+// process. It gives nothing away: it is a hash under a key that dies with the
+// process.
+func (g *Grant) Fingerprint() string {
+	h := hmac.New(sha256.New, processKey)
+	write := func(parts ...string) {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(parts))))
+		for _, p := range parts {
+			h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(p))))
+			h.Write([]byte(p))
+		}
+	}
+	a := g.spec.Attach
+	write(g.spec.Name, g.spec.Dir, a.kind, a.field, a.value.reveal())
+	var origins []string
+	for o := range g.origins {
+		origins = append(origins, o.String())
+	}
+	slices.Sort(origins)
+	write(origins...)
+	var env []string
+	for _, name := range slices.Sorted(maps.Keys(g.spec.Env)) {
+		env = append(env, name, g.spec.Env[name].reveal())
+	}
+	write(env...)
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}

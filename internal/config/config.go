@@ -1,0 +1,100 @@
+// Package config reads Bulkhead's configuration: one TOML file and the
+// BULKHEAD_ environment variables over it, decoded strictly into one [Config].
+//
+// It owns the keys: their names, types, defaults, rules and documentation stand
+// in one table, from which decoding, docs/config.md and docs/config.schema.json
+// are all made. Everything wrong with a configuration is reported at once, as
+// [Faults].
+//
+// It must not know what the values are for: it imports no package of ours,
+// reads no environment but the one it is given, and never resolves a secret. A
+// reference to a secret is checked for its form only, so that one that cannot
+// be resolved costs its own upstream and not the whole server.
+package config
+
+import "time"
+
+//go:generate go run ./gen
+
+// Config is a complete, valid configuration. It is not changed after [Load].
+type Config struct {
+	Server    Server
+	Upstreams []Upstream // sorted by name; the disabled ones too
+	Path      string     // the file it came from
+}
+
+// Server is the [server] table: the side that clients see.
+type Server struct {
+	Listen    string // "" is stdio; otherwise a loopback host:port
+	Names     string // "prefix" or "flat"
+	Deadline  Deadline
+	MaxResult int64         // bytes of one result given to the client
+	ListWait  time.Duration // how long a cold start's first list waits
+	Hosts     []string      // Host header values accepted beside loopback's
+	Origins   []string      // browser origins accepted, scheme://host[:port]
+	State     string        // absolute directory; "" is the user's own; "none" keeps nothing
+	LogLevel  string        // "debug", "info", "warn" or "error"
+	LogFormat string        // "text" or "json"
+	Drain     time.Duration // grace for calls in flight at shutdown
+}
+
+// Deadline is how long a call may take in all.
+type Deadline struct {
+	Auto  bool          // follow what the connected host is known to wait
+	Limit time.Duration // if not Auto; more than 0
+}
+
+// Upstream is one [upstream.NAME] table: a data source. Exactly one of Command,
+// URL and Sandbox is set.
+type Upstream struct {
+	Name       string
+	Kind       string              // "mcp"
+	Command    []string            // program and arguments; no shell
+	URL        string              // http or https
+	Sandbox    string              // a built-in sample source
+	Latency    time.Duration       // sandbox only: added to each answer
+	Env        map[string]EnvValue // for Command, on top of the sealed environment
+	Dir        string              // absolute working directory for Command; "" is ours
+	AllowHTTP  bool                // URL may be plain http beyond loopback
+	Prefix     *string             // of tool names; nil is the name, "" is none
+	Era        string              // "auto", "legacy" or "modern"
+	Timeout    time.Duration       // of one attempt; 0 is none but the deadline
+	MaxMessage int64               // bytes of one message taken from it
+	Validate   string              // "structure" or "schema"
+	Required   bool                // check and serve fail without it
+	Enabled    bool
+	Auth       Auth
+	Tools      ToolFilter
+}
+
+// EnvValue is an environment variable's value: a literal, or a reference if Ref
+// is not nil.
+type EnvValue struct {
+	Literal string
+	Ref     *Ref
+}
+
+// Ref says where a secret is kept. Exactly one field is set.
+type Ref struct {
+	Env     string   // name of an environment variable
+	File    string   // absolute path
+	Command []string // prints it
+	Keyring string   // "service/account"
+}
+
+// Auth is how Bulkhead signs in to an upstream.
+type Auth struct {
+	Type     string // "none", "bearer", "header" or "basic"
+	Token    *Ref   // bearer
+	Header   string // header: the field's name
+	Value    *Ref   // header
+	User     string // basic
+	Password *Ref   // basic
+}
+
+// ToolFilter chooses among an upstream's own tool names by path.Match patterns.
+// A tool is offered if Allow matches and Deny does not.
+type ToolFilter struct {
+	Allow []string
+	Deny  []string
+}

@@ -1,0 +1,167 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// target is what the keys of one section decode into; only the one that the
+// section belongs to is set.
+type target struct {
+	server   *Server
+	upstream *Upstream
+}
+
+// decoder walks the tree by the table of keys and gathers faults.
+type decoder struct {
+	faults Faults
+	base   string            // absolute directory that relative paths start from
+	home   string            // what ~ stands for; "" if unknown
+	given  map[string]bool   // key paths that are in the file or the environment
+	from   map[string]string // key path -> the variable that set it
+}
+
+func (d *decoder) fault(path, problem, hint string) {
+	key, _, _ := strings.Cut(path, "[") // of a list's item
+	for p := key; p != ""; p = parent(p) {
+		if variable := d.from[p]; variable != "" {
+			problem += ", set by the environment variable " + variable
+			break
+		}
+	}
+	d.faults = append(d.faults, Fault{Path: path, Problem: problem, Hint: hint})
+}
+
+func (d *decoder) unknown(path, name string, allowed []string) {
+	hint := "allowed here: " + strings.Join(allowed, ", ")
+	if near := nearest(name, allowed); near != "" {
+		hint = "did you mean " + near + "? " + hint
+	}
+	d.fault(path, "unknown key", hint)
+}
+
+// table returns raw as a table; an absent one is empty. It notes a fault and
+// returns false if it is something else.
+func (d *decoder) table(path string, raw any) (map[string]any, bool) {
+	if raw == nil {
+		return nil, true
+	}
+	m, ok := raw.(map[string]any)
+	if !ok {
+		d.fault(path, "must be a table, not "+describe(raw), "write it as ["+path+"] with its keys below")
+	}
+	return m, ok
+}
+
+// section decodes one table: defaults first, then what is there.
+func (d *decoder) section(s *section, path string, raw map[string]any, t target) {
+	for i := range s.keys {
+		if k := &s.keys[i]; k.def != nil {
+			k.kind.decode(d, k, join(path, k.name), k.def, k.field(t))
+		}
+	}
+	for i := range sections { // defaults of tables that are not there
+		if name, ok := strings.CutPrefix(sections[i].path, s.path+"."); ok && raw[name] == nil {
+			d.section(&sections[i], join(path, name), nil, t)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		p := join(path, name)
+		if k := s.key(name); k != nil {
+			d.given[p] = true
+			k.kind.decode(d, k, p, raw[name], k.field(t))
+		} else if sub := sectionAt(s.path + "." + name); sub != nil {
+			d.given[p] = true
+			if m, ok := d.table(p, raw[name]); ok {
+				d.section(sub, p, m, t)
+			}
+		} else if slices.Contains(s.planned, name) {
+			d.fault(p, "is not built yet", "remove it; this version has no such setting")
+		} else {
+			d.unknown(p, name, s.names())
+		}
+	}
+	for i := range s.keys {
+		if k := &s.keys[i]; k.required && raw[k.name] == nil && d.given[path] {
+			d.fault(join(path, k.name), "is missing", "for example "+k.line())
+		}
+	}
+}
+
+// local makes a path in the file absolute: ~/ is the user's home directory,
+// anything relative starts at the file's directory.
+func (d *decoder) local(at, p string) string {
+	if rest, ok := strings.CutPrefix(filepath.ToSlash(p), "~/"); ok {
+		if d.home == "" {
+			d.fault(at, "begins with ~/, but there is no HOME in the environment", "write the whole path")
+			return p
+		}
+		return filepath.Join(d.home, filepath.FromSlash(rest))
+	}
+	if filepath.IsAbs(p) {
+		return filepath.Clean(p)
+	}
+	return filepath.Join(d.base, p)
+}
+
+var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// join appends a name to a key path the way TOML writes it.
+func join(path, name string) string {
+	if !bareKey.MatchString(name) {
+		name = strconv.Quote(clip(name))
+	}
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func parent(path string) string {
+	if i := strings.LastIndexByte(path, '.'); i >= 0 {
+		return path[:i]
+	}
+	return ""
+}
+
+// describe says what a TOML value is without repeating text: a value in the
+// wrong place may be a secret.
+func describe(raw any) string {
+	switch v := raw.(type) {
+	case string:
+		return "a string"
+	case bool:
+		return fmt.Sprintf("the boolean %t", v)
+	case int64:
+		return fmt.Sprintf("the number %d", v)
+	case float64:
+		return fmt.Sprintf("the number %v", v)
+	case []any:
+		return "a list"
+	case map[string]any:
+		return "a table"
+	default:
+		return "a date or time"
+	}
+}
+
+// quote repeats a value in a fault unless it looks like a secret.
+func quote(v string) string {
+	if secretValue(v) {
+		return "what looks like a secret"
+	}
+	return strconv.Quote(clip(v))
+}
+
+func clip(s string) string {
+	const limit = 48
+	if r := []rune(s); len(r) > limit {
+		return string(r[:limit]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,186 @@
+package config
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+const variablePrefix = "BULKHEAD_"
+
+// overrides turns the BULKHEAD_ variables into a tree of the file's form.
+// BULKHEAD_CONFIG names the file itself and is the caller's.
+func (d *decoder) overrides(file map[string]any, env map[string]string) map[string]any {
+	over := map[string]any{}
+	var allowed []string // computed when first needed
+	for _, variable := range slices.Sorted(maps.Keys(env)) {
+		rest, ok := strings.CutPrefix(variable, variablePrefix)
+		if !ok || variable == "BULKHEAD_CONFIG" {
+			continue
+		}
+		path, k, problem := resolve(rest, file)
+		if problem == "" && !put(over, path, convert(k, path, env[variable])) {
+			problem = "contradicts another variable for the same key"
+		}
+		if problem == "" {
+			at := ""
+			for _, name := range path {
+				at = join(at, name)
+			}
+			d.from[at] = variable
+			continue
+		}
+		if allowed == nil {
+			allowed = variables(file)
+		}
+		hint := "BULKHEAD_SERVER__KEY or BULKHEAD_UPSTREAM__NAME__KEY, levels separated by two underscores; unset it if it is not meant for Bulkhead"
+		if near := nearest(variable, allowed); near != "" && near != variable {
+			hint = "did you mean " + near + "? " + hint
+		}
+		d.fault(variable, problem, hint)
+	}
+	return over
+}
+
+// resolve finds the key that a variable means, given its name without the
+// prefix. The problem is "" if there is one.
+func resolve(name string, file map[string]any) (path []string, k *key, problem string) {
+	const unknown = "this environment variable names no setting"
+	if rest, ok := strings.CutPrefix(name, "SERVER__"); ok {
+		if k = lookup("server", rest); k == nil {
+			return nil, nil, unknown
+		}
+		return []string{"server", k.name}, k, ""
+	}
+	rest, ok := strings.CutPrefix(name, "UPSTREAM__")
+	if !ok {
+		return nil, nil, unknown
+	}
+	upstream, rest, problem := whichUpstream(rest, file)
+	if problem != "" {
+		return nil, nil, problem
+	}
+	path = []string{"upstream", upstream}
+	at := "upstream.*"
+	for _, sub := range []string{"auth", "tools"} {
+		if deeper, ok := strings.CutPrefix(rest, strings.ToUpper(sub)+"__"); ok {
+			path, at, rest = append(path, sub), at+"."+sub, deeper
+			break
+		}
+	}
+	first, inner, deeper := strings.Cut(rest, "__")
+	k = lookup(at, first)
+	if k == nil || deeper != (inner != "") {
+		return nil, nil, unknown
+	}
+	path = append(path, k.name)
+	switch {
+	case !deeper && k.kind != envTable:
+		return path, k, ""
+	case deeper && k.kind == envTable:
+		variable, source, isRef := cutLast(inner, "__")
+		if isRef && slices.Contains(refNames, strings.ToLower(source)) {
+			return append(path, variable, strings.ToLower(source)), k, ""
+		}
+		return append(path, inner), k, ""
+	case deeper && k.kind == secret && slices.Contains(refNames, strings.ToLower(inner)):
+		return append(path, strings.ToLower(inner)), k, ""
+	}
+	return nil, nil, unknown
+}
+
+// whichUpstream finds the configured upstream that name begins with. Variables
+// cannot carry a hyphen, so it is written as an underscore.
+func whichUpstream(name string, file map[string]any) (upstream, rest, problem string) {
+	table, _ := file["upstream"].(map[string]any)
+	for _, candidate := range slices.Sorted(maps.Keys(table)) {
+		after, ok := strings.CutPrefix(name, variablePart(candidate)+"__")
+		if !ok || len(candidate) < len(upstream) {
+			continue
+		}
+		if upstream != "" && len(candidate) == len(upstream) {
+			return "", "", "this environment variable means both upstream " + upstream + " and " + candidate
+		}
+		upstream, rest = candidate, after
+	}
+	if upstream == "" {
+		return "", "", "this environment variable names no upstream that is in the file"
+	}
+	return upstream, rest, ""
+}
+
+func variablePart(name string) string {
+	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
+}
+
+func lookup(at, name string) *key {
+	if name != strings.ToUpper(name) {
+		return nil
+	}
+	return sectionAt(at).key(strings.ToLower(name))
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i > 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// convert gives a variable's text the type that its key has in a file; what
+// does not convert stays text, for decoding to complain about.
+func convert(k *key, path []string, v string) any {
+	last := path[len(path)-1]
+	switch {
+	case k.kind == flag && (v == "true" || v == "false"):
+		return v == "true"
+	case k.kind == list, last == "command" && (k.kind == secret || k.kind == envTable):
+		items := []any{}
+		for item := range strings.SplitSeq(v, ",") {
+			if item = strings.TrimSpace(item); item != "" {
+				items = append(items, item)
+			}
+		}
+		return items
+	}
+	return v
+}
+
+// put sets a value in a nested map. It returns false if there is one already.
+func put(tree map[string]any, path []string, v any) bool {
+	for _, name := range path[:len(path)-1] {
+		next, ok := tree[name].(map[string]any)
+		if !ok {
+			if tree[name] != nil {
+				return false
+			}
+			next = map[string]any{}
+			tree[name] = next
+		}
+		tree = next
+	}
+	last := path[len(path)-1]
+	if tree[last] != nil {
+		return false
+	}
+	tree[last] = v
+	return true
+}
+
+// variables lists every variable that has a meaning with this file.
+func variables(file map[string]any) []string {
+	table, _ := file["upstream"].(map[string]any)
+	var out []string
+	for _, path := range Keys() {
+		name := variablePrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "__"))
+		if !strings.Contains(name, "*") {
+			out = append(out, name)
+			continue
+		}
+		for upstream := range maps.Keys(table) {
+			out = append(out, strings.Replace(name, "*", variablePart(upstream), 1))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,135 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// key is one setting: everything that decoding, the reference page and the
+// editors' schema say about it.
+type key struct {
+	name    string
+	kind    *kind
+	doc     string // Markdown, one paragraph
+	def     any    // as it would stand in the file; nil for none
+	example any    // as it would stand in the file
+	enum    []string
+	words   []string // of a path: the values that are none
+	// plannedValues belong to enum in a later version.
+	plannedValues []string
+	pattern       *regexp.Regexp
+	expect        string // what pattern demands, after "must be"
+	least, most   int64  // bounds of a size in bytes, of a duration in nanoseconds
+	// check holds rules that a pattern cannot; it returns "" if v is fine.
+	check    func(v string) (problem, hint string)
+	required bool // if its table is there
+	field    func(target) any
+}
+
+// section is one table of keys. A * in its path stands for an upstream's name.
+type section struct {
+	path    string
+	doc     string
+	keys    []key
+	planned []string // keys of a later version
+}
+
+func (s *section) key(name string) *key {
+	for i := range s.keys {
+		if s.keys[i].name == name {
+			return &s.keys[i]
+		}
+	}
+	return nil
+}
+
+// names returns what may stand in the section: its keys and its tables.
+func (s *section) names() []string {
+	var out []string
+	for i := range s.keys {
+		out = append(out, s.keys[i].name)
+	}
+	for i := range sections {
+		if rest, ok := strings.CutPrefix(sections[i].path, s.path+"."); ok {
+			out = append(out, rest)
+		}
+	}
+	return out
+}
+
+func sectionAt(path string) *section {
+	for i := range sections {
+		if sections[i].path == path {
+			return &sections[i]
+		}
+	}
+	return nil
+}
+
+// Keys returns the path of every key, in the order of the reference page, with
+// * for an upstream's name, e.g. "upstream.*.auth.token".
+func Keys() []string {
+	var out []string
+	for i := range sections {
+		for j := range sections[i].keys {
+			out = append(out, sections[i].path+"."+sections[i].keys[j].name)
+		}
+	}
+	return out
+}
+
+var (
+	upstreamName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,23}$`)
+	hostForm     = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+	originForm   = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+	prefixForm   = regexp.MustCompile(`^[A-Za-z0-9_-]{0,24}$`)
+	fieldForm    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2: token
+	urlForm      = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?][^#\s]*)?$`)
+	userForm     = regexp.MustCompile(`^[^:\x00-\x1f\x7f]+$`) // RFC 7617, section 2
+)
+
+const minute, hour = int64(time.Minute), int64(time.Hour)
+
+var sections = slices.Concat(serverSections, upstreamSections)
+
+var serverSections = []section{{
+	path: "server",
+	doc:  "The side that clients see.",
+	keys: []key{
+		{name: "listen", kind: text, def: "", example: "127.0.0.1:8808", check: checkListen,
+			doc:   "Where to serve MCP over HTTP, `host:port`. Empty serves one client over standard input and output. The host must be a loopback address: Bulkhead does not authenticate its clients yet, so whoever reaches the port can use every source. Port 0 takes a free one.",
+			field: func(t target) any { return &t.server.Listen }},
+		{name: "names", kind: text, def: "prefix", example: "flat", enum: []string{"prefix", "flat"},
+			doc:   "How tools are named: `prefix` puts the upstream's prefix and `_` before each name, `flat` keeps the names as they are. Names that collide get a suffix.",
+			field: func(t target) any { return &t.server.Names }},
+		{name: "deadline", kind: deadline, def: "auto", example: "2m", least: int64(time.Millisecond), most: 24 * hour,
+			doc:   "How long one call may take in all. `auto` answers just before the connected host would give up.",
+			field: func(t target) any { return &t.server.Deadline }},
+		{name: "max_result", kind: size, def: "1MiB", example: "256KiB", least: 1 << 10, most: 1 << 30,
+			doc:   "The largest result handed to the client in one piece; the rest is kept for `bulkhead_read_more`.",
+			field: func(t target) any { return &t.server.MaxResult }},
+		{name: "list_wait", kind: duration, def: "2s", example: "500ms", least: 0, most: minute,
+			doc:   "How long the first list after a cold start waits for slow upstreams. Their tools are announced when they arrive.",
+			field: func(t target) any { return &t.server.ListWait }},
+		{name: "hosts", kind: list, def: []any{}, example: []any{"mcp.example.com"}, pattern: hostForm, expect: "a host name with an optional port",
+			doc:   "`Host` header values accepted besides loopback's own, for a reverse proxy that passes its name on. Over HTTP only.",
+			field: func(t target) any { return &t.server.Hosts }},
+		{name: "origins", kind: list, def: []any{}, example: []any{"https://app.example.com"}, pattern: originForm, expect: "an origin, scheme://host or scheme://host:port, with nothing behind it and no *",
+			doc:   "Browser origins that may connect besides loopback's own. Over HTTP only.",
+			field: func(t target) any { return &t.server.Origins }},
+		{name: "state", kind: location, def: "", example: "~/.local/state/bulkhead", words: []string{"none"},
+			doc:   "Directory for the last good list of tools, served at once at the next start. Empty is the user's state directory, `none` keeps nothing.",
+			field: func(t target) any { return &t.server.State }},
+		{name: "log_level", kind: text, def: "info", example: "debug", enum: []string{"debug", "info", "warn", "error"},
+			doc:   "The least severe messages that are logged, to standard error.",
+			field: func(t target) any { return &t.server.LogLevel }},
+		{name: "log_format", kind: text, def: "text", example: "json", enum: []string{"text", "json"},
+			doc:   "How log lines are written.",
+			field: func(t target) any { return &t.server.LogFormat }},
+		{name: "drain", kind: duration, def: "10s", example: "30s", least: 0, most: 10 * minute,
+			doc:   "How long calls in flight may go on after a request to stop.",
+			field: func(t target) any { return &t.server.Drain }},
+	},
+}}

@@ -1,0 +1,116 @@
+package config
+
+var upstreamSections = []section{
+	{
+		path: "upstream.*",
+		doc:  "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
+		keys: upstreamKeys,
+		planned: []string{"limit", "retry", "breaker", "cache", "writes", "unannotated", "serialize_by",
+			"trust_annotations", "annotations", "pin"},
+	},
+	{
+		path: "upstream.*.auth",
+		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them.",
+		keys: authKeys,
+		planned: []string{"token_url", "client_id", "client_secret", "scopes", "write_scopes",
+			"authorization_url", "audience", "resource", "issuer"},
+	},
+	{
+		path:    "upstream.*.tools",
+		doc:     "Which of the upstream's tools are offered. Patterns are matched against the upstream's own names: `*` is any run of characters, `?` any one, `[a-c]` a range.",
+		keys:    toolKeys,
+		planned: []string{"override"},
+	},
+}
+
+var upstreamKeys = []key{
+	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: []string{"mcp"}, plannedValues: []string{"rest", "openapi", "graphql", "sql"},
+		doc:   "What the source speaks.",
+		field: func(t target) any { return &t.upstream.Kind }},
+	{name: "command", kind: list, example: []any{"npx", "-y", "@modelcontextprotocol/server-memory"},
+		doc:   "Program and arguments of an MCP server to run as a child, spoken to over its standard input and output. There is no shell, so `~` and `$NAME` in arguments are not expanded; a program that begins with `~/`, `./` or `../` is taken from the home directory or the configuration's directory.",
+		field: func(t target) any { return &t.upstream.Command }},
+	{name: "url", kind: text, example: "https://mcp.example.com/mcp", pattern: urlForm, expect: "an http or https URL with a host, without user name and fragment", check: checkURL,
+		doc:   "Endpoint of an MCP server over Streamable HTTP.",
+		field: func(t target) any { return &t.upstream.URL }},
+	{name: "sandbox", kind: text, example: "crm", enum: []string{"crm", "warehouse", "tickets"},
+		doc:   "A sample source that is built in, to try Bulkhead without any account.",
+		field: func(t target) any { return &t.upstream.Sandbox }},
+	{name: "latency", kind: duration, def: "0s", example: "300ms", least: 0, most: minute,
+		doc:   "Added to each answer of a sandbox. With `sandbox` only.",
+		field: func(t target) any { return &t.upstream.Latency }},
+	{name: "env", kind: envTable, example: map[string]any{"LOG_LEVEL": "debug", "API_KEY": map[string]any{"env": "CRM_API_KEY"}},
+		doc:   "Environment variables of `command`. It gets these and, of ours, only the search path, home, user, locale, time zone and temporary directory. Values that look like secrets must be references. With `command` only.",
+		field: func(t target) any { return &t.upstream.Env }},
+	{name: "dir", kind: location, example: "~/projects/notes",
+		doc:   "Working directory of `command`. Relative paths start at the configuration's directory. With `command` only.",
+		field: func(t target) any { return &t.upstream.Dir }},
+	{name: "allow_http", kind: flag, def: false, example: true,
+		doc:   "Allow a plain `http` URL beyond this machine. Everything sent, the credential included, can then be read on the way: for trusted networks only, such as between containers of one host. With `url` only.",
+		field: func(t target) any { return &t.upstream.AllowHTTP }},
+	{name: "prefix", kind: optional, example: "crm", pattern: prefixForm, expect: "at most 24 of A-Z, a-z, 0-9, _ and -",
+		doc:   "What tool names begin with, before a `_`, where `names = \"prefix\"`. Left out it is the upstream's name; empty is no prefix.",
+		field: func(t target) any { return &t.upstream.Prefix }},
+	{name: "era", kind: text, def: "auto", example: "legacy", enum: []string{"auto", "legacy", "modern"},
+		doc:   "Which generation of MCP the upstream speaks: `modern` is revision 2026-07-28 and later, `legacy` what came before, `auto` finds out.",
+		field: func(t target) any { return &t.upstream.Era }},
+	{name: "timeout", kind: duration, def: "0s", example: "20s", least: 0, most: 24 * hour,
+		doc:   "Limit of one attempt. `0s` is none but the deadline of the call.",
+		field: func(t target) any { return &t.upstream.Timeout }},
+	{name: "max_message", kind: size, def: "64MiB", example: "16MiB", least: 1 << 10, most: 1 << 30,
+		doc:   "The largest single message taken from the upstream; a larger one fails its call.",
+		field: func(t target) any { return &t.upstream.MaxMessage }},
+	{name: "validate", kind: text, def: "structure", example: "schema", enum: []string{"structure", "schema"},
+		doc:   "What is checked before a call is sent: `structure` that the arguments are a JSON object, `schema` that they fit the tool's input schema too.",
+		field: func(t target) any { return &t.upstream.Validate }},
+	{name: "required", kind: flag, def: false, example: true,
+		doc:   "Whether `check` and `serve` fail if the upstream does not answer. Otherwise it only shows as down.",
+		field: func(t target) any { return &t.upstream.Required }},
+	{name: "enabled", kind: flag, def: true, example: false,
+		doc:   "Whether the upstream is used at all.",
+		field: func(t target) any { return &t.upstream.Enabled }},
+}
+
+var authKeys = []key{
+	{name: "type", kind: text, example: "bearer", required: true, enum: []string{"none", "bearer", "header", "basic"},
+		plannedValues: []string{"client_credentials", "authorization_code", "device_code", "jwt_bearer", "private_key_jwt", "token_exchange", "mcp"},
+		doc:           "`bearer` sends `token` as `Authorization: Bearer`, `header` sends `value` in the field `header`, `basic` sends `user` and `password` as `Authorization: Basic`.",
+		field:         func(t target) any { return &t.upstream.Auth.Type }},
+	{name: "token", kind: secret, example: map[string]any{"env": "CRM_TOKEN"},
+		doc:   "The token. With type `bearer`.",
+		field: func(t target) any { return &t.upstream.Auth.Token }},
+	{name: "header", kind: text, example: "X-Api-Key", pattern: fieldForm, expect: "the name of an HTTP header field", check: checkField,
+		doc:   "Name of the header field. With type `header`.",
+		field: func(t target) any { return &t.upstream.Auth.Header }},
+	{name: "value", kind: secret, example: map[string]any{"keyring": "bulkhead/crm"},
+		doc:   "Value of the header field. With type `header`.",
+		field: func(t target) any { return &t.upstream.Auth.Value }},
+	{name: "user", kind: text, example: "reports", pattern: userForm, expect: "a user name without a colon",
+		doc:   "User name. With type `basic`.",
+		field: func(t target) any { return &t.upstream.Auth.User }},
+	{name: "password", kind: secret, example: map[string]any{"command": []any{"op", "read", "op://work/crm/password"}},
+		doc:   "Password. With type `basic`.",
+		field: func(t target) any { return &t.upstream.Auth.Password }},
+}
+
+var toolKeys = []key{
+	{name: "allow", kind: list, def: []any{"*"}, example: []any{"get_*", "search_*"}, check: checkGlob,
+		doc:   "Patterns of the tools that are offered.",
+		field: func(t target) any { return &t.upstream.Tools.Allow }},
+	{name: "deny", kind: list, def: []any{}, example: []any{"delete_*"}, check: checkGlob,
+		doc:   "Patterns of the tools that are not, whatever `allow` says.",
+		field: func(t target) any { return &t.upstream.Tools.Deny }},
+}
+
+// authParts says which keys each type of auth needs; it takes no others.
+var authParts = map[string][]string{
+	"none":   {},
+	"bearer": {"token"},
+	"header": {"header", "value"},
+	"basic":  {"user", "password"},
+}
+
+// needs says which key another one belongs to.
+var needs = []struct{ key, with string }{
+	{"latency", "sandbox"}, {"env", "command"}, {"dir", "command"}, {"allow_http", "url"}, {"auth", "url"},
+}

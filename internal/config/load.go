@@ -1,0 +1,186 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	kt "github.com/knadh/koanf/parsers/toml/v2"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/rawbytes"
+	"github.com/knadh/koanf/v2"
+	"github.com/pelletier/go-toml/v2"
+)
+
+// maxFile is the largest configuration file read, in bytes.
+const maxFile = 1 << 20
+
+// Load reads the file at path and lays the BULKHEAD_ variables of environ
+// (in the form of os.Environ; of several with one name the last counts) over
+// it. The error is [Faults] if the content is wrong and a *[FileError] if the
+// file cannot be read.
+func Load(path string, environ []string) (*Config, error) {
+	data, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(data, path, environ)
+}
+
+// Parse is [Load] on the content of a file. Relative paths in it are taken from
+// the directory of path, which need not exist. The error is [Faults].
+func Parse(data []byte, path string, environ []string) (*Config, error) {
+	env := environment(environ)
+	d := &decoder{home: env["HOME"], given: map[string]bool{}, from: map[string]string{}}
+	if d.home == "" {
+		d.home = env["USERPROFILE"]
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, Faults{{Path: path, Problem: err.Error(), Hint: "name the file by its absolute path"}}
+	}
+	d.base = filepath.Dir(abs)
+	tree, err := d.tree(data, env)
+	if err != nil {
+		return nil, err
+	}
+	cfg := d.config(tree)
+	cfg.Path = path
+	if len(d.faults) > 0 {
+		return nil, d.faults
+	}
+	return cfg, nil
+}
+
+func read(path string) ([]byte, error) {
+	const hint = "name a TOML file with --config or in BULKHEAD_CONFIG; the repository's config.toml is one to start from"
+	f, err := os.Open(path)
+	if err != nil {
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err // the path is in FileError already
+		}
+		return nil, &FileError{Path: path, Hint: hint, Err: err}
+	}
+	defer f.Close() //nolint:errcheck // only read from
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		if pe, ok := errors.AsType[*fs.PathError](err); ok {
+			err = pe.Err
+		}
+		return nil, &FileError{Path: path, Hint: hint, Err: err}
+	}
+	if len(data) > maxFile {
+		return nil, &FileError{Path: path, Hint: hint, Err: fmt.Errorf("larger than %d bytes", maxFile)}
+	}
+	return data, nil
+}
+
+func environment(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, line := range environ {
+		if name, value, ok := strings.Cut(line, "="); ok && name != "" {
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// tree returns file and environment as one nested map. koanf only parses and
+// merges here: its own decoding accepts unknown keys and weak types.
+func (d *decoder) tree(data []byte, env map[string]string) (map[string]any, error) {
+	k := koanf.New(".")
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // written by some Windows editors
+	if err := k.Load(rawbytes.Provider(data), kt.Parser()); err != nil {
+		return nil, Faults{syntaxFault(err)}
+	}
+	over := d.overrides(k.Raw(), env)
+	if len(over) == 0 {
+		return k.Raw(), nil
+	}
+	if err := k.Load(confmap.Provider(over, ""), nil, koanf.WithMergeFunc(merge)); err != nil {
+		return nil, Faults{{Problem: err.Error()}}
+	}
+	return k.Raw(), nil
+}
+
+// merge lays src over dst. A reference to a secret is replaced as a whole:
+// half of one and half of another would be two.
+func merge(src, dst map[string]any) error {
+	for name, v := range src {
+		sub, ok := v.(map[string]any)
+		old, both := dst[name].(map[string]any)
+		if ok && both && !isRef(sub) {
+			if err := merge(sub, old); err != nil {
+				return err
+			}
+			continue
+		}
+		dst[name] = v
+	}
+	return nil
+}
+
+func isRef(m map[string]any) bool {
+	if len(m) != 1 {
+		return false
+	}
+	for name, v := range m {
+		_, table := v.(map[string]any)
+		return slices.Contains(refNames, name) && !table
+	}
+	return false
+}
+
+// syntaxFault keeps the parser's message and position but not its excerpt of
+// the text, which may hold a secret.
+func syntaxFault(err error) Fault {
+	f := Fault{Problem: strings.TrimPrefix(err.Error(), "toml: "), Hint: "the file must be TOML 1.0; strings stand in quotes"}
+	if de, ok := errors.AsType[*toml.DecodeError](err); ok {
+		line, column := de.Position()
+		f.Path = fmt.Sprintf("line %d, column %d", line, column)
+	}
+	return f
+}
+
+// config decodes the whole tree, noting every fault on the way.
+func (d *decoder) config(tree map[string]any) *Config {
+	cfg := &Config{}
+	for _, name := range slices.Sorted(maps.Keys(tree)) {
+		if name != "server" && name != "upstream" {
+			d.unknown(name, name, []string{"server", "upstream"})
+		}
+	}
+	server, _ := d.table("server", tree["server"])
+	d.section(sectionAt("server"), "server", server, target{server: &cfg.Server})
+
+	upstreams, ok := d.table("upstream", tree["upstream"])
+	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
+		path := join("upstream", name)
+		if !upstreamName.MatchString(name) {
+			d.fault(path, "is no valid name for an upstream", "begin with a lower-case letter and use at most 24 of a-z, 0-9, _ and -")
+		}
+		raw, ok := d.table(path, upstreams[name])
+		if !ok {
+			continue
+		}
+		u := Upstream{Name: name}
+		d.section(sectionAt("upstream.*"), path, raw, target{upstream: &u})
+		d.checkUpstream(path, &u)
+		cfg.Upstreams = append(cfg.Upstreams, u)
+	}
+	if ok && !slices.ContainsFunc(cfg.Upstreams, func(u Upstream) bool { return u.Enabled }) {
+		problem := "no upstream configured"
+		if len(upstreams) > 0 {
+			problem = "no upstream is enabled"
+		}
+		d.fault("upstream", problem, `add a source, e.g. [upstream.memory] with command = ["npx", "-y", "@modelcontextprotocol/server-memory"]`)
+	}
+	return cfg
+}

@@ -1,0 +1,161 @@
+package config
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+)
+
+// object is a JSON Schema or a part of one.
+type object = map[string]any
+
+// Schema returns docs/config.schema.json: JSON Schema draft 2020-12 of the
+// file. Whatever it refuses, [Load] refuses; rules that it cannot express, such
+// as bounds of durations, only Load knows.
+func Schema() []byte {
+	upstream := sectionAt("upstream.*").schema()
+	upstream["oneOf"] = []any{
+		object{"required": []any{"command"}},
+		object{"required": []any{"url"}},
+		object{"required": []any{"sandbox"}},
+	}
+	dependent := object{}
+	for _, n := range needs {
+		if n.key != "auth" { // type "none" may stand anywhere
+			dependent[n.key] = []any{n.with}
+		}
+	}
+	upstream["dependentRequired"] = dependent
+	auth := upstream["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("upstream.*").schema
+	auth["allOf"] = authRules()
+
+	root := object{
+		"$schema":              "https://json-schema.org/draft/2020-12/schema",
+		"$id":                  "https://raw.githubusercontent.com/bulkhead-mcp/bulkhead/main/docs/config.schema.json",
+		"title":                "Bulkhead configuration",
+		"type":                 "object",
+		"additionalProperties": false,
+		"required":             []any{"upstream"},
+		"properties": object{
+			"server": sectionAt("server").schema(),
+			"upstream": object{
+				"type":                 "object",
+				"description":          "The data sources, by name.",
+				"minProperties":        1,
+				"patternProperties":    object{upstreamName.String(): upstream},
+				"additionalProperties": false,
+			},
+		},
+		"$defs": object{"secret": secretSchema()},
+	}
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(root); err != nil {
+		panic(err) // nothing but maps, lists and strings of ours
+	}
+	return []byte(b.String())
+}
+
+// schema describes a section with the sections below it.
+func (s *section) schema() object {
+	properties := object{}
+	required := []any{}
+	for i := range s.keys {
+		k := &s.keys[i]
+		p := k.kind.schema(k)
+		p["description"] = k.doc
+		p["examples"] = []any{k.example}
+		if k.def != nil {
+			p["default"] = k.def
+		}
+		if k.required {
+			required = append(required, k.name)
+		}
+		properties[k.name] = p
+	}
+	for i := range sections {
+		if name, ok := strings.CutPrefix(sections[i].path, s.path+"."); ok {
+			properties[name] = sections[i].schema()
+		}
+	}
+	out := object{"type": "object", "description": s.doc, "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		out["required"] = required
+	}
+	return out
+}
+
+// authRules says for each type which keys it needs and which it refuses.
+func authRules() []any {
+	var rules []any
+	for _, kind := range sectionAt("upstream.*.auth").key("type").enum {
+		need, refuse := []any{}, object{}
+		for i := range authKeys {
+			name := authKeys[i].name
+			if name != "type" {
+				refuse[name] = false
+			}
+		}
+		for _, name := range authParts[kind] {
+			need = append(need, name)
+			delete(refuse, name)
+		}
+		rules = append(rules, object{
+			"if":   object{"properties": object{"type": object{"const": kind}}, "required": []any{"type"}},
+			"then": object{"required": need, "properties": refuse},
+		})
+	}
+	return rules
+}
+
+func textSchema(k *key) object {
+	out := object{"type": "string"}
+	if k.enum != nil {
+		words := make([]any, len(k.enum))
+		for i, w := range k.enum {
+			words[i] = w
+		}
+		out["enum"] = words
+	}
+	if k.pattern != nil {
+		out["pattern"] = k.pattern.String()
+	}
+	return out
+}
+
+func patternSchema(form *regexp.Regexp) func(*key) object {
+	return func(*key) object { return object{"type": "string", "pattern": form.String()} }
+}
+
+func listSchema(k *key) object {
+	out := object{"type": "array", "items": textSchema(k)}
+	if k.name == "command" {
+		out["minItems"] = 1
+	}
+	return out
+}
+
+func secretSchema() object {
+	one := func(name string, value object) object {
+		return object{"type": "object", "properties": object{name: value}, "required": []any{name}, "additionalProperties": false}
+	}
+	return object{
+		"description": "Where a secret is kept.",
+		"oneOf": []any{
+			one("env", object{"type": "string", "pattern": envName.String(), "description": "Name of an environment variable."}),
+			one("file", object{"type": "string", "minLength": 1, "description": "File that only its owner can read."}),
+			one("command", object{"type": "array", "items": object{"type": "string"}, "minItems": 1, "description": "Program that prints it, without a shell."}),
+			one("keyring", object{"type": "string", "pattern": keyringForm.String(), "description": "service/account in the operating system's keyring."}),
+		},
+	}
+}
+
+func envSchema(*key) object {
+	return object{
+		"type":                 "object",
+		"propertyNames":        object{"pattern": envName.String()},
+		"additionalProperties": object{"oneOf": []any{object{"type": "string"}, object{"$ref": "#/$defs/secret"}}},
+	}
+}

@@ -1,0 +1,148 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// checkUpstream applies the rules that hold between the keys of one upstream.
+func (d *decoder) checkUpstream(at string, u *Upstream) {
+	given := func(name string) bool { return d.given[join(at, name)] }
+
+	sources := slices.DeleteFunc([]string{"command", "url", "sandbox"}, func(s string) bool { return !given(s) })
+	switch len(sources) {
+	case 0:
+		d.fault(at, "says nowhere where the source is", `add one of command = ["..."], url = "https://..." or sandbox = "crm"`)
+	case 1:
+		for _, n := range needs {
+			if given(n.key) && n.with != sources[0] && !(n.key == "auth" && u.Auth.Type == "none") {
+				d.fault(join(at, n.key), "belongs to "+n.with+", but this upstream has "+sources[0], "remove it")
+			}
+		}
+	default:
+		d.fault(at, strings.Join(sources, " and ")+" exclude each other", "keep one; make the other an upstream of its own")
+	}
+	if given("command") {
+		u.Command = d.program(join(at, "command"), u.Command)
+	}
+	if u.URL != "" && !u.AllowHTTP && !secure(u.URL) {
+		d.fault(join(at, "url"), "plain http to another machine can be read on the way, credentials included", "use https, or set allow_http = true on a network you trust")
+	}
+	d.checkAuth(join(at, "auth"), &u.Auth)
+}
+
+// program checks a command line and returns it with its program's path made
+// absolute if it is a relative path.
+func (d *decoder) program(at string, command []string) []string {
+	if len(command) == 0 || command[0] == "" {
+		if !slices.ContainsFunc(d.faults, func(f Fault) bool { return strings.HasPrefix(f.Path, at) }) {
+			d.fault(at, "names no program", `for example ["npx", "-y", "@modelcontextprotocol/server-memory"]`)
+		}
+		return command
+	}
+	if i := secretArgument(command); i >= 0 {
+		d.fault(at+"["+strconv.Itoa(i)+"]", "looks like a secret, which must not stand in the configuration and would show in the list of processes",
+			`hand it over in the environment: env = { API_KEY = { env = "NAME" } }`)
+	}
+	if p := command[0]; strings.HasPrefix(p, "~/") || strings.HasPrefix(p, "./") || strings.HasPrefix(p, "../") {
+		command = slices.Clone(command)
+		command[0] = d.local(at+"[0]", p)
+	}
+	return command
+}
+
+func (d *decoder) checkAuth(at string, a *Auth) {
+	if !d.given[at] {
+		a.Type = "none"
+		return
+	}
+	parts, known := authParts[a.Type]
+	if !known {
+		return // a fault already
+	}
+	for i := range authKeys {
+		k := &authKeys[i]
+		p := join(at, k.name)
+		switch part := slices.Contains(parts, k.name); {
+		case part && !d.given[p]:
+			d.fault(p, "is missing: type "+strconv.Quote(a.Type)+" needs it", "for example "+k.line())
+		case !part && d.given[p] && k.name != "type":
+			d.fault(p, "does not belong to type "+strconv.Quote(a.Type), "remove it or change the type")
+		}
+	}
+}
+
+func checkListen(v string) (problem, hint string) {
+	if v == "" {
+		return "", ""
+	}
+	hint = `for example listen = "127.0.0.1:8808"; "" serves over standard input and output`
+	host, port, err := net.SplitHostPort(v)
+	if err != nil {
+		return quote(v) + " is no address: it needs a host and a port", hint
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 || port != strconv.Itoa(n) {
+		return quote(port) + " is no port: a number from 0 to 65535", hint
+	}
+	if !loopback(host) {
+		return quote(v) + " can be reached from other machines, and Bulkhead does not authenticate its clients yet", hint
+	}
+	return "", ""
+}
+
+func loopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+func checkURL(v string) (problem, hint string) {
+	hint = `for example url = "https://mcp.example.com/mcp"`
+	u, err := url.Parse(v)
+	if err != nil || u.Hostname() == "" || u.Opaque != "" {
+		return "is no valid URL", hint // the parser's error repeats the URL
+	}
+	if p := u.Port(); p != "" {
+		if n, err := strconv.Atoi(p); err != nil || n < 1 || n > 65535 {
+			return quote(p) + " is no port: a number from 1 to 65535", hint
+		}
+	}
+	if name := secretQuery(u); name != "" {
+		return "the parameter " + quote(name) + " looks like a secret, which must not stand in the configuration",
+			`send it in a header instead: auth = { type = "header", header = "X-Api-Key", value = { env = "NAME" } }`
+	}
+	return "", ""
+}
+
+// secure reports whether nobody else can read what is sent to a URL: it is
+// https, or stays on this machine.
+func secure(raw string) bool {
+	u, err := url.Parse(raw)
+	return err != nil || u.Scheme == "https" || loopback(u.Hostname())
+}
+
+// reservedFields are set by HTTP and MCP themselves.
+var reservedFields = []string{"Host", "Content-Length", "Content-Type", "Content-Encoding", "Transfer-Encoding", "Connection",
+	"Keep-Alive", "Te", "Trailer", "Upgrade", "Accept", "Last-Event-Id", "Proxy-Authorization", "Proxy-Connection"}
+
+func checkField(v string) (problem, hint string) {
+	reserved := func(f string) bool { return strings.EqualFold(f, v) }
+	if slices.ContainsFunc(reservedFields, reserved) || strings.HasPrefix(strings.ToLower(v), "mcp-") {
+		return quote(v) + " is set by the protocol itself", `name the field that the source reads its key from, for example "X-Api-Key"`
+	}
+	return "", ""
+}
+
+func checkGlob(v string) (problem, hint string) {
+	if _, err := path.Match(v, ""); err != nil || v == "" {
+		return quote(v) + " is no pattern", `for example "get_*"; a [ needs its ], and \ must not come last`
+	}
+	return "", ""
+}

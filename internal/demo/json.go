@@ -1,0 +1,53 @@
+package demo
+
+import (
+	"encoding/json"
+	"io"
+	"math"
+	"time"
+)
+
+type jsonPass struct {
+	Wall    float64    `json:"wall_ms"`
+	Sum     float64    `json:"sum_ms"`
+	Slowest float64    `json:"slowest_ms"`
+	Calls   []jsonSpan `json:"calls"`
+}
+
+type jsonSpan struct {
+	Source   string  `json:"source"`
+	Tool     string  `json:"tool"`
+	Start    float64 `json:"start_ms"`
+	End      float64 `json:"end_ms"`
+	Duration float64 `json:"duration_ms"`
+	Bytes    int     `json:"bytes"`
+	Error    string  `json:"error,omitempty"`
+}
+
+// WriteJSON writes the report as one indented JSON object. Times are numbers
+// in milliseconds, to the microsecond; the names of the members are stable.
+func (r *Report) WriteJSON(w io.Writer) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	return enc.Encode(struct {
+		Question   string   `json:"question"`
+		Customer   string   `json:"customer"`
+		CustomerID string   `json:"customer_id"`
+		Failed     bool     `json:"failed"`
+		Speedup    float64  `json:"speedup"` // serial wall through parallel wall
+		Serial     jsonPass `json:"serial"`
+		Parallel   jsonPass `json:"parallel"`
+		Answer     Summary  `json:"answer"`
+	}{r.Question, r.Customer, r.CustomerID, r.Failed(), math.Round(r.Speedup()*100) / 100, r.Serial.json(), r.Parallel.json(), r.Answer})
+}
+
+func (p Pass) json() jsonPass {
+	out := jsonPass{Wall: ms(p.Wall), Sum: ms(p.Sum), Slowest: ms(p.Slowest), Calls: []jsonSpan{}}
+	for _, s := range p.Calls {
+		out.Calls = append(out.Calls, jsonSpan{s.Source, s.Tool, ms(s.Start), ms(s.End), ms(s.Duration()), s.Bytes, s.Error})
+	}
+	return out
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
