@@ -1,0 +1,166 @@
+package inbound
+
+import (
+	"mime"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// principal says who sends a request. It is the seam for client
+// authentication: until there is any, only a process on this machine is
+// somebody.
+func principal(r *http.Request) upstream.Principal {
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && addr.Addr().Unmap().IsLoopback() {
+		return upstream.Local()
+	}
+	return upstream.Principal{}
+}
+
+// guard refuses requests that a web page tricked a browser into sending, by a
+// rebound DNS name (Host) or across origins (Origin; MCP, transports, §Security
+// Warning), and those of nobody.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The deadline of the connection's last answer is still set.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		if !s.allowedHost(r.Host) {
+			refuse(w, http.StatusForbidden, "the Host header names neither this machine nor a configured host")
+			return
+		}
+		if origins := r.Header.Values("Origin"); len(origins) > 0 {
+			if len(origins) > 1 || !s.allowedOrigin(origins[0]) {
+				refuse(w, http.StatusForbidden, "the Origin header names neither this machine nor a configured origin")
+				return
+			}
+			allowOrigin(w.Header(), origins[0])
+		}
+		if r.Method == http.MethodOptions {
+			preflight(w, r)
+			return
+		}
+		if !principal(r).Valid() {
+			refuse(w, http.StatusForbidden, "only clients on this machine are served")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) allowedHost(host string) bool {
+	if slices.ContainsFunc(s.opt.Hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
+		return true
+	}
+	name := host
+	if h, port, err := net.SplitHostPort(host); err == nil {
+		if strings.Trim(port, "0123456789") != "" {
+			return false
+		}
+		name = h
+	} else {
+		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	}
+	return isLoopback(name) ||
+		slices.ContainsFunc(s.opt.Hosts, func(h string) bool { return strings.EqualFold(h, name) })
+}
+
+func (s *Server) allowedOrigin(origin string) bool {
+	if slices.Contains(s.opt.Origins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") {
+		return false
+	}
+	return origin == u.Scheme+"://"+u.Host && isLoopback(u.Hostname())
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	addr, err := netip.ParseAddr(host)
+	return err == nil && addr.Unmap().IsLoopback()
+}
+
+// The headers of MCP that a page may send and read.
+const (
+	corsMethods = "GET, POST, DELETE"
+	corsRead    = "Mcp-Session-Id"
+)
+
+var corsSend = []string{
+	"accept", "authorization", "content-type", "last-event-id",
+	"mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id",
+}
+
+func allowOrigin(h http.Header, origin string) {
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", corsRead)
+	h.Add("Vary", "Origin")
+}
+
+func preflight(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Allow", corsMethods+", OPTIONS")
+	if r.Header.Get("Origin") != "" && r.Header.Get("Access-Control-Request-Method") != "" {
+		h.Set("Access-Control-Allow-Methods", corsMethods)
+		h.Set("Access-Control-Allow-Headers", strings.Join(sendable(r.Header.Get("Access-Control-Request-Headers")), ", "))
+		h.Set("Access-Control-Max-Age", "600")
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// sendable returns the header names that a page may send: all we know, and of
+// those it asks for the ones that mirror parameters (MCP 2026-07-28, Mcp-Param-*).
+func sendable(asked string) []string {
+	out := slices.Clone(corsSend)
+	for name := range strings.SplitSeq(strings.ToLower(asked), ",") {
+		if name = strings.TrimSpace(name); strings.HasPrefix(name, "mcp-param-") {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// checkBody reports the status and reason for a POST whose headers say that its
+// body is nothing for us; 0 if it may be read.
+func checkBody(r *http.Request) (int, string) {
+	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return http.StatusUnsupportedMediaType, "the Content-Type must be application/json"
+	}
+	if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") {
+		return http.StatusUnsupportedMediaType, "the charset must be utf-8"
+	}
+	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return http.StatusUnsupportedMediaType, "the body must not have a Content-Encoding"
+	}
+	return 0, ""
+}
+
+// accepts reports whether the client takes an answer of the given type. No
+// Accept header means that it takes any (RFC 9110, section 12.5.1).
+func accepts(r *http.Request, kind string) bool {
+	values := r.Header.Values("Accept")
+	if len(values) == 0 {
+		return true
+	}
+	major, _, _ := strings.Cut(kind, "/")
+	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		t, params, err := mime.ParseMediaType(part)
+		if err != nil || strings.Trim(params["q"], "0.") == "" && params["q"] != "" {
+			continue
+		}
+		if t == kind || t == "*/*" || t == major+"/*" {
+			return true
+		}
+	}
+	return false
+}

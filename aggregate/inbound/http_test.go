@@ -1,0 +1,429 @@
+package inbound_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
+)
+
+// web is a raw client over HTTP.
+type web struct {
+	t      testing.TB
+	client *http.Client
+	url    string // of the server, without a path
+	stop   func() // ends the server; once
+}
+
+// serve starts a server, which ends with the test at the latest.
+func serve(t testing.TB, s *inbound.Server) *web {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(ctx, ln) }()
+	transport := &http.Transport{MaxIdleConnsPerHost: 300}
+	w := &web{t: t, client: &http.Client{Transport: transport}, url: "http://" + ln.Addr().String()}
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error("Serve:", err)
+			}
+		case <-time.After(patience):
+			t.Error("Serve did not return")
+		}
+		transport.CloseIdleConnections()
+	})
+	t.Cleanup(w.stop)
+	return w
+}
+
+// answer is what came back.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request; headers are "Name: value". A POST is JSON unless a
+// header says otherwise.
+func (w *web) do(ctx context.Context, method, path, body string, headers ...string) (answer, error) {
+	r, err := http.NewRequestWithContext(ctx, method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		if name == "Host" {
+			r.Host = value
+			continue
+		}
+		r.Header.Set(name, value)
+	}
+	resp, err := w.client.Do(r)
+	if err != nil {
+		return answer{}, err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, string(text)}, err
+}
+
+func (w *web) post(body string, headers ...string) answer {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	a, err := w.do(ctx, http.MethodPost, "/mcp", body, headers...)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return a
+}
+
+func (w *web) want(a answer, status int, parts ...string) {
+	w.t.Helper()
+	if a.status != status {
+		w.t.Fatalf("status %d instead of %d: %s", a.status, status, a.body)
+	}
+	for _, p := range parts {
+		if !strings.Contains(a.body, p) {
+			w.t.Fatalf("no %s in %s", p, a.body)
+		}
+	}
+}
+
+// join does a legacy handshake and returns the session header.
+func (w *web) join(version string) string {
+	w.t.Helper()
+	a := w.post(initialize(version))
+	id := a.header.Get("Mcp-Session-Id")
+	if a.status != http.StatusOK || id == "" || !strings.Contains(a.body, `"protocolVersion":"`+version+`"`) {
+		w.t.Fatalf("initialize: %d %s", a.status, a.body)
+	}
+	session := "Mcp-Session-Id: " + id
+	w.want(w.post(initialized, session), http.StatusAccepted)
+	return session
+}
+
+// events opens a stream and returns its lines that are no comments and not
+// empty.
+func (w *web) events(method, path, body string, headers ...string) (next func() (string, bool), end func()) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	r, err := http.NewRequestWithContext(ctx, method, w.url+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r.Header.Set("Accept", "text/event-stream, application/json")
+	r.Header.Set("Content-Type", "application/json")
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		r.Header.Set(name, value)
+	}
+	resp, err := w.client.Do(r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" || resp.Header.Get("X-Accel-Buffering") != "no" {
+		w.t.Fatalf("no stream: %d %v", resp.StatusCode, resp.Header)
+	}
+	lines := make(chan string, 100)
+	go func() {
+		defer close(lines)
+		scan := bufio.NewScanner(resp.Body)
+		for scan.Scan() {
+			if data, ok := strings.CutPrefix(scan.Text(), "data: "); ok {
+				lines <- data
+			}
+		}
+	}()
+	next = func() (string, bool) {
+		w.t.Helper()
+		select {
+		case l, ok := <-lines:
+			return l, ok
+		case <-time.After(patience):
+			w.t.Fatal("no event")
+			return "", false
+		}
+	}
+	end = func() { cancel(); resp.Body.Close() }
+	w.t.Cleanup(end)
+	return next, end
+}
+
+// modern returns the headers of a modern request.
+func modern(method, name string) []string {
+	h := []string{"Mcp-Protocol-Version: 2026-07-28", "Mcp-Method: " + method}
+	if name != "" {
+		h = append(h, "Mcp-Name: "+name)
+	}
+	return h
+}
+
+func Test200CallsOfOneHTTPSessionRunAtOnce(t *testing.T) {
+	for _, era := range []string{"legacy", "modern"} {
+		t.Run(era, func(t *testing.T) {
+			f := newFake()
+			w := serve(t, newServer(t, f, inbound.Options{}))
+			headers, text := modern("tools/call", "block"), modernCall
+			if era == "legacy" {
+				headers, text = []string{w.join("2025-11-25")}, call
+			}
+			const n = 200
+			bodies := make(chan string, n)
+			for i := range n {
+				go func() {
+					a, err := w.do(context.Background(), "POST", "/mcp", text(fmt.Sprint(i), "block", "{}"), headers...)
+					bodies <- fmt.Sprint(a.body, err)
+				}()
+			}
+			f.awaitEntered(t, n)
+			if got := f.running(); got != n {
+				t.Fatalf("%d calls are running", got)
+			}
+			if era == "legacy" {
+				w.want(w.post(ping("1000"), headers...), 200, pong("1000"))
+				w.want(w.post(request("1001", "tools/list", "{}"), headers...), 200, echoTool)
+			} else {
+				w.want(w.post(request("7", "tools/list", `{"_meta":`+modernMeta+`}`), modern("tools/list", "")...), 200, echoTool)
+			}
+			close(f.release)
+			seen := map[string]bool{}
+			for range n {
+				seen[<-bodies] = true
+			}
+			if len(seen) != n || !seen[`{"jsonrpc":"2.0","id":199,"result":{"content":[]}}<nil>`] {
+				t.Fatalf("%d different answers", len(seen))
+			}
+		})
+	}
+}
+
+func TestLegacyCancellationOverHTTP(t *testing.T) {
+	f := newFake()
+	w := serve(t, newServer(t, f, inbound.Options{}))
+	alice, bob := w.join("2025-11-25"), w.join("2025-11-25")
+	got := make(chan answer, 2)
+	for _, who := range []string{alice, bob} {
+		go func() {
+			a, err := w.do(context.Background(), "POST", "/mcp", call("1", "block", "{}"), who)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- a
+		}()
+	}
+	f.awaitEntered(t, 2)
+	w.want(w.post(call("1", "echo", "{}"), bob), 400, "still under way")
+	w.want(w.post(cancelled("1"), bob), 202)
+	f.awaitCancelled(t)
+	// Whoever cancelled expects no answer.
+	if a := <-got; a.status != http.StatusAccepted || a.body != "" {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	// A modern client's notification reaches nobody's call.
+	w.want(w.post(cancelled("1"), "Mcp-Protocol-Version: 2026-07-28"), 202)
+	if n := f.running(); n != 1 {
+		t.Fatalf("%d calls are left of 1", n)
+	}
+	close(f.release)
+	w.want(<-got, 200, `{"jsonrpc":"2.0","id":1,"result":{"content":[]}}`)
+}
+
+func TestDisconnectCancelsModernCallsOnly(t *testing.T) {
+	f := newFake()
+	w := serve(t, newServer(t, f, inbound.Options{}))
+	session := w.join("2025-11-25")
+	leave := func(body string, headers ...string) {
+		ctx, cancel := context.WithCancel(context.Background())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			if _, err := w.do(ctx, "POST", "/mcp", body, headers...); err == nil {
+				t.Error("answered")
+			}
+		}()
+		f.awaitEntered(t, 1)
+		cancel()
+		<-gone
+	}
+	leave(call("1", "block", "{}"), session)
+	leave(modernCall("1", "block", "{}"), modern("tools/call", "block")...)
+	f.awaitCancelled(t)
+	eventually(t, "the modern call ends", func() bool { return f.running() == 1 })
+	w.want(w.post(cancelled("1"), session), 202) // it can still be cancelled
+	f.awaitCancelled(t)
+}
+
+func TestModernOverHTTP(t *testing.T) {
+	f := newFake()
+	w := serve(t, newServer(t, f, inbound.Options{}))
+	body := modernCall("1", "echo", "{}")
+	a := w.post(body, append(modern("tools/call", "echo"), "Mcp-Session-Id: whatever")...)
+	w.want(a, 200, `"modern":true`)
+	if a.header.Get("Mcp-Session-Id") != "" {
+		t.Fatal("a modern client was given a session")
+	}
+	if r := f.request(); r.Session != "" || r.Client != "m" {
+		t.Fatalf("%+v", r)
+	}
+	w.want(w.post(body, modern("tools/call", "=?base64?ZWNobw==?=")...), 200, `"modern":true`)
+
+	noMeta := call("1", "echo", "{}")
+	future := strings.ReplaceAll(body, "2026-07-28", "2027-01-01")
+	noCaps := strings.ReplaceAll(body, `"io.modelcontextprotocol/clientCapabilities":{},`, "")
+	for _, c := range []struct {
+		name, body string
+		headers    []string
+		status     int
+		part       string
+	}{
+		{"no name", body, modern("tools/call", ""), 400, `"code":-32020`},
+		{"other name", body, modern("tools/call", "other"), 400, `"code":-32020`},
+		{"broken name", body, modern("tools/call", "=?base64?***?="), 400, `"code":-32020`},
+		{"other method", body, modern("tools/list", "echo"), 400, `"code":-32020`},
+		{"no method", body, modern("", "")[:1], 400, `"code":-32020`},
+		{"no version", body, modern("tools/call", "echo")[1:], 400, `"code":-32020`},
+		{"legacy version in the header", body, []string{"Mcp-Protocol-Version: 2025-11-25"}, 400, `"code":-32020`},
+		{"legacy version in the body", strings.ReplaceAll(body, "2026-07-28", "2025-11-25"), modern("tools/call", "echo"), 400, `"code":-32020`},
+		{"no _meta", noMeta, modern("tools/call", "echo"), 400, `"code":-32602`},
+		{"no capabilities", noCaps, modern("tools/call", "echo"), 400, `"code":-32602`},
+		{"future version", future, []string{"Mcp-Protocol-Version: 2027-01-01", "Mcp-Method: tools/call", "Mcp-Name: echo"}, 400,
+			`"code":-32022,"message":"protocol version \"2027-01-01\" is not supported","data":{"supported":["2026-07-28",`},
+		{"unknown method", request("1", "no/such", `{"_meta":`+modernMeta+`}`), modern("no/such", ""), 404, `"code":-32601`},
+		{"removed method", request("1", "ping", `{"_meta":`+modernMeta+`}`), modern("ping", ""), 404, `"code":-32601`},
+		{"unknown tool", modernCall("1", "none", "{}"), modern("tools/call", "none"), 200, `"code":-32602`},
+		{"discover", request("1", "server/discover", `{"_meta":`+modernMeta+`}`), modern("server/discover", ""), 200, `"instructions":"Use echo."`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.t = t
+			w.want(w.post(c.body, c.headers...), c.status, c.part, `"id":1`)
+		})
+	}
+	w.t = t
+	for _, method := range []string{"GET", "DELETE", "PUT"} {
+		a, err := w.do(context.Background(), method, "/mcp", "", "Mcp-Protocol-Version: 2026-07-28")
+		if err != nil || a.status != 405 || a.header.Get("Allow") != "POST" {
+			t.Errorf("%s: %d %v", method, a.status, err)
+		}
+	}
+}
+
+func TestEndpointsOfUpstreams(t *testing.T) {
+	w := serve(t, newServer(t, newFake(), inbound.Options{}))
+	a, err := w.do(context.Background(), "POST", "/u/crm/mcp", modernCall("1", "echo", "{}"), modern("tools/call", "echo")...)
+	if err != nil || a.status != 200 {
+		t.Fatal(a, err)
+	}
+	a, err = w.do(context.Background(), "POST", "/u/none/mcp", modernCall("1", "echo", "{}"), modern("tools/call", "echo")...)
+	if err != nil || a.status != 404 || !strings.Contains(a.body, `there is no upstream`) {
+		t.Fatal(a, err)
+	}
+}
+
+func TestListenOverHTTP(t *testing.T) {
+	f := newFake()
+	w := serve(t, newServer(t, f, inbound.Options{}))
+	listen := request("1", "subscriptions/listen", `{"notifications":{"toolsListChanged":true},"_meta":`+modernMeta+`}`)
+	a, end := w.events("POST", "/mcp", listen, modern("subscriptions/listen", "")...)
+	b, _ := w.events("POST", "/mcp", listen, modern("subscriptions/listen", "")...) // equal ids are fine
+	for _, next := range []func() (string, bool){a, b} {
+		if got, _ := next(); !strings.Contains(got, "acknowledged") {
+			t.Fatal(got)
+		}
+	}
+	f.changed()
+	const note = `{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":1}}}`
+	for _, next := range []func() (string, bool){a, b} {
+		if got, _ := next(); got != note {
+			t.Fatal(got)
+		}
+	}
+	end()
+	eventually(t, "closing the stream ends the subscription", func() bool { return f.subscribers() == 1 })
+	w.want(w.post(listen, append(modern("subscriptions/listen", ""), "Accept: application/json")...), 406)
+	w.want(w.post(strings.Replace(listen, "{\"toolsListChanged\":true}", "3", 1), append(modern("subscriptions/listen", ""), "Accept: text/event-stream")...), 200, `"code":-32602`)
+	go w.stop()
+	if got, _ := b(); got != `{"jsonrpc":"2.0","id":1,"result":{"resultType":"complete","_meta":{"io.modelcontextprotocol/subscriptionId":1}}}` {
+		t.Fatal(got)
+	}
+	if got, ok := b(); ok {
+		t.Fatal("after the end: " + got)
+	}
+	w.stop()
+}
+
+func TestStopDrains(t *testing.T) {
+	f := newFake()
+	w := serve(t, newServer(t, f, inbound.Options{}))
+	session := w.join("2025-11-25")
+	got := make(chan answer, 1)
+	go func() {
+		a, err := w.do(context.Background(), "POST", "/mcp", call("1", "block", "{}"), session)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- a
+	}()
+	f.awaitEntered(t, 1)
+	next, _ := w.events("GET", "/mcp", "", session)
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); w.stop() }()
+	if got, ok := next(); ok {
+		t.Fatal("instead of the end of the stream: " + got)
+	}
+	eventually(t, "the port is closed", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(w.url, "http://"))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	close(f.release)
+	w.want(<-got, 200, `"content":[]`)
+	<-stopped
+}
+
+func TestStopIsBounded(t *testing.T) {
+	f := newFake()
+	w := serve(t, newServer(t, f, inbound.Options{Drain: 20 * time.Millisecond}))
+	session := w.join("2025-11-25")
+	got := make(chan error, 1)
+	go func() {
+		_, err := w.do(context.Background(), "POST", "/mcp", call("1", "block", "{}"), session)
+		got <- err
+	}()
+	f.awaitEntered(t, 1)
+	w.stop()
+	f.awaitCancelled(t)
+	<-got
+}
+
+func TestPortTakenAway(t *testing.T) {
+	s := newServer(t, newFake(), inbound.Options{})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.Close()
+	if err := s.Serve(context.Background(), ln); err == nil {
+		t.Fatal("no error for a listener that is closed")
+	}
+}

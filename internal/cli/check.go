@@ -1,0 +1,167 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// checked is what check found out about one upstream.
+type checked struct {
+	aggregate.SourceStatus
+	OK       bool    `json:"ok"`
+	Required bool    `json:"required"`
+	TookMS   float64 `json:"tookMs"`
+}
+
+// check validates the configuration, connects to every upstream and lists its
+// tools. It fails if a required upstream does.
+func check(ctx context.Context, inv *invocation) error {
+	limit, err := duration("timeout", inv.opt.timeout)
+	if err != nil {
+		return err
+	}
+	cfg, err := inv.load()
+	if err != nil {
+		return err
+	}
+	required := make(map[string]bool)
+	for _, u := range cfg.Upstreams {
+		required[u.Name] = u.Required
+	}
+	return running(ctx, inv.Env, cfg, !inv.opt.verbose, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
+		out := inv.Out
+		if inv.opt.json {
+			out = io.Discard
+		}
+		_, tty := terminal(inv.Err, inv.Env)
+		p := &progress{err: inv.Err, tty: tty && !inv.opt.json}
+		results := p.watch(ctx, a, limit, func(c *checked) {
+			c.Required = required[c.Name]
+			_, _ = io.WriteString(out, line(c))
+		})
+		if inv.opt.json {
+			raw, err := json.Marshal(map[string]any{"config": cfg.Path, "upstreams": results})
+			if err != nil {
+				return err
+			}
+			if err := printJSON(inv.Out, raw); err != nil {
+				return err
+			}
+		}
+		return verdict(out, cfg, results)
+	})
+}
+
+func verdict(out io.Writer, cfg *config.Config, results []*checked) error {
+	failed, fatal, tools := 0, 0, 0
+	for _, c := range results {
+		tools += c.Tools
+		if !c.OK {
+			failed++
+			if c.Required {
+				fatal++
+			}
+		}
+	}
+	_, _ = fmt.Fprintf(out, "%s: %d of %d %s answer, %d %s\n", cfg.Path, len(results)-failed, len(results),
+		plural(len(results), "upstream"), tools, plural(tools, "tool"))
+	if fatal > 0 {
+		return failedError{}
+	}
+	return nil
+}
+
+// line is what a person reads about one upstream.
+func line(c *checked) string {
+	var b strings.Builder
+	if c.OK {
+		fmt.Fprintf(&b, "ok      %-16s %3d %-5s  %s  %.0f ms", c.Name, c.Tools, plural(c.Tools, "tool"), c.Protocol, c.TookMS)
+		if c.Server != "" {
+			b.WriteString("  " + c.Server)
+		}
+	} else {
+		fmt.Fprintf(&b, "FAILED  %-16s %s", c.Name, c.State)
+		if c.Error != "" {
+			b.WriteString(": " + c.Error)
+		}
+		if !c.Required {
+			b.WriteString(" (not required)")
+		}
+	}
+	b.WriteByte('\n')
+	for _, h := range c.HeldBack {
+		fmt.Fprintf(&b, "        tool %q is held back: %s\n", h.Tool, h.Reason)
+	}
+	return b.String()
+}
+
+// progress follows the upstreams as they come in.
+type progress struct {
+	err io.Writer
+	tty bool
+}
+
+// watch reports each upstream once: when it has listed its tools, when it turns
+// out to be down, or when the time is up.
+func (p *progress) watch(ctx context.Context, a *aggregate.Aggregate, limit time.Duration, report func(*checked)) []*checked {
+	began := time.Now()
+	results := make(map[string]*checked)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		st := a.Status()
+		late := time.Since(began) >= limit || ctx.Err() != nil
+		var waiting []string
+		for _, s := range st.Sources {
+			if results[s.Name] != nil {
+				continue
+			}
+			listed := s.State == string(upstream.Up) && s.ToolsListed != "" && !s.Stale
+			failed := s.State == string(upstream.Down) || s.State == string(upstream.Up) && s.Error != ""
+			if !listed && !failed && !late {
+				waiting = append(waiting, s.Name)
+				continue
+			}
+			c := &checked{SourceStatus: s, OK: listed, TookMS: float64(time.Since(began).Microseconds()) / 1000}
+			if !c.OK && c.Error == "" {
+				c.Error = fmt.Sprintf("no answer within %s", limit)
+			}
+			results[s.Name] = c
+			p.clear()
+			report(c)
+		}
+		if len(waiting) == 0 {
+			out := make([]*checked, 0, len(st.Sources))
+			for _, s := range st.Sources {
+				out = append(out, results[s.Name])
+			}
+			return out
+		}
+		p.show(waiting, time.Since(began))
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (p *progress) show(waiting []string, since time.Duration) {
+	if p.tty {
+		text := fmt.Sprintf("waiting for %s (%.0f s)", strings.Join(waiting, ", "), since.Seconds())
+		_, _ = fmt.Fprintf(p.err, "\r\x1b[K%.76s", text)
+	}
+}
+
+func (p *progress) clear() {
+	if p.tty {
+		_, _ = io.WriteString(p.err, "\r\x1b[K")
+	}
+}

@@ -1,0 +1,130 @@
+package cli
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+const (
+	retryFirst  = 5 * time.Second // after secrets could not be fetched; doubles
+	retryAtMost = 2 * time.Minute
+)
+
+// deferred is an adapter that can only be built once its secrets are there.
+// Fetching them may take seconds or fail; that costs this upstream alone, and
+// is tried again.
+type deferred struct {
+	id    upstream.ID
+	build func(context.Context) (upstream.Adapter, error)
+	inner atomic.Pointer[upstream.Adapter]
+	built chan struct{} // closed when inner is set
+	fail  atomic.Pointer[buildFailure]
+	began time.Time
+}
+
+type buildFailure struct {
+	err   error
+	since time.Time
+	next  time.Time
+}
+
+func newDeferred(id upstream.ID, build func(context.Context) (upstream.Adapter, error)) *deferred {
+	return &deferred{id: id, build: build, built: make(chan struct{}), began: time.Now()}
+}
+
+// Watch builds the adapter and then watches it.
+func (d *deferred) Watch(ctx context.Context, changed func()) error {
+	for wait := retryFirst; ; wait = min(2*wait, retryAtMost) {
+		a, err := d.build(ctx)
+		if err == nil {
+			d.inner.Store(&a)
+			close(d.built)
+			if w, ok := a.(upstream.Watcher); ok {
+				return w.Watch(ctx, changed)
+			}
+			changed()
+			return nil
+		}
+		f := &buildFailure{err: err, since: time.Now(), next: time.Now().Add(wait)}
+		if old := d.fail.Load(); old != nil {
+			f.since = old.since
+		}
+		d.fail.Store(f)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+	}
+}
+
+// ready returns the adapter, waiting for it unless building it has failed.
+func (d *deferred) ready(ctx context.Context) (upstream.Adapter, error) {
+	if a := d.inner.Load(); a != nil {
+		return *a, nil
+	}
+	if f := d.fail.Load(); f != nil {
+		return nil, &upstream.Error{Upstream: d.id, Op: "connect", Kind: upstream.Unavailable,
+			Public:     "its credential could not be fetched; the operator has to see to it", // not where it is kept
+			RetryAfter: max(time.Until(f.next), 0), Err: f.err}
+	}
+	select {
+	case <-d.built:
+		return *d.inner.Load(), nil
+	case <-ctx.Done():
+		return nil, upstream.AsError(d.id, "", context.Cause(ctx))
+	}
+}
+
+// Tools implements upstream.Adapter.
+func (d *deferred) Tools(ctx context.Context) ([]upstream.Tool, error) {
+	a, err := d.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.Tools(ctx)
+}
+
+// Call implements upstream.Adapter.
+func (d *deferred) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+	a, err := d.ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return a.Call(ctx, c)
+}
+
+// Health implements upstream.Reporter.
+func (d *deferred) Health() upstream.Health {
+	if a := d.inner.Load(); a != nil {
+		if r, ok := (*a).(upstream.Reporter); ok {
+			return r.Health()
+		}
+		return upstream.Health{State: upstream.Up}
+	}
+	if f := d.fail.Load(); f != nil {
+		return upstream.Health{State: upstream.Down, Since: f.since, Err: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
+	}
+	return upstream.Health{State: upstream.Connecting, Since: d.began}
+}
+
+// Held implements upstream.Holder.
+func (d *deferred) Held() []upstream.Held {
+	if a := d.inner.Load(); a != nil {
+		if h, ok := (*a).(upstream.Holder); ok {
+			return h.Held()
+		}
+	}
+	return nil
+}
+
+// Close implements upstream.Adapter.
+func (d *deferred) Close() error {
+	if a := d.inner.Load(); a != nil {
+		return (*a).Close()
+	}
+	return nil
+}

@@ -1,0 +1,90 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/demo"
+	"github.com/bulkhead-mcp/bulkhead/internal/sandbox"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// demoLatency is how slow the sample sources are in the demo: as real ones are,
+// and different, so that the slowest can be told from the sum.
+var demoLatency = map[string]time.Duration{
+	"crm": 320 * time.Millisecond, "warehouse": 610 * time.Millisecond, "tickets": 430 * time.Millisecond,
+}
+
+// demonstrate asks the customer question of three sample sources, each an MCP
+// server in a process of its own.
+func demonstrate(ctx context.Context, inv *invocation) error {
+	cfg := &config.Config{Path: "demo", Server: config.Server{
+		Names: "prefix", State: "none", LogLevel: "error", LogFormat: "text", MaxResult: 1 << 20,
+		Deadline: config.Deadline{Limit: time.Minute},
+	}}
+	for _, name := range sandbox.Names() {
+		cfg.Upstreams = append(cfg.Upstreams, config.Upstream{
+			Name: name, Kind: "mcp", Sandbox: name, Latency: demoLatency[name], Enabled: true, Era: "auto",
+			Tools: config.ToolFilter{Allow: []string{"*"}},
+		})
+	}
+	return running(ctx, inv.Env, cfg, true, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
+		ready, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		if err := a.Settled(ready); err != nil {
+			return fmt.Errorf("the sample sources did not start: %w", err)
+		}
+		view, _ := a.View("")
+		report, err := demo.Run(ctx, caller(view), demo.Options{Customer: inv.opt.customer})
+		if err != nil {
+			return err
+		}
+		if inv.opt.json {
+			err = report.WriteJSON(inv.Out)
+		} else {
+			width, color := terminal(inv.Out, inv.Env)
+			err = report.WriteText(inv.Out, width, color)
+		}
+		if err == nil && report.Failed() {
+			err = failedError{}
+		}
+		return err
+	})
+}
+
+// caller calls tools as a client on this machine would.
+func caller(v *aggregate.View) demo.Caller {
+	return func(ctx context.Context, tool string, arguments any) (json.RawMessage, error) {
+		params, err := json.Marshal(map[string]any{"name": tool, "arguments": arguments})
+		if err != nil {
+			return nil, err
+		}
+		return v.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead", Params: params})
+	}
+}
+
+// terminal returns the width to write for, and whether colours and block
+// characters will be seen as such (NO_COLOR is the convention of no-color.org).
+func terminal(w io.Writer, env Env) (width int, color bool) {
+	const plain = 80
+	f, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return plain, false
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		width = plain
+	}
+	locale := env.variable("LC_ALL") + env.variable("LC_CTYPE") + env.variable("LANG")
+	utf8 := strings.Contains(strings.ToUpper(strings.ReplaceAll(locale, "-", "")), "UTF8")
+	return width, utf8 && env.variable("NO_COLOR") == "" && env.variable("TERM") != "dumb"
+}

@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// asked runs the configuration for one question and waits until every upstream
+// has answered or failed, or the list wait is over.
+func asked(ctx context.Context, inv *invocation, f func(context.Context, *aggregate.Aggregate) error) error {
+	cfg, err := inv.load()
+	if err != nil {
+		return err
+	}
+	return running(ctx, inv.Env, cfg, !inv.opt.verbose, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
+		// Longer than a client's first list: nobody's start depends on this one.
+		wait, cancel := context.WithTimeout(ctx, max(cfg.Server.ListWait, 10*time.Second))
+		defer cancel()
+		if err := a.Settled(wait); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return f(ctx, a)
+	})
+}
+
+// printTools prints the merged catalog.
+func printTools(ctx context.Context, inv *invocation) error {
+	return asked(ctx, inv, func(ctx context.Context, a *aggregate.Aggregate) error {
+		view, _ := a.View("")
+		raw, err := view.ListTools(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead"})
+		if err != nil {
+			return err
+		}
+		tools, _ := rawjson.Get(raw, "tools")
+		if inv.opt.json {
+			return printJSON(inv.Out, tools)
+		}
+		tab := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
+		for t := range rawjson.Elements(tools) {
+			name, _ := rawjson.GetString(t, "name")
+			what, _ := rawjson.GetString(t, "title")
+			if what == "" {
+				what, _ = rawjson.GetString(t, "description")
+			}
+			_, _ = fmt.Fprintf(tab, "%s\t%s\n", name, aggregate.Printable(what, 90))
+		}
+		missing(inv.Err, a.Status())
+		return tab.Flush()
+	})
+}
+
+// callTool calls one tool and prints what it answers.
+func callTool(ctx context.Context, inv *invocation) error {
+	if len(inv.args) == 0 || len(inv.args) > 2 {
+		return &usageError{"call takes a tool's name and its arguments as JSON",
+			`for example: bulkhead call crm_get_customer '{"customer_id":"C-1001"}'`}
+	}
+	arguments := []byte("{}")
+	if len(inv.args) == 2 {
+		arguments = []byte(inv.args[1])
+		if inv.args[1] == "-" {
+			var err error
+			if arguments, err = io.ReadAll(io.LimitReader(inv.In, 4<<20)); err != nil {
+				return err
+			}
+		}
+	}
+	if err := rawjson.Check(arguments, rawjson.Limits{}); err != nil {
+		return &usageError{"the arguments are not valid JSON: " + err.Error(), `write them like '{"query":"acme"}'`}
+	}
+	return asked(ctx, inv, func(ctx context.Context, a *aggregate.Aggregate) error {
+		view, _ := a.View("")
+		params := fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, rawjson.Quote(inv.args[0]), arguments)
+		raw, err := view.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead", Params: params})
+		if rpc, ok := errors.AsType[*upstream.RPCError](err); ok {
+			return &hintError{errors.New(rpc.Message), "bulkhead tools lists the names"}
+		}
+		if err != nil {
+			return err
+		}
+		return printResult(inv, raw)
+	})
+}
+
+func printResult(inv *invocation, raw json.RawMessage) error {
+	res, err := upstream.ParseResult(raw)
+	if err != nil {
+		return err
+	}
+	if inv.opt.json {
+		err = printJSON(inv.Out, raw)
+	} else {
+		_, err = io.WriteString(inv.Out, readable(raw))
+	}
+	if err == nil && res.IsError {
+		err = failedError{}
+	}
+	return err
+}
+
+// readable returns a result's content as text; what is no text is named.
+func readable(result json.RawMessage) string {
+	var b strings.Builder
+	content, _ := rawjson.Get(result, "content")
+	for item := range rawjson.Elements(content) {
+		typ, _ := rawjson.GetString(item, "type")
+		if text, ok := rawjson.GetString(item, "text"); ok && typ == "text" {
+			b.WriteString(strings.TrimSuffix(text, "\n") + "\n")
+			continue
+		}
+		fmt.Fprintf(&b, "[%s, %d bytes; --json prints it]\n", aggregate.Printable(typ, 60), len(item))
+	}
+	if b.Len() == 0 {
+		if structured, ok := rawjson.Get(result, "structuredContent"); ok {
+			b.Write(structured)
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+// printSources prints the state of every source.
+func printSources(ctx context.Context, inv *invocation) error {
+	return asked(ctx, inv, func(_ context.Context, a *aggregate.Aggregate) error {
+		st := a.Status()
+		if inv.opt.json {
+			raw, err := json.Marshal(st)
+			if err != nil {
+				return err
+			}
+			return printJSON(inv.Out, raw)
+		}
+		tab := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(tab, "SOURCE\tSTATE\tTOOLS\tPROTOCOL\tSERVER\tNOTE")
+		for _, s := range st.Sources {
+			_, _ = fmt.Fprintf(tab, "%s\t%s\t%d\t%s\t%s\t%s\n", s.Name, s.State, s.Tools, s.Protocol, s.Server, note(s))
+		}
+		return tab.Flush()
+	})
+}
+
+func note(s aggregate.SourceStatus) string {
+	var parts []string
+	if s.Error != "" {
+		parts = append(parts, s.Error)
+	}
+	if s.Stale {
+		parts = append(parts, "tools as of "+s.ToolsListed)
+	}
+	if n := len(s.HeldBack); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s held back", n, plural(n, "tool")))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// missing names the sources that an answer lacks.
+func missing(w io.Writer, st aggregate.Status) {
+	for _, s := range st.Sources {
+		if s.State != string(upstream.Up) {
+			_, _ = fmt.Fprintf(w, "bulkhead: warning: %s is %s: %s\n", s.Name, s.State, note(s))
+		}
+	}
+}
+
+func printJSON(w io.Writer, raw []byte) error {
+	var buf bytes.Buffer
+	if err := json.Indent(&buf, raw, "", "  "); err != nil {
+		return err
+	}
+	buf.WriteByte('\n')
+	_, err := buf.WriteTo(w)
+	return err
+}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"golang.org/x/term"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+)
+
+// running wires a configuration, runs it while f does, and takes it down when
+// f returns: the edges are drained by then, so nothing is in flight.
+func running(ctx context.Context, env Env, cfg *config.Config, quiet bool,
+	f func(context.Context, *wiring, *aggregate.Aggregate) error) error {
+	w, err := wire(env, cfg, quiet)
+	if err != nil {
+		return err
+	}
+	a, err := w.aggregate()
+	if err != nil {
+		return err
+	}
+	// Not ended by ctx: calls that are being drained still need their upstreams.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	done := make(chan error, 1)
+	go func() { done <- a.Run(running) }()
+	err = f(ctx, w, a)
+	stop()
+	return errors.Join(err, <-done, w.close())
+}
+
+// serve runs the server over stdio or HTTP.
+func serve(ctx context.Context, inv *invocation) error {
+	cfg, err := inv.load()
+	if err != nil {
+		return err
+	}
+	var ln net.Listener
+	if cfg.Server.Listen != "" {
+		if ln, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
+			return &hintError{err, "choose another address with --listen or server.listen; port 0 takes a free one"}
+		}
+	} else if f, ok := inv.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		_, _ = fmt.Fprintln(inv.Err, "bulkhead: serving MCP on standard input; an MCP client is meant to start this. "+
+			"Try bulkhead demo or bulkhead check, or serve HTTP with --listen 127.0.0.1:8808.")
+	}
+	return running(ctx, inv.Env, cfg, false, func(ctx context.Context, w *wiring, a *aggregate.Aggregate) error {
+		key, err := sessionKey(w.state)
+		if err != nil {
+			w.log.Warn("session key not kept: sessions will not outlive a restart", "error", err)
+		}
+		srv, err := inbound.New(lookup(a), inbound.Options{
+			Name: "bulkhead", Title: "Bulkhead", Version: Version(), Log: w.log, Drain: cfg.Server.Drain,
+			Hosts: cfg.Server.Hosts, Origins: cfg.Server.Origins, SessionKey: key,
+		})
+		if err != nil {
+			return err
+		}
+		if ln == nil {
+			return srv.ServeStdio(ctx, inv.In, inv.Out)
+		}
+		w.log.Info("serving", "url", "http://"+ln.Addr().String()+"/mcp")
+		return srv.Serve(ctx, ln)
+	})
+}
+
+func lookup(a *aggregate.Aggregate) inbound.Lookup {
+	return func(id string) (inbound.Service, bool) {
+		v, ok := a.View(id)
+		return v, ok
+	}
+}

@@ -1,0 +1,235 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"path"
+	"path/filepath"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/credentials"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
+	"github.com/bulkhead-mcp/bulkhead/internal/procguard"
+	"github.com/bulkhead-mcp/bulkhead/internal/telemetry"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
+)
+
+// idleConns is how many connections to one HTTP upstream are kept for reuse.
+const idleConns = 64
+
+// wiring builds what a configuration describes.
+type wiring struct {
+	env   Env
+	cfg   *config.Config
+	log   *slog.Logger
+	state string // directory; "" keeps nothing
+	exe   string
+	guard *procguard.Guard
+}
+
+// wire prepares the building. quiet logs errors only.
+func wire(env Env, cfg *config.Config, quiet bool) (*wiring, error) {
+	level := cfg.Server.LogLevel
+	if quiet {
+		level = "error"
+	}
+	log, err := telemetry.NewLogger(env.Err, level, cfg.Server.LogFormat)
+	if err != nil {
+		return nil, err
+	}
+	exe, err := env.Exe()
+	if err != nil {
+		return nil, fmt.Errorf("the path of this program is not known: %w", err)
+	}
+	return &wiring{
+		env: env, cfg: cfg, log: log, state: env.stateDir(cfg), exe: exe,
+		guard: procguard.New(exe, []string{"guard"}),
+	}, nil
+}
+
+// aggregate builds the aggregate of all enabled upstreams.
+func (w *wiring) aggregate() (*aggregate.Aggregate, error) {
+	var members []aggregate.Member
+	for _, u := range w.cfg.Upstreams {
+		if !u.Enabled {
+			continue
+		}
+		m, err := w.member(u)
+		if err != nil {
+			return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
+		}
+		members = append(members, m)
+	}
+	catalogs := ""
+	if w.state != "" {
+		catalogs = filepath.Join(w.state, "catalog")
+	}
+	return aggregate.New(members, aggregate.Options{
+		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
+		ListWait: w.cfg.Server.ListWait, CatalogDir: catalogs,
+	})
+}
+
+func (w *wiring) member(u config.Upstream) (aggregate.Member, error) {
+	adapter, err := w.adapter(u)
+	if err != nil {
+		return aggregate.Member{}, err
+	}
+	m := aggregate.Member{
+		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: u.Name, Keep: keep(u.Tools),
+		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
+	}
+	if u.Prefix != nil {
+		m.Prefix = *u.Prefix
+	} else if w.cfg.Server.Names == "flat" {
+		m.Prefix = ""
+	}
+	return m, nil
+}
+
+// keep turns the allow and deny patterns into a filter.
+func keep(f config.ToolFilter) func(string) bool {
+	any := func(patterns []string, name string) bool {
+		for _, p := range patterns {
+			if ok, _ := path.Match(p, name); ok { // the patterns are checked at load
+				return true
+			}
+		}
+		return false
+	}
+	return func(name string) bool { return any(f.Allow, name) && !any(f.Deny, name) }
+}
+
+// identity changes when another source stands behind an upstream's name.
+func identity(u config.Upstream) string {
+	raw, err := json.Marshal([]any{u.Kind, u.Command, u.URL, u.Sandbox, u.Dir, u.Env})
+	if err != nil { // strings only
+		return ""
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+func (w *wiring) adapter(u config.Upstream) (upstream.Adapter, error) {
+	opt := mcpserver.Options{
+		ID: upstream.ID(u.Name), Era: mcpserver.Era(u.Era), MaxMessage: u.MaxMessage,
+		Log: w.log, Keeper: w.guard, Version: Version(),
+	}
+	if w.state != "" {
+		memory := eraMemory{filepath.Join(w.state, u.Name+"."+identity(u)[:8]+".era")}
+		opt.Remembered, opt.Remember = memory.load(), memory.save
+	}
+	build := func(ctx context.Context) (upstream.Adapter, error) {
+		grant, err := grant(ctx, u)
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case u.Sandbox != "":
+			return mcpserver.NewStdio(opt, grant.Command, w.exe, "sandbox", u.Sandbox, "--latency", u.Latency.String()), nil
+		case u.URL != "":
+			base := egress.New(idleConns)
+			return closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
+		}
+		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
+	}
+	if len(secretRefs(u)) == 0 {
+		return build(context.TODO())
+	}
+	return newDeferred(opt.ID, build), nil
+}
+
+// closing is an HTTP adapter that lets go of its connections when it is closed.
+type closing struct {
+	*mcpserver.Adapter
+	release func()
+}
+
+// Close implements upstream.Adapter.
+func (c closing) Close() error {
+	err := c.Adapter.Close()
+	c.release()
+	return err
+}
+
+// close ends what wire has started.
+func (w *wiring) close() error { return w.guard.Close() }
+
+// grant fetches an upstream's secrets and seals them.
+func grant(ctx context.Context, u config.Upstream) (*credentials.Grant, error) {
+	spec := credentials.Spec{Name: u.Name, Dir: u.Dir, Env: make(map[string]credentials.Secret, len(u.Env))}
+	for name, v := range u.Env {
+		if v.Ref == nil {
+			spec.Env[name] = credentials.NewSecret(v.Literal)
+			continue
+		}
+		s, err := credentials.Resolve(ctx, ref(v.Ref))
+		if err != nil {
+			return nil, fmt.Errorf("env.%s: %w", name, err)
+		}
+		spec.Env[name] = s
+	}
+	if u.URL != "" {
+		parsed, err := url.Parse(u.URL)
+		if err != nil {
+			return nil, err
+		}
+		spec.Origins = []string{parsed.Scheme + "://" + parsed.Host}
+	}
+	var err error
+	if spec.Attach, err = attachment(ctx, u.Auth); err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	return credentials.NewGrant(spec)
+}
+
+func attachment(ctx context.Context, a config.Auth) (credentials.Attachment, error) {
+	secret := func(r *config.Ref) (credentials.Secret, error) { return credentials.Resolve(ctx, ref(r)) }
+	switch a.Type {
+	case "bearer":
+		s, err := secret(a.Token)
+		return credentials.Bearer(s), err
+	case "header":
+		s, err := secret(a.Value)
+		return credentials.Header(a.Header, s), err
+	case "basic":
+		s, err := secret(a.Password)
+		return credentials.Basic(a.User, s), err
+	}
+	return credentials.None(), nil
+}
+
+func ref(r *config.Ref) credentials.Ref {
+	return credentials.Ref{Env: r.Env, File: r.File, Command: r.Command, Keyring: r.Keyring}
+}
+
+// secretRefs returns every reference that an upstream needs resolved.
+func secretRefs(u config.Upstream) []*config.Ref {
+	var out []*config.Ref
+	for _, r := range []*config.Ref{u.Auth.Token, u.Auth.Value, u.Auth.Password} {
+		if r != nil {
+			out = append(out, r)
+		}
+	}
+	for _, v := range u.Env {
+		if v.Ref != nil {
+			out = append(out, v.Ref)
+		}
+	}
+	return out
+}
+
+// guardProcesses is the hidden command that procguard starts.
+func guardProcesses(_ context.Context, inv *invocation) error {
+	if code := procguard.Main(inv.In); code != 0 {
+		return failedError{}
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// Call implements [upstream.Adapter]. The result is the upstream's own text. An
+// error object of the upstream is an *[upstream.Error] with RPC set; its kind
+// is InvalidArguments for code -32602 and UpstreamError for every other.
+func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
+	raw, _, err := a.exchange(ctx, func(p *peer) request {
+		return request{method: methodCall, params: callParams(call, p.meta), tool: call.Tool}
+	})
+	if err != nil {
+		return nil, a.named(err, call.Tool.Name, methodCall)
+	}
+	res, err := parseResult(raw)
+	if err != nil {
+		return nil, a.named(err, call.Tool.Name, methodCall)
+	}
+	return res, nil
+}
+
+func parseResult(raw json.RawMessage) (*upstream.Result, error) {
+	// MCP 2026-07-28, basic, §Results: absent means complete.
+	if typ, ok := rawjson.GetString(raw, "resultType"); ok && typ != "complete" {
+		return nil, failure(upstream.UpstreamError, true, "it asks for input, which is not supported yet",
+			fmt.Errorf("resultType %.40q", typ))
+	}
+	res, err := upstream.ParseResult(raw)
+	if err != nil {
+		return nil, failure(upstream.UpstreamError, true, "answered with a result that is not an object", err)
+	}
+	return res, nil
+}
+
+// exchange sends one request on the current connection and returns the result.
+// A request that provably was not executed because the connection proved
+// unusable is sent once more, on the next one.
+func (a *Adapter) exchange(ctx context.Context, build func(*peer) request) (json.RawMessage, *conn, error) {
+	if !a.enter() {
+		return nil, nil, failure(upstream.Unavailable, false, "it is shut down", errStopped)
+	}
+	defer a.calls.Done()
+	for again := false; ; again = true {
+		c, err := a.board.await(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		req := build(c.peer)
+		ans, err := c.link.do(ctx, c.peer, req)
+		if err == nil && ans.rpc == nil {
+			return ans.result, c, nil
+		}
+		if err == nil {
+			err = a.judge(c, req.method, ans.rpc)
+		}
+		b := brokenBy(err)
+		if b == nil {
+			return nil, c, err
+		}
+		a.board.report(c, err)
+		if !b.again || again {
+			return nil, c, err
+		}
+	}
+}
+
+// judge makes a failure of an error object and adds what it says about the
+// connection.
+func (a *Adapter) judge(c *conn, method string, rpc *upstream.RPCError) error {
+	e := rpcFailure(rpc)
+	switch {
+	case contradicts(c.peer, method, rpc):
+		e.Kind, e.Sent = upstream.Unavailable, false
+		e.Err = &broken{again: true, forget: true, err: rpc}
+	case rpc.Code == codeHeaderMismatch:
+		// Our idea of the tool's header annotations is out of date.
+		a.notified(methodChanged)
+	}
+	return e
+}
+
+// named completes a failure with where it happened.
+func (a *Adapter) named(err error, tool, op string) error {
+	e := *upstream.AsError(a.opt.ID, tool, err)
+	e.Upstream, e.Tool, e.Op = a.opt.ID, tool, op
+	return &e
+}

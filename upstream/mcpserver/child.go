@@ -1,0 +1,394 @@
+package mcpserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+const (
+	queueLen   = 256
+	writeChunk = 64 << 10
+	drainTime  = time.Second     // for output that is still in the pipes after the exit
+	stdinGrace = 2 * time.Second // from closing stdin to SIGTERM
+	termGrace  = 3 * time.Second // from SIGTERM to SIGKILL
+)
+
+// child is one process and the link to it. Five goroutines belong to it: the
+// writer, the two readers, the waiter and the one that sees to the end. close
+// joins them all.
+type child struct {
+	opt    *Options
+	heard  func(method string)
+	cmd    *exec.Cmd
+	group  group
+	stdin  *os.File
+	stdout *os.File
+	stderr *stderrLog
+
+	queue  chan *outgoing
+	nextID atomic.Int64
+	stray  atomic.Int64 // answers that nobody waits for
+
+	mu      sync.Mutex
+	pending map[int64]chan incoming
+	reason  string // why we ended it; "" if it ended by itself
+
+	quit   chan struct{} // closed by close
+	exited chan struct{} // the process is gone
+	eof    chan struct{} // its output has ended
+	dead   chan struct{} // exited, output drained, group ended
+	wg     sync.WaitGroup
+}
+
+// outgoing is one line in the queue. Whoever moves its state first decides
+// whether it was sent.
+type outgoing struct {
+	data  []byte
+	state atomic.Int32
+}
+
+const (
+	queued int32 = iota
+	taken
+	withdrawn
+)
+
+func (o *outgoing) take() bool     { return o.state.CompareAndSwap(queued, taken) }
+func (o *outgoing) withdraw() bool { return o.state.CompareAndSwap(queued, withdrawn) }
+
+// incoming is what the reader found for one call: the message, not yet
+// checked, or why it cannot be had.
+type incoming struct {
+	msg []byte
+	err *upstream.Error
+}
+
+func (in incoming) answer() (answer, error) {
+	if in.err != nil {
+		return answer{}, in.err
+	}
+	return parseAnswer(in.msg)
+}
+
+// startChild starts the process. The context of the launcher does not end with
+// ctx: close gives the process time to leave by itself.
+func startChild(ctx context.Context, o *Options, heard func(string), launch Launcher, name string, arg []string) (link, error) {
+	cmd := launch(context.WithoutCancel(ctx), name, arg...)
+	p, err := openPipes()
+	if err != nil {
+		return nil, failure(upstream.Unavailable, false, "its pipes could not be opened", err)
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.child[0], p.child[1], p.child[2]
+	setGroup(cmd)
+	err = cmd.Start()
+	closeAll(p.child[:])
+	if err != nil {
+		closeAll(p.ours[:])
+		return nil, startFailure(err)
+	}
+	c := &child{
+		opt: o, heard: heard, cmd: cmd, group: groupOf(cmd),
+		stdin: p.ours[0], stdout: p.ours[1],
+		stderr:  newStderrLog(p.ours[2], o),
+		queue:   make(chan *outgoing, queueLen),
+		pending: map[int64]chan incoming{},
+		quit:    make(chan struct{}), exited: make(chan struct{}), eof: make(chan struct{}), dead: make(chan struct{}),
+	}
+	if o.Keeper != nil {
+		o.Keeper.Track(cmd.Process.Pid)
+	}
+	c.wg.Go(c.write)
+	c.wg.Go(c.read)
+	c.wg.Go(c.stderr.run)
+	c.wg.Go(func() {
+		_ = cmd.Wait() // its outcome is in cmd.ProcessState
+		close(c.exited)
+	})
+	c.wg.Go(c.see)
+	return c, nil
+}
+
+// see waits for the end of the process, ends what is left of its group, and
+// lets the readers finish.
+func (c *child) see() {
+	select {
+	case <-c.exited:
+	case <-c.eof:
+		select {
+		case <-c.exited:
+		case <-c.quit: // it may take its time, close sees to it
+		case <-time.After(drainTime):
+			c.end("it closed its output")
+		}
+		<-c.exited
+	}
+	c.group.end()
+	if c.opt.Keeper != nil {
+		c.opt.Keeper.Untrack(c.cmd.Process.Pid)
+	}
+	_ = c.stdout.SetReadDeadline(time.Now().Add(drainTime))
+	<-c.eof
+	c.stderr.finish(drainTime)
+	close(c.dead)
+	_ = c.stdin.Close() // ends the writer
+}
+
+// end kills the process group because of reason.
+func (c *child) end(reason string) {
+	c.mu.Lock()
+	if c.reason == "" {
+		c.reason = reason
+	}
+	c.mu.Unlock()
+	c.group.kill()
+}
+
+func (c *child) done() <-chan struct{} { return c.dead }
+
+func (c *child) do(ctx context.Context, _ *peer, r request) (answer, error) {
+	if ctx.Err() != nil {
+		return answer{}, ended(ctx, false)
+	}
+	id, ch := c.register()
+	defer c.forget(id)
+	out := &outgoing{data: oneLine(encode(id, r.method, r.params))}
+	select {
+	case c.queue <- out:
+	case <-ctx.Done():
+		return answer{}, ended(ctx, false)
+	case <-c.dead:
+		return answer{}, c.gone(false)
+	}
+	select {
+	case in := <-ch:
+		return in.answer()
+	case <-ctx.Done():
+		sent := !out.withdraw()
+		if sent && r.method != methodInitialize { // which must not be cancelled (MCP 2025-11-25, cancellation)
+			c.post(encodeNotification(methodCancelled, cancelledParams(id)))
+		}
+		return answer{}, ended(ctx, sent)
+	case <-c.dead:
+		select {
+		case in := <-ch: // its last words
+			return in.answer()
+		default:
+			return answer{}, c.gone(!out.withdraw())
+		}
+	}
+}
+
+func (c *child) notify(ctx context.Context, _ *peer, method string, params []byte) error {
+	select {
+	case c.queue <- &outgoing{data: oneLine(encodeNotification(method, params))}:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx, false)
+	case <-c.dead:
+		return c.gone(false)
+	}
+}
+
+// post queues a message that nobody waits for; it is dropped when the child is
+// far behind.
+func (c *child) post(msg []byte) {
+	select {
+	case c.queue <- &outgoing{data: oneLine(msg)}:
+	default:
+		c.opt.Log.Debug("message dropped, the server does not read", "upstream", c.opt.ID)
+	}
+}
+
+func (c *child) register() (int64, chan incoming) {
+	id := c.nextID.Add(1)
+	ch := make(chan incoming, 1)
+	c.mu.Lock()
+	c.pending[id] = ch
+	c.mu.Unlock()
+	return id, ch
+}
+
+func (c *child) forget(id int64) {
+	c.mu.Lock()
+	delete(c.pending, id)
+	c.mu.Unlock()
+}
+
+// deliver hands a message to the call that waits for it, at most once.
+func (c *child) deliver(id int64, in incoming) {
+	c.mu.Lock()
+	ch, ok := c.pending[id]
+	delete(c.pending, id)
+	c.mu.Unlock()
+	if !ok {
+		c.strayed()
+		return
+	}
+	ch <- in
+}
+
+// gone is the failure of a call on a dead child.
+func (c *child) gone(sent bool) *upstream.Error {
+	c.mu.Lock()
+	why := c.reason
+	c.mu.Unlock()
+	if why == "" {
+		why = "the server process " + exitText(c.cmd.ProcessState)
+	}
+	err := errors.New(why)
+	if tail := c.stderr.tail(); tail != "" {
+		err = fmt.Errorf("%s; its stderr ends: %s", why, tail)
+	}
+	return failure(upstream.Unavailable, sent, why+"; restarting", &broken{again: !sent, err: err})
+}
+
+// close ends the process: politely, then firmly, then at once.
+func (c *child) close(context.Context, *peer) {
+	close(c.quit)
+	_ = c.stdin.Close()
+	if !c.waitDead(stdinGrace) {
+		c.group.terminate()
+		if !c.waitDead(termGrace) {
+			c.group.kill()
+		}
+	}
+	c.wg.Wait()
+}
+
+func (c *child) waitDead(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-c.dead:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// write is the only writer of stdin.
+func (c *child) write() {
+	for {
+		select {
+		case out := <-c.queue:
+			if out.take() && !c.send(out.data) {
+				return
+			}
+		case <-c.quit:
+			return
+		case <-c.dead:
+			return
+		}
+	}
+}
+
+func (c *child) send(b []byte) bool {
+	for len(b) > 0 {
+		_ = c.stdin.SetWriteDeadline(time.Now().Add(c.opt.stall))
+		n, err := c.stdin.Write(b[:min(len(b), writeChunk)])
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			c.end("the server process stopped reading its input")
+			return false
+		case err != nil:
+			select {
+			case <-c.quit:
+			case <-c.exited:
+			case <-time.After(drainTime): // it may just be on its way out
+				c.end("the server process closed its input")
+			}
+			return false
+		}
+		b = b[n:]
+	}
+	return true
+}
+
+// read is the only reader of stdout. It never blocks on a call and never runs
+// one.
+func (c *child) read() {
+	defer close(c.eof)
+	defer c.stdout.Close()
+	noise := ticker{per: 1}
+	lr := newLineReader(c.stdout, c.opt.MaxMessage)
+	for {
+		ln, err := lr.next()
+		switch {
+		case len(ln.text) == 0:
+		case ln.over:
+			c.tooLong(ln)
+		case rawjson.Kind(ln.text) != '{':
+			if ok, missed := noise.ok(); ok {
+				c.opt.Log.Warn("output that is not a message skipped", "upstream", c.opt.ID,
+					"line", escape(bounded(string(ln.text), 200)), "more", missed)
+			}
+		case ln.open && rawjson.Check(ln.text, rawjson.Limits{}) != nil:
+			// It died in the middle of a line.
+		default:
+			c.take(ln)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// take routes one message.
+func (c *child) take(ln line) {
+	e := scan(ln.text)
+	switch {
+	case e.hasMethod && e.id == nil:
+		c.heard(e.method)
+	case e.hasMethod:
+		if rawjson.Check(e.id, rawjson.Limits{Depth: 1}) == nil {
+			c.post(reply(e))
+		}
+	default:
+		id, ok := parseID(e.id)
+		if !ok {
+			c.strayed()
+			return
+		}
+		msg := ln.text
+		if !ln.owned {
+			msg = bytes.Clone(msg)
+		}
+		c.deliver(id, incoming{msg: msg})
+	}
+}
+
+func (c *child) tooLong(ln line) {
+	c.opt.Log.Warn("over-long message skipped", "upstream", c.opt.ID, "bytes", ln.size, "limit", c.opt.MaxMessage)
+	if id, ok := ownerOf(ln); ok {
+		c.deliver(id, incoming{err: failure(upstream.UpstreamError, true,
+			fmt.Sprintf("answered with %d bytes; the limit is %d", ln.size, c.opt.MaxMessage), nil)})
+	}
+}
+
+// strayed notes an answer that nobody waits for: unknown, the second one, or
+// one that came after its call was given up.
+func (c *child) strayed() {
+	n := c.stray.Add(1)
+	c.opt.Log.Debug("answer without a call dropped", "upstream", c.opt.ID, "so_far", n)
+}
+
+// oneLine frames a message for stdio, which allows no line end inside one.
+// Outside of strings, where JSON has none, a space means the same.
+func oneLine(msg []byte) []byte {
+	for i, b := range msg {
+		if b == '\n' || b == '\r' {
+			msg[i] = ' '
+		}
+	}
+	return append(msg, '\n')
+}

@@ -1,0 +1,95 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os/exec"
+	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+const maxMessageText = 2 << 10 // bytes of an upstream's error message that the model sees
+
+// broken marks a failure that says something about the connection and not only
+// about one call.
+type broken struct {
+	// again: the request was provably not executed, and a new connection may
+	// well execute it.
+	again bool
+	// forget: the server contradicted the era we believed in.
+	forget bool
+	// session: the server no longer knows our session.
+	session bool
+	err     error
+}
+
+func (b *broken) Error() string { return b.err.Error() }
+func (b *broken) Unwrap() error { return b.err }
+
+var (
+	errStopped     = errors.New("the adapter is stopped")
+	errNotAServer  = errors.New("not a usable answer to a handshake")
+	errUnknownEra  = errors.New("unknown protocol revision")
+	errNoStream    = errors.New("the server offers no stream of notifications")
+	errConnectTime = errors.New("connecting took too long")
+)
+
+func failure(kind upstream.Kind, sent bool, public string, err error) *upstream.Error {
+	return &upstream.Error{Kind: kind, Sent: sent, Public: public, Err: err}
+}
+
+// ended is the failure of a call whose context has ended.
+func ended(ctx context.Context, sent bool) *upstream.Error {
+	cause := context.Cause(ctx)
+	switch {
+	case errors.Is(cause, errStopped):
+		return failure(upstream.Unavailable, sent, "the connection to it was closed", cause)
+	case errors.Is(cause, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return failure(upstream.Timeout, sent, "no answer in time", cause)
+	}
+	return failure(upstream.Cancelled, sent, "", cause)
+}
+
+// rpcFailure is the failure of a call that was answered with an error object.
+func rpcFailure(rpc *upstream.RPCError) *upstream.Error {
+	kind := upstream.UpstreamError
+	if rpc.Code == upstream.CodeInvalidParams {
+		kind = upstream.InvalidArguments
+	}
+	return &upstream.Error{Kind: kind, Sent: true, RPC: rpc, Public: bounded(rpc.Message, maxMessageText), Err: rpc}
+}
+
+// contradicts reports whether an error object shows that the era is not what
+// we believed. Both cases are answered instead of executing the request.
+func contradicts(p *peer, method string, rpc *upstream.RPCError) bool {
+	switch rpc.Code {
+	case codeUnsupportedVersion:
+		// Before 2026-07-28 the code was free for a server's own use.
+		return len(stringList(rpc.Data, "supported")) > 0
+	case upstream.CodeMethodNotFound:
+		return p.modern && method == methodTools && p.hasTools
+	}
+	return false
+}
+
+// wantsHandshake reports whether the text of a refusal asks for initialize.
+// It counts only where the request was refused as such (HTTP 400): a tool may
+// use the same words for its own troubles.
+func wantsHandshake(rpc *upstream.RPCError) bool {
+	text := strings.ToLower(rpc.Message)
+	return strings.Contains(text, "not initialized") || strings.Contains(text, "before initializ")
+}
+
+// startFailure is the failure to start a child. The model gets no path.
+func startFailure(err error) *upstream.Error {
+	public := "its command could not be started"
+	switch {
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		public = "its command was not found; install it or correct the command in the configuration"
+	case errors.Is(err, fs.ErrPermission):
+		public = "its command is not executable"
+	}
+	return failure(upstream.Unavailable, false, public, err)
+}

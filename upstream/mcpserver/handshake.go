@@ -1,0 +1,213 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// link carries messages to and from one child process or HTTP endpoint.
+type link interface {
+	// do sends one request and waits for its answer, at most until ctx ends.
+	// An error object is an answer; err is an *[upstream.Error].
+	do(ctx context.Context, p *peer, r request) (answer, error)
+	// notify sends a notification.
+	notify(ctx context.Context, p *peer, method string, params []byte) error
+	// done is closed when nothing will ever be answered any more.
+	done() <-chan struct{}
+	// close releases everything and waits for it; p is nil if no handshake
+	// succeeded. ctx may have ended, only its values are used.
+	close(ctx context.Context, p *peer)
+}
+
+// peer is what a handshake has found out. It never changes afterwards.
+type peer struct {
+	ready       bool // the handshake has succeeded
+	modern      bool
+	version     string // protocol revision; "" before initialize is answered
+	session     string // legacy HTTP: Mcp-Session-Id; "" if the server gave none
+	server      string // name and version, for display only
+	hasTools    bool   // the server says that it has tools
+	listChanged bool   // the server says that it announces changes of them
+	meta        []byte // modern: the members of _meta; nil if legacy
+}
+
+func (p *peer) era() Era {
+	if p.modern {
+		return Modern
+	}
+	return Legacy
+}
+
+// greeter shakes hands on a link.
+type greeter struct {
+	opt  *Options
+	info json.RawMessage // our clientInfo
+}
+
+// handshake finds the era and introduces us. hint is the era to try first, ""
+// to probe. In Auto a hint that proves wrong costs one more round; a modern hint
+// needs no case of its own, because the probe asks the modern question first.
+func (g *greeter) handshake(ctx context.Context, l link, hint Era) (*peer, error) {
+	switch {
+	case g.opt.Era == Modern:
+		return g.discover(ctx, l)
+	case g.opt.Era == Legacy:
+		return g.initialize(ctx, l)
+	case hint == Legacy:
+		p, err := g.initialize(ctx, l)
+		if final(err) {
+			return p, err
+		}
+		return g.discover(ctx, l)
+	}
+	return g.probe(ctx, l)
+}
+
+// final reports whether trying the other era is pointless: it worked, or the
+// failure has nothing to do with the era.
+func final(err error) bool {
+	if err == nil {
+		return true
+	}
+	var b *broken
+	if errors.As(err, &b) {
+		return true
+	}
+	switch upstream.AsError("", "", err).Kind {
+	case upstream.UpstreamError, upstream.InvalidArguments, upstream.NotFound:
+		return false
+	}
+	return true
+}
+
+// probe asks a modern question first (MCP 2026-07-28, stdio and Streamable
+// HTTP, §Backward Compatibility). Whatever is not a usable answer leads to
+// initialize. After a silence the question stays open while initialize is under
+// way: a modern server that is slow to start answers both, in order.
+func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type found struct {
+		p   *peer
+		err error
+	}
+	modern := make(chan found, 1)
+	go func() {
+		p, err := g.discover(ctx, l)
+		modern <- found{p, err}
+	}()
+	silence, stop := context.WithTimeout(ctx, g.opt.ProbeTimeout)
+	defer stop()
+	select {
+	case f := <-modern:
+		if final(f.err) {
+			return f.p, f.err
+		}
+		return g.initialize(ctx, l)
+	case <-silence.Done():
+	}
+	g.opt.Log.Debug("no answer to the era probe yet, trying initialize", "upstream", g.opt.ID)
+	p, err := g.initialize(ctx, l)
+	if final(err) {
+		cancel()
+		<-modern
+		return p, err
+	}
+	// Answers come in order, so a modern server's is here by now or soon.
+	last, stop := context.WithTimeout(ctx, g.opt.ProbeTimeout)
+	defer stop()
+	select {
+	case f := <-modern:
+		if f.err == nil {
+			return f.p, nil
+		}
+	case <-last.Done():
+		cancel()
+		<-modern
+	}
+	return nil, err
+}
+
+// discover asks a modern server who it is. A success counts only if it names a
+// revision that we speak.
+func (g *greeter) discover(ctx context.Context, l link) (*peer, error) {
+	p := &peer{modern: true, version: mcp.ProtocolVersion20260728}
+	p.meta = modernMeta(p.version, g.info)
+	ans, err := l.do(ctx, p, request{method: methodDiscover, params: ownParams("", p.meta)})
+	if err == nil && ans.rpc != nil && ans.rpc.Code == codeUnsupportedVersion &&
+		slices.Contains(stringList(ans.rpc.Data, "supported"), p.version) {
+		// The server refuses a revision and names it as supported: ask once more.
+		ans, err = l.do(ctx, p, request{method: methodDiscover, params: ownParams("", p.meta)})
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case ans.rpc != nil:
+		return nil, rpcFailure(ans.rpc)
+	case !slices.Contains(stringList(ans.result, "supportedVersions"), p.version):
+		return nil, failure(upstream.UpstreamError, true,
+			"it does not speak protocol revision "+p.version, fmt.Errorf("%w: %.200s", errNotAServer, ans.result))
+	}
+	meta, _ := rawjson.Get(ans.result, "_meta")
+	info, _ := rawjson.Get(meta, mcp.MetaKeyServerInfo)
+	p.learn(ans.result, info)
+	return p, nil
+}
+
+// initialize shakes hands with a legacy server (MCP 2025-11-25, lifecycle).
+func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
+	params := fmt.Appendf(nil, `{"protocolVersion":"%s","capabilities":{},"clientInfo":%s}`,
+		mcp.LATEST_LEGACY_PROTOCOL_VERSION, g.info)
+	ans, err := l.do(ctx, &peer{}, request{method: methodInitialize, params: params})
+	switch {
+	case err != nil:
+		return nil, err
+	case ans.rpc != nil:
+		return nil, rpcFailure(ans.rpc)
+	}
+	version, _ := rawjson.GetString(ans.result, "protocolVersion")
+	if !slices.Contains(mcp.LegacyProtocolVersions(), version) {
+		return nil, failure(upstream.UpstreamError, true, "it answered initialize with a protocol revision that Bulkhead does not know",
+			fmt.Errorf("%w %.40q", errUnknownEra, version))
+	}
+	p := &peer{version: version, session: ans.session}
+	info, _ := rawjson.Get(ans.result, "serverInfo")
+	p.learn(ans.result, info)
+	if err := l.notify(ctx, p, methodInitialized, nil); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *peer) learn(result, info json.RawMessage) {
+	p.ready = true
+	name, _ := rawjson.GetString(info, "name")
+	version, _ := rawjson.GetString(info, "version")
+	if p.server = name; version != "" {
+		p.server += " " + version
+	}
+	p.server = escape(bounded(p.server, 200))
+	caps, _ := rawjson.Get(result, "capabilities")
+	tools, ok := rawjson.Get(caps, "tools")
+	p.hasTools = ok && !rawjson.IsNull(tools)
+	changed, _ := rawjson.Get(tools, "listChanged")
+	p.listChanged = string(changed) == "true"
+}
+
+// stringList returns the strings of an array member.
+func stringList(obj json.RawMessage, name string) []string {
+	arr, _ := rawjson.Get(obj, name)
+	var out []string
+	for v := range rawjson.Elements(arr) {
+		out = append(out, rawjson.String(v))
+	}
+	return out
+}

@@ -1,0 +1,308 @@
+package mcpserver
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/http/httptrace"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+const (
+	accept     = "application/json, text/event-stream"
+	tailWait   = 2 * time.Millisecond // for the end of a stream after its answer
+	deleteTime = 2 * time.Second
+
+	defaultRetry = time.Second      // before a broken stream is taken up again
+	maxRetry     = 30 * time.Second // the longest wait that a server may ask for
+	maxResumes   = 10               // in a row without any event
+)
+
+// httpLink speaks Streamable HTTP: one POST per request (MCP 2025-11-25 and
+// 2026-07-28, transports). It keeps no session; that is in the peer.
+type httpLink struct {
+	a        *Adapter
+	endpoint string
+	hc       *http.Client
+	life     context.Context // ends with the Watch that dialled; cuts calls off
+	nextID   atomic.Int64
+}
+
+// httpClient returns a copy of hc as this package needs it, see [NewHTTP].
+func httpClient(hc *http.Client) *http.Client {
+	c := *hc
+	c.Timeout = 0
+	if c.CheckRedirect == nil {
+		c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	}
+	return &c
+}
+
+// done never fires: an endpoint is not lost as such, requests to it fail.
+func (l *httpLink) done() <-chan struct{} { return nil }
+
+func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
+	if ctx.Err() != nil {
+		return answer{}, ended(ctx, false)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(l.life, func() { cancel(errStopped) })()
+
+	id := l.nextID.Add(1)
+	var sent atomic.Bool
+	resp, err := l.post(ctx, p, r, encode(id, r.method, r.params), &sent)
+	if err == nil {
+		defer resp.Body.Close()
+		var ans answer
+		if ans, err = l.read(ctx, p, id, resp, func() { cancel(errStopped) }); err == nil {
+			ans.session = resp.Header.Get(mcp.HeaderSessionID)
+			return ans, nil
+		}
+	}
+	if ctx.Err() == nil {
+		return answer{}, err
+	}
+	// In the modern era the closed stream is the cancellation; before it, it
+	// means nothing (MCP 2025-11-25, transports, §Sending Messages).
+	if sent.Load() && !p.modern && r.method != methodInitialize {
+		l.a.post.add(func(ctx context.Context) { _ = l.notify(ctx, p, methodCancelled, cancelledParams(id)) })
+	}
+	return answer{}, ended(ctx, sent.Load())
+}
+
+// post sends one message. sent is set once the server may have seen it.
+func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, sent *atomic.Bool) (*http.Response, error) {
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return nil, failure(upstream.Internal, false, "its address is not usable", err)
+	}
+	l.headers(req.Header, p)
+	req.Header["Content-Type"] = []string{"application/json"}
+	req.Header["Accept"] = []string{accept}
+	if p.modern {
+		modernHeaders(req.Header, r)
+	}
+	resp, err := l.hc.Do(req)
+	if err != nil {
+		return nil, transportFailure(err, sent.Load())
+	}
+	return resp, nil
+}
+
+func (l *httpLink) headers(h http.Header, p *peer) {
+	if p.version != "" {
+		h[mcp.HeaderProtocolVersion] = []string{p.version}
+	}
+	if p.session != "" {
+		h[mcp.HeaderSessionID] = []string{p.session}
+	}
+}
+
+// modernHeaders mirrors the body where intermediaries look (MCP 2026-07-28,
+// Streamable HTTP, §Request Metadata).
+func modernHeaders(h http.Header, r request) {
+	h[mcp.HeaderMethod] = []string{r.method}
+	if r.tool == nil {
+		return
+	}
+	if name, ok := mcp.EncodeHeaderValue(r.tool.Name); ok {
+		h[mcp.HeaderName] = []string{name}
+	}
+	if t := headerTool(r.tool); t != nil {
+		for name, value := range mcp.GenerateParamHeaders(t, r.params) {
+			h.Set(name, value)
+		}
+	}
+}
+
+// read takes the answer to request id from a response.
+func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Response, cut func()) (answer, error) {
+	if resp.StatusCode/100 != 2 {
+		return refused(p, resp)
+	}
+	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if typ == "text/event-stream" {
+		return l.stream(ctx, p, id, resp.Body, cut)
+	}
+	body, err := readAll(resp, l.a.opt.MaxMessage)
+	switch {
+	case err != nil:
+		return answer{}, err
+	case rawjson.Kind(body) != '{':
+		return answer{}, failure(upstream.UpstreamError, true, "answered without a message",
+			fmt.Errorf("HTTP %d, content type %.60q, %d bytes", resp.StatusCode, typ, len(body)))
+	}
+	e := scan(body)
+	// A null id is what a server sends that could not read ours; over HTTP it
+	// is clear all the same which request is meant.
+	if got, ok := parseID(e.id); e.hasMethod || (ok && got != id) || (!ok && !rawjson.IsNull(e.id)) {
+		return answer{}, failure(upstream.UpstreamError, true, "answered another request than the one that was sent",
+			fmt.Errorf("id %.40s instead of %d", e.id, id))
+	}
+	return parseAnswer(body)
+}
+
+// stream reads events until the answer to request id comes. A legacy stream
+// that ends early is taken up again where the server offers that. cut ends the
+// request.
+func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader, cut func()) (answer, error) {
+	events := newSSEReader(body, l.a.opt.MaxMessage)
+	more := io.NopCloser(nil)
+	defer func() { _ = more.Close() }()
+	for idle := 0; ; {
+		data, err := events.next()
+		if err != nil {
+			if idle++; idle > maxResumes {
+				return answer{}, streamFailure(err, l.a.opt.MaxMessage)
+			}
+			next := l.resume(ctx, p, events, err)
+			if next == nil {
+				return answer{}, streamFailure(err, l.a.opt.MaxMessage)
+			}
+			_ = more.Close()
+			more = next
+			events.br.Reset(more)
+			continue
+		}
+		idle = 0
+		e := scan(data)
+		switch got, ok := parseID(e.id); {
+		case e.hasMethod:
+			l.heard(p, e)
+		case ok && got == id:
+			// Its connection can be used again once the stream has ended,
+			// which it normally does at once.
+			t := time.AfterFunc(tailWait, cut)
+			_, _ = io.CopyN(io.Discard, events.br, 4<<10)
+			t.Stop()
+			return parseAnswer(data)
+		default:
+			l.a.opt.Log.Debug("answer without a call dropped", "upstream", l.a.opt.ID)
+		}
+	}
+}
+
+// resume opens a stream that goes on after the last event of one that has
+// ended (MCP 2025-11-25, transports, §Resumability and Redelivery); nil where
+// that is not possible. The request itself is never sent again.
+func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error) io.ReadCloser {
+	if p.modern || s.lastID == "" || errors.Is(why, errEventTooLong) {
+		return nil
+	}
+	wait := defaultRetry
+	if s.retry > 0 {
+		wait = min(s.retry, maxRetry)
+	}
+	if !pause(ctx, wait) {
+		return nil
+	}
+	body, err := l.open(ctx, p, s.lastID)
+	if err != nil {
+		l.a.opt.Log.Debug("a stream could not be taken up again", "upstream", l.a.opt.ID, "err", err)
+		return nil
+	}
+	return body
+}
+
+// heard takes a notification or a request of the server.
+func (l *httpLink) heard(p *peer, e envelope) {
+	if e.id == nil {
+		l.a.notified(e.method)
+		return
+	}
+	if p.modern || rawjson.Check(e.id, rawjson.Limits{Depth: 1}) != nil {
+		return // there are no such requests in the modern era
+	}
+	msg := reply(e)
+	l.a.post.add(func(ctx context.Context) { _ = l.send(ctx, p, request{}, msg) })
+}
+
+func (l *httpLink) notify(ctx context.Context, p *peer, method string, params []byte) error {
+	return l.send(ctx, p, request{method: method}, encodeNotification(method, params))
+}
+
+// send posts a message that has no answer.
+func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte) error {
+	var sent atomic.Bool
+	resp, err := l.post(ctx, p, r, msg, &sent)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ended(ctx, sent.Load())
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		ans, err := refused(p, resp)
+		if ans.rpc != nil {
+			return rpcFailure(ans.rpc)
+		}
+		return err
+	}
+	_, _ = io.CopyN(io.Discard, resp.Body, 4<<10)
+	return nil
+}
+
+// close tells the server that the session is over.
+func (l *httpLink) close(ctx context.Context, p *peer) {
+	defer l.hc.CloseIdleConnections()
+	if p == nil || p.session == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteTime)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, l.endpoint, nil)
+	if err != nil {
+		return
+	}
+	l.headers(req.Header, p)
+	if resp, err := l.hc.Do(req); err == nil {
+		_ = resp.Body.Close()
+	}
+}
+
+// readAll reads a body of at most limit bytes.
+func readAll(resp *http.Response, limit int64) ([]byte, error) {
+	tooLong := failure(upstream.UpstreamError, true, fmt.Sprintf("answered with more than %d bytes", limit), nil)
+	if resp.ContentLength > limit {
+		return nil, tooLong
+	}
+	var buf bytes.Buffer
+	if n := resp.ContentLength; n > 0 {
+		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead) // no more on a mere promise
+	}
+	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case n > limit:
+		return nil, tooLong
+	case err != nil:
+		return nil, streamFailure(err, limit)
+	}
+	return buf.Bytes(), nil
+}
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110,
+// section 10.2.3); 0 if there is none.
+func retryAfter(h http.Header) time.Duration {
+	v := h.Get("Retry-After")
+	if n, err := strconv.ParseInt(v, 10, 32); err == nil {
+		return time.Duration(max(n, 0)) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}

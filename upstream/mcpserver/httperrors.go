@@ -1,0 +1,107 @@
+package mcpserver
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+const maxErrorBody = 1 << 20
+
+// refused reads a response that is no success. An error object in it is an
+// answer, except where the status alone says what to do.
+func refused(p *peer, resp *http.Response) (answer, error) {
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	var rpc *upstream.RPCError
+	if rawjson.Kind(body) == '{' && rawjson.Check(body, rawjson.Limits{}) == nil {
+		if e, ok := rawjson.Get(body, "error"); ok && rawjson.Kind(e) == '{' {
+			rpc = parseRPCError(e)
+		}
+	}
+	status := fmt.Errorf("HTTP %d: %s", resp.StatusCode, escape(bounded(string(body), 300)))
+	fail := func(kind upstream.Kind, sent bool, public string) (answer, error) {
+		e := failure(kind, sent, public, status)
+		e.RPC, e.RetryAfter = rpc, retryAfter(resp.Header)
+		return answer{}, e
+	}
+	switch code := resp.StatusCode; {
+	case code == http.StatusUnauthorized:
+		return fail(upstream.NeedsLogin, false, "it asks for a login")
+	case code == http.StatusForbidden:
+		return fail(upstream.Denied, false, "it refuses access")
+	case code == http.StatusTooManyRequests:
+		return fail(upstream.RateLimited, false, "it asks to wait")
+	case sessionLost(p, code, body):
+		// The session check comes before everything else, so the request was
+		// not executed (MCP 2025-11-25, transports, §Session Management).
+		return answer{}, failure(upstream.Unavailable, false, "it has lost the session",
+			&broken{again: true, session: true, err: status})
+	case rpc != nil && code == http.StatusBadRequest && p.ready && wantsHandshake(rpc):
+		return answer{}, failure(upstream.Unavailable, false, "it asks for a new handshake",
+			&broken{again: true, forget: true, err: status})
+	case rpc != nil:
+		return answer{rpc: rpc}, nil
+	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
+		return fail(upstream.UpstreamError, false,
+			fmt.Sprintf("there is no MCP server at its address (HTTP %d)", code))
+	case code/100 == 3:
+		return fail(upstream.UpstreamError, false,
+			"it redirects to another address, which is not followed; put the final address into the configuration")
+	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
+		return fail(upstream.Unavailable, true, fmt.Sprintf("it is not available at the moment (HTTP %d)", code))
+	default:
+		return fail(upstream.UpstreamError, true, fmt.Sprintf("answered HTTP %d", code))
+	}
+}
+
+// sessionLost reports whether a response says that our session is unknown. The
+// specification demands 404; widespread servers say 400 and "session".
+func sessionLost(p *peer, code int, body []byte) bool {
+	if p.session == "" {
+		return false
+	}
+	return code == http.StatusNotFound ||
+		code == http.StatusBadRequest && bytes.Contains(bytes.ToLower(body), []byte("session"))
+}
+
+// transportFailure is the failure of a request that got no response. The
+// address is left out of it: it may carry a key.
+func transportFailure(err error, sent bool) *upstream.Error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	if sent {
+		return failure(upstream.Unavailable, true, "the connection broke before the answer came", err)
+	}
+	public := "it cannot be reached"
+	var dns *net.DNSError
+	var cert *tls.CertificateVerificationError
+	var host x509.HostnameError
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		public = "it refuses connections; it may not be running"
+	case errors.As(err, &dns):
+		public = "its host name cannot be resolved"
+	case errors.As(err, &cert), errors.As(err, &host):
+		public = "its certificate is not accepted"
+	}
+	return failure(upstream.Unavailable, false, public, &broken{again: true, err: err})
+}
+
+// streamFailure is the failure of a response that broke off.
+func streamFailure(err error, limit int64) *upstream.Error {
+	if errors.Is(err, errEventTooLong) {
+		return failure(upstream.UpstreamError, true, fmt.Sprintf("answered with more than %d bytes", limit), err)
+	}
+	return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)
+}

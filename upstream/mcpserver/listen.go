@@ -1,0 +1,131 @@
+package mcpserver
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// relistGap is the least time between two lists that are read only because a
+// notification may have been missed while no stream was open.
+const relistGap = 30 * time.Second
+
+// listen keeps the stream open on which a server announces changes of its list,
+// until ctx ends or the server refuses it for good. It runs beside the calls
+// and never disturbs them.
+func listen(ctx context.Context, a *Adapter, c *conn) {
+	relisted := time.Now()
+	for n := 1; ; n++ {
+		began := time.Now()
+		again, err := listenOnce(ctx, c)
+		if ctx.Err() != nil {
+			return
+		}
+		if b := brokenBy(err); b != nil && !b.session {
+			a.board.report(c, err) // it cannot even be reached
+			return
+		}
+		if !again {
+			a.opt.Log.Debug("no stream of changes", "upstream", a.opt.ID, "err", err)
+			return
+		}
+		if time.Since(began) >= steadyAfter {
+			n = 1
+		}
+		if !pause(ctx, backoff(n)) {
+			return
+		}
+		if time.Since(relisted) >= relistGap {
+			relisted = time.Now()
+			a.notified(methodChanged)
+		}
+	}
+}
+
+// listenOnce opens the stream and stays with it until it ends. again is false
+// where the server has no such stream.
+func listenOnce(ctx context.Context, c *conn) (again bool, err error) {
+	if c.peer.modern {
+		ans, err := c.link.do(ctx, c.peer, request{
+			method: methodListen,
+			params: ownParams(`"notifications":{"toolsListChanged":true}`, c.peer.meta),
+		})
+		if err == nil && ans.rpc != nil {
+			err = ans.rpc
+			return false, err
+		}
+		return err == nil || passing(err), err
+	}
+	l, ok := c.link.(*httpLink)
+	if !ok {
+		return false, nil // a legacy child just writes
+	}
+	err = l.get(ctx, c.peer)
+	return err == nil || passing(err), err
+}
+
+// passing reports whether a failure may be over the next time.
+func passing(err error) bool {
+	switch upstream.AsError("", "", err).Kind {
+	case upstream.Unavailable, upstream.RateLimited, upstream.Timeout:
+		return true
+	}
+	return false
+}
+
+// open asks a legacy server for a stream (MCP 2025-11-25, transports,
+// §Listening for Messages): that of its notifications, or the rest of one that
+// broke after the event lastID.
+func (l *httpLink) open(ctx context.Context, p *peer, lastID string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.endpoint, nil)
+	if err != nil {
+		return nil, failure(upstream.Internal, false, "", err)
+	}
+	l.headers(req.Header, p)
+	req.Header["Accept"] = []string{"text/event-stream"}
+	if lastID != "" {
+		req.Header[mcp.HeaderLastEventID] = []string{lastID}
+	}
+	resp, err := l.hc.Do(req)
+	if err != nil {
+		return nil, transportFailure(err, false)
+	}
+	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode == http.StatusOK && typ == "text/event-stream" {
+		return resp.Body, nil
+	}
+	_ = resp.Body.Close()
+	kind := upstream.UpstreamError
+	if resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests {
+		kind = upstream.Unavailable
+	}
+	return nil, failure(kind, true, "", errNoStream)
+}
+
+// get reads the stream of notifications to its end.
+func (l *httpLink) get(ctx context.Context, p *peer) error {
+	body, err := l.open(ctx, p, "")
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	events := newSSEReader(body, l.a.opt.MaxMessage)
+	for {
+		data, err := events.next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return streamFailure(err, l.a.opt.MaxMessage)
+		}
+		if e := scan(data); e.hasMethod {
+			l.heard(p, e)
+		}
+	}
+}

@@ -1,0 +1,179 @@
+// Package mcpserver reaches another MCP server, either as a child process over
+// stdio or by Streamable HTTP, and relays what it says byte for byte.
+//
+// Job: find out which protocol era the server speaks, keep a connection to it
+// (restart, re-initialise, back off), list its tools, run calls on it, and turn
+// everything that can go wrong on the way into an *[upstream.Error].
+//
+// It owns the two transports, the era handshake and the child processes. It
+// must not know configuration, credentials, other upstreams, or what becomes of
+// its tools and results; whoever builds an [Adapter] hands in a launcher or an
+// HTTP client that already carries the environment and the login.
+//
+// How it fits together: an [Adapter] holds one immutable [status]; its
+// supervisor (Watch) replaces it. A [conn] is one handshake on one [link]; a
+// link is a child process or an HTTP endpoint. Requests of an old conn can
+// never be answered through a new one, because ids and pending tables belong to
+// the link that sent them.
+package mcpserver
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// Era says which generation of the protocol to speak (MCP 2026-07-28,
+// versioning, §Terminology): modern has no handshake and carries its metadata
+// in every request, legacy is 2025-11-25 and earlier.
+type Era string
+
+// The eras. Auto probes, remembers, and probes again on a contradiction.
+const (
+	Auto   Era = "auto"
+	Legacy Era = "legacy"
+	Modern Era = "modern"
+)
+
+// Launcher builds the command of a child. Its environment is the launcher's
+// business; this package sets only the pipes and the process group.
+type Launcher func(ctx context.Context, name string, arg ...string) *exec.Cmd
+
+// Keeper kills the process groups it tracks when this process dies, however it
+// dies.
+type Keeper interface {
+	Track(pgid int)
+	Untrack(pgid int)
+}
+
+// Options configures an [Adapter]. Only ID is required.
+type Options struct {
+	ID  upstream.ID
+	Era Era // "" means Auto
+	// Remembered is the era of the last run, "legacy" or "modern"; "" if unknown.
+	Remembered string
+	// Remember is told each newly found era, from the supervisor's goroutine. May be nil.
+	Remember       func(era string)
+	ProbeTimeout   time.Duration // silence after which a stdio probe moves on; default 2 s
+	ConnectTimeout time.Duration // start, probe and handshake together; default 30 s
+	MaxMessage     int64         // bytes of one message, either transport; default 64 MiB
+	Log            *slog.Logger  // nil discards
+	Keeper         Keeper        // may be nil
+	Version        string        // ours, for clientInfo; "" means "dev"
+
+	stall time.Duration // a child that reads nothing for so long is dead; tests shorten it
+}
+
+// The defaults of [Options].
+const (
+	DefaultProbeTimeout   = 2 * time.Second
+	DefaultConnectTimeout = 30 * time.Second
+	DefaultMaxMessage     = 64 << 20
+
+	defaultStall = 30 * time.Second
+)
+
+// Adapter is one MCP server. It implements [upstream.Adapter],
+// [upstream.Watcher], [upstream.Reporter] and [upstream.Holder].
+type Adapter struct {
+	opt   Options
+	dial  func(context.Context) (link, error)
+	board *board
+	greet *greeter
+	post  errands
+	held  atomic.Pointer[[]upstream.Held]
+	// mirror: annotated arguments travel in headers too, if the era is modern.
+	mirror       bool
+	toolsChanged chan struct{} // a list_changed has come; capacity 1 coalesces
+
+	mu       sync.Mutex // guards what follows
+	era      Era        // found or remembered; "" if unknown
+	closed   bool
+	cancel   context.CancelFunc // of the running Watch; nil if none
+	watching sync.WaitGroup
+	calls    sync.WaitGroup
+}
+
+var (
+	_ upstream.Adapter  = (*Adapter)(nil)
+	_ upstream.Watcher  = (*Adapter)(nil)
+	_ upstream.Reporter = (*Adapter)(nil)
+	_ upstream.Holder   = (*Adapter)(nil)
+)
+
+// NewStdio returns an adapter for a server that runs as a child process. It
+// starts nothing; Watch does.
+func NewStdio(o Options, launch Launcher, name string, arg ...string) *Adapter {
+	a := newAdapter(o)
+	a.dial = func(ctx context.Context) (link, error) {
+		return startChild(ctx, &a.opt, a.notified, launch, name, arg)
+	}
+	return a
+}
+
+// NewHTTP returns an adapter for a server at a Streamable HTTP endpoint. hc
+// carries the login, the origin check and the dial guard. Unless hc has a
+// policy of its own, no redirect is followed: it would carry the login along.
+// Its Timeout is ignored, because it would cut streams; contexts bound
+// everything here.
+func NewHTTP(o Options, endpoint string, hc *http.Client) *Adapter {
+	a := newAdapter(o)
+	a.board.eager, a.mirror = true, true
+	client := httpClient(hc)
+	a.dial = func(ctx context.Context) (link, error) {
+		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx}, nil
+	}
+	return a
+}
+
+func newAdapter(o Options) *Adapter {
+	if o.Era == "" {
+		o.Era = Auto
+	}
+	if o.ProbeTimeout <= 0 {
+		o.ProbeTimeout = DefaultProbeTimeout
+	}
+	if o.ConnectTimeout <= 0 {
+		o.ConnectTimeout = DefaultConnectTimeout
+	}
+	if o.MaxMessage <= 0 {
+		o.MaxMessage = DefaultMaxMessage
+	}
+	if o.stall <= 0 {
+		o.stall = defaultStall
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Version == "" {
+		o.Version = "dev"
+	}
+	a := &Adapter{
+		opt:          o,
+		board:        newBoard(),
+		post:         make(errands, errandQueue),
+		toolsChanged: make(chan struct{}, 1),
+	}
+	a.greet = &greeter{opt: &a.opt, info: clientInfo(o.Version)}
+	switch e := Era(o.Remembered); {
+	case o.Era != Auto:
+		a.era = o.Era
+	case e == Legacy || e == Modern:
+		a.era = e
+	}
+	return a
+}
+
+// Held returns the tools of the last list that are not offered, with reasons.
+func (a *Adapter) Held() []upstream.Held {
+	if h := a.held.Load(); h != nil {
+		return *h
+	}
+	return nil
+}

@@ -1,0 +1,283 @@
+package mcpserver
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// The methods this package sends or answers.
+const (
+	methodDiscover    = "server/discover"
+	methodInitialize  = "initialize"
+	methodInitialized = "notifications/initialized"
+	methodListen      = "subscriptions/listen"
+	methodTools       = "tools/list"
+	methodCall        = "tools/call"
+	methodPing        = "ping"
+	methodCancelled   = "notifications/cancelled"
+	methodChanged     = "notifications/tools/list_changed"
+	methodProgress    = "notifications/progress"
+)
+
+// Error codes of MCP 2026-07-28 (basic, §Error codes).
+const (
+	codeHeaderMismatch     = -32020
+	codeUnsupportedVersion = -32022
+)
+
+// request is one request before it gets an id. Its params already carry what
+// the era demands.
+type request struct {
+	method string
+	params []byte
+	tool   *upstream.Tool // tools/call only: for the headers of the modern era
+}
+
+// answer is one response: a result or an error object.
+type answer struct {
+	result  json.RawMessage
+	rpc     *upstream.RPCError
+	session string // HTTP: the Mcp-Session-Id that came with it
+}
+
+// envelope is what a message says about itself, as slices of its text.
+type envelope struct {
+	id        json.RawMessage
+	method    string
+	hasMethod bool
+}
+
+// scan reads the envelope of a message that has not been checked yet: on
+// invalid JSON it may find nonsense, which the check of whoever gets the
+// message will report.
+func scan(msg []byte) envelope {
+	var e envelope
+	for m := range rawjson.Members(msg) {
+		switch m.Name {
+		case "id":
+			if e.id == nil {
+				e.id = m.Value
+			}
+		case "method":
+			e.method, e.hasMethod = rawjson.String(m.Value), true
+		}
+	}
+	return e
+}
+
+// parseID reads an id of ours. Some servers echo numbers as strings.
+func parseID(raw []byte) (int64, bool) {
+	if len(raw) >= 2 && raw[0] == '"' && raw[len(raw)-1] == '"' {
+		raw = raw[1 : len(raw)-1]
+	}
+	n, err := strconv.ParseInt(string(raw), 10, 64)
+	return n, err == nil
+}
+
+// parseAnswer checks a response and takes it apart. This is the only place
+// where relayed text is validated, and it runs on the caller's goroutine.
+func parseAnswer(msg []byte) (answer, error) {
+	if err := rawjson.Check(msg, rawjson.Limits{}); err != nil {
+		return answer{}, failure(upstream.UpstreamError, true, "answered with invalid JSON", err)
+	}
+	var a answer
+	for m := range rawjson.Members(msg) {
+		switch m.Name {
+		case "result":
+			a.result = m.Value
+		case "error":
+			if !rawjson.IsNull(m.Value) {
+				a.rpc = parseRPCError(m.Value)
+			}
+		}
+	}
+	if a.rpc == nil && a.result == nil {
+		return a, failure(upstream.UpstreamError, true, "answered with neither a result nor an error", nil)
+	}
+	return a, nil
+}
+
+func parseRPCError(raw json.RawMessage) *upstream.RPCError {
+	e := &upstream.RPCError{Code: upstream.CodeInternal}
+	for m := range rawjson.Members(raw) {
+		switch m.Name {
+		case "code":
+			if f, err := strconv.ParseFloat(string(m.Value), 64); err == nil {
+				e.Code = int(f)
+			}
+		case "message":
+			e.Message = rawjson.String(m.Value)
+		case "data":
+			e.Data = m.Value
+		}
+	}
+	if e.Message == "" {
+		e.Message = "an error without a message"
+	}
+	return e
+}
+
+// encode frames a request (JSON-RPC 2.0, section 4).
+func encode(id int64, method string, params []byte) []byte {
+	b := make([]byte, 0, len(params)+len(method)+64)
+	b = append(b, `{"jsonrpc":"2.0","id":`...)
+	b = strconv.AppendInt(b, id, 10)
+	return appendMethod(b, method, params)
+}
+
+func encodeNotification(method string, params []byte) []byte {
+	return appendMethod([]byte(`{"jsonrpc":"2.0"`), method, params)
+}
+
+func appendMethod(b []byte, method string, params []byte) []byte {
+	b = append(b, `,"method":"`...)
+	b = append(b, method...)
+	b = append(b, '"')
+	if params != nil {
+		b = append(b, `,"params":`...)
+		b = append(b, params...)
+	}
+	return append(b, '}')
+}
+
+// reply answers a request of the server: a ping with an empty result, and
+// anything else by saying that we never offered it.
+func reply(e envelope) []byte {
+	if e.method == methodPing {
+		return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{}}`, e.id)
+	}
+	return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":"not supported by this client"}}`,
+		e.id, upstream.CodeMethodNotFound)
+}
+
+func cancelledParams(id int64) []byte {
+	return fmt.Appendf(nil, `{"requestId":%d,"reason":"the caller gave up"}`, id)
+}
+
+func clientInfo(version string) json.RawMessage {
+	return slices.Concat([]byte(`{"name":"bulkhead","version":`), rawjson.Quote(version), []byte(`}`))
+}
+
+// modernMeta returns the members that every modern request carries in _meta
+// (MCP 2026-07-28, basic, §_meta), without the braces.
+func modernMeta(version string, info json.RawMessage) []byte {
+	return fmt.Appendf(nil, `"%s":%s,"%s":%s,"%s":{}`, mcp.MetaKeyProtocolVersion, rawjson.Quote(version),
+		mcp.MetaKeyClientInfo, info, mcp.MetaKeyClientCapabilities)
+}
+
+// hopScoped reports whether a member of _meta is between the client and us and
+// must not travel on.
+func hopScoped(name string) bool {
+	switch name {
+	case "progressToken", mcp.MetaKeyProtocolVersion, mcp.MetaKeyClientInfo,
+		mcp.MetaKeyClientCapabilities, mcp.MetaKeyLogLevel:
+		return true
+	}
+	return false
+}
+
+// callParams returns the params of a tools/call for the upstream: name is
+// replaced, _meta loses what is hop-scoped and gains meta (members without
+// braces, may be empty); every other byte stays.
+func callParams(call *upstream.Call, meta []byte) []byte {
+	params := []byte(call.Params)
+	if rawjson.Kind(params) != '{' {
+		params = []byte(`{}`)
+		if call.Arguments != nil {
+			params = slices.Concat([]byte(`{"arguments":`), call.Arguments, []byte(`}`))
+		}
+	}
+	name := rawjson.Quote(call.Tool.Name)
+	out := make([]byte, 0, len(params)+len(name)+len(meta)+32)
+	from, hasName, hasMeta, empty := 0, false, false, true
+	for m := range rawjson.Members(params) {
+		empty = false
+		switch m.Name {
+		case "name":
+			hasName = true
+			out = append(append(out, params[from:m.End-len(m.Value)]...), name...)
+			from = m.End
+		case "_meta":
+			hasMeta = true
+			out = append(append(out, params[from:m.End-len(m.Value)]...), editMeta(m.Value, meta)...)
+			from = m.End
+		}
+	}
+	end := bytes.LastIndexByte(params, '}')
+	if end < from { // only if unchecked text came in
+		end = from
+	}
+	out = append(out, params[from:end]...)
+	add := func(member string, value []byte) {
+		if !empty {
+			out = append(out, ',')
+		}
+		empty = false
+		out = append(out, member...)
+		out = append(out, value...)
+	}
+	if !hasName {
+		add(`"name":`, name)
+	}
+	if !hasMeta && len(meta) > 0 {
+		add(`"_meta":`, editMeta([]byte(`{}`), meta))
+	}
+	return append(out, '}')
+}
+
+func editMeta(old, meta []byte) []byte {
+	if rawjson.Kind(old) != '{' {
+		old = []byte(`{}`)
+	}
+	var drop []string
+	kept := 0
+	for m := range rawjson.Members(old) {
+		if hopScoped(m.Name) {
+			drop = append(drop, m.Name)
+		} else {
+			kept++
+		}
+	}
+	if drop != nil {
+		old = rawjson.Delete(old, drop...)
+	}
+	if len(meta) == 0 {
+		return old
+	}
+	end := bytes.LastIndexByte(old, '}')
+	out := append(make([]byte, 0, len(old)+len(meta)+1), old[:end]...)
+	if kept > 0 {
+		out = append(out, ',')
+	}
+	return append(append(out, meta...), old[end:]...)
+}
+
+// ownParams returns the params of a request of ours: members (without braces)
+// and, in the modern era, the _meta it demands.
+func ownParams(members string, meta []byte) []byte {
+	if len(meta) == 0 {
+		return []byte("{" + members + "}")
+	}
+	sep := ""
+	if members != "" {
+		sep = ","
+	}
+	return []byte("{" + members + sep + `"_meta":{` + string(meta) + "}}")
+}
+
+// bounded cuts s to max bytes at a rune's edge.
+func bounded(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	return strings.ToValidUTF8(s[:max], "") + "…"
+}

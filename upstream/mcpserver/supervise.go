@@ -1,0 +1,276 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+const (
+	backoffMin  = time.Second
+	backoffMax  = 30 * time.Second
+	steadyAfter = time.Minute            // a connection that lived this long resets the backoff
+	coalesce    = 100 * time.Millisecond // between two reports of a changed list
+)
+
+// Watch implements [upstream.Watcher]: it connects, reconnects and reports
+// changes of the list until ctx ends or Close is called, and then returns nil
+// after everything it started is gone. Only one Watch may run at a time.
+func (a *Adapter) Watch(ctx context.Context, changed func()) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(errStopped)
+	a.mu.Lock()
+	if a.closed || a.cancel != nil {
+		a.mu.Unlock()
+		return fmt.Errorf("mcpserver: %s is closed or already watched", a.opt.ID)
+	}
+	a.cancel = func() { cancel(errStopped) }
+	a.watching.Add(1)
+	a.mu.Unlock()
+	defer a.watching.Done()
+
+	a.board.setConnecting()
+	var wg sync.WaitGroup
+	for range errandCount {
+		wg.Go(func() { a.post.run(ctx) })
+	}
+	a.supervise(ctx, changed)
+	cancel(errStopped)
+	wg.Wait()
+
+	a.board.setDown(failure(upstream.Unavailable, false, "it is shut down", errStopped), 0)
+	a.mu.Lock()
+	a.cancel = nil
+	a.mu.Unlock()
+	return nil
+}
+
+// Close implements [upstream.Adapter]: it ends Watch and every call, and waits
+// for them.
+func (a *Adapter) Close() error {
+	a.mu.Lock()
+	a.closed = true
+	cancel := a.cancel
+	a.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	a.watching.Wait()
+	a.board.setDown(failure(upstream.Unavailable, false, "it is shut down", errStopped), 0)
+	a.calls.Wait()
+	return nil
+}
+
+// enter counts a call in, so that Close can wait for it.
+func (a *Adapter) enter() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.calls.Add(1)
+	return true
+}
+
+// supervise is the life of the connection. A connection that was lost is
+// replaced at once the first time; from then on attempts back off, until one
+// has held for a while.
+func (a *Adapter) supervise(ctx context.Context, changed func()) {
+	var l link
+	connected, failures := false, 0
+	for ctx.Err() == nil {
+		c, err := a.connect(ctx, &l)
+		if err == nil {
+			a.board.setUp(c, connected)
+			connected = true
+			up := time.Now()
+			changed()
+			err = a.attend(ctx, c, changed)
+			if ctx.Err() != nil || isDone(l) {
+				l.close(ctx, c.peer)
+				l = nil
+			}
+			if lived := time.Since(up); lived >= steadyAfter || quick(err, lived) {
+				failures = 0
+			}
+			if failures++; failures == 1 && ctx.Err() == nil {
+				a.opt.Log.Warn("upstream connection lost, reconnecting", "upstream", a.opt.ID, "err", err)
+				a.board.setConnecting()
+				continue
+			}
+			a.fail(ctx, err, backoff(failures-1))
+			continue
+		}
+		failures++
+		a.fail(ctx, err, backoff(failures))
+	}
+	if l != nil {
+		l.close(ctx, nil)
+	}
+}
+
+// quick reports whether a loss is of the harmless kind that a server's restart
+// brings, after a life that shows that it is no loop.
+func quick(err error, lived time.Duration) bool {
+	b := brokenBy(err)
+	return b != nil && b.session && lived >= backoffMin
+}
+
+// fail records a failure and waits until the next attempt is due or wanted.
+func (a *Adapter) fail(ctx context.Context, err error, delay time.Duration) {
+	if ctx.Err() != nil {
+		return
+	}
+	e := *upstream.AsError(a.opt.ID, "", err)
+	delay = max(delay, min(e.RetryAfter, 5*time.Minute))
+	e.RetryAfter = 0 // from now on it is the time to the next attempt
+	a.opt.Log.Warn("upstream is down", "upstream", a.opt.ID, "err", err, "retry_in", delay)
+	select { // a wish from before this failure has been granted
+	case <-a.board.poke:
+	default:
+	}
+	a.board.setDown(&e, delay)
+	t := time.NewTimer(delay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-a.board.poke:
+	case <-ctx.Done():
+	}
+	a.board.setTrying()
+}
+
+// backoff returns the delay before attempt n (from 1) after a failure: doubling
+// from backoffMin to backoffMax, with up to half of it taken off at random.
+func backoff(n int) time.Duration {
+	d := backoffMax
+	if n < 6 {
+		d = backoffMin << max(n-1, 0)
+	}
+	return min(d, backoffMax) - rand.N(min(d, backoffMax)/2)
+}
+
+// connect brings a handshake about within ConnectTimeout: on the link that is
+// still there, or on a new one.
+func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
+	limited, cancel := context.WithTimeoutCause(ctx, a.opt.ConnectTimeout, errors.Join(errConnectTime, context.DeadlineExceeded))
+	defer cancel()
+	if *l == nil {
+		fresh, err := a.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		*l = fresh
+	}
+	a.mu.Lock()
+	hint := a.era
+	a.mu.Unlock()
+	p, err := a.greet.handshake(limited, *l, hint)
+	if err != nil {
+		died := isDone(*l)
+		(*l).close(ctx, nil)
+		*l = nil
+		if errors.Is(context.Cause(limited), errConnectTime) {
+			err = failure(upstream.Unavailable, false,
+				fmt.Sprintf("it did not answer the handshake within %s", a.opt.ConnectTimeout), errConnectTime)
+		}
+		if died && hint != Legacy && a.opt.Era == Auto {
+			// Some servers end on a method they do not know: ask them nothing modern next time.
+			a.setEra(Legacy)
+		} else if died && hint == Legacy && a.opt.Era == Auto {
+			a.setEra("")
+		}
+		return nil, err
+	}
+	a.learned(p)
+	return newConn(*l, p), nil
+}
+
+func (a *Adapter) setEra(e Era) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.opt.Era == Auto {
+		a.era = e
+	}
+}
+
+// learned keeps the era for the next connection and, if it is news, for the
+// next run.
+func (a *Adapter) learned(p *peer) {
+	a.setEra(p.era())
+	a.opt.Log.Info("upstream connected", "upstream", a.opt.ID, "server", p.server, "protocol", p.version)
+	if era := string(p.era()); a.opt.Era == Auto && a.opt.Remember != nil && era != a.opt.Remembered {
+		a.opt.Remembered = era // only this goroutine looks at it
+		a.opt.Remember(era)
+	}
+}
+
+// attend stays with a connection until it is lost or ctx ends, passes changes
+// of the list on, and returns why it was lost.
+func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if c.peer.listChanged {
+		wg.Go(func() { listen(ctx, a, c) })
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.link.done():
+			_, err := c.link.do(ctx, c.peer, request{method: methodPing}) // says why
+			a.board.report(c, err)
+			return err
+		case <-c.lost:
+			if b := brokenBy(c.why); b != nil && b.forget {
+				a.setEra("")
+			}
+			return c.why
+		case <-a.toolsChanged:
+			changed()
+			pause(ctx, coalesce)
+		}
+	}
+}
+
+// notified takes the notifications of every link. It never blocks: it runs on
+// the goroutine that reads answers.
+func (a *Adapter) notified(method string) {
+	switch method {
+	case methodChanged:
+		select {
+		case a.toolsChanged <- struct{}{}:
+		default: // one is due already
+		}
+	case methodProgress:
+		// Dropped for now: no call asks for it, hop-scoped tokens are removed.
+	}
+}
+
+func isDone(l link) bool {
+	select {
+	case <-l.done():
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits and reports whether it did so to the end.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
