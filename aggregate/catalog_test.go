@@ -269,9 +269,8 @@ func TestToolFilter(t *testing.T) {
 		if diff := cmp.Diff([]string{"a_get"}, names(t, v)); diff != "" {
 			t.Error(diff)
 		}
-		var rpc *upstream.RPCError
 		_, err := v.CallTool(t.Context(), &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"a_drop"}`)})
-		if !errors.As(err, &rpc) {
+		if _, ok := errors.AsType[*upstream.RPCError](err); !ok {
 			t.Errorf("a tool that is filtered out answered: %v", err)
 		}
 	})

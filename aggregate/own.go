@@ -101,8 +101,7 @@ func arguments(c *upstream.Call, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(c.Arguments, into); err != nil {
-		var wrong *json.UnmarshalTypeError
-		if errors.As(err, &wrong) {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			err = fmt.Errorf("%s is a %s, not a %s", wrong.Field, wrong.Value, wrong.Type)
 		}
 		return &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments, Public: err.Error()}

@@ -167,8 +167,7 @@ func fromCommand(ctx context.Context, argv []string) (v, hint string, err error)
 	case ctx.Err() != nil:
 		return "", byHand, context.Cause(ctx)
 	case err != nil:
-		var exit *exec.ExitError
-		if errors.As(err, &exit) {
+		if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 			return "", byHand, fmt.Errorf("the program failed: %v", exit.ProcessState)
 		}
 		return "", "write the program's whole path, or put it on the PATH", err

@@ -11,6 +11,8 @@ package upstream
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strconv"
 	"time"
 )
 
@@ -27,8 +29,8 @@ type Middleware func(Handler) Handler
 // Chain composes middleware; the first is outermost.
 func Chain(layers ...Middleware) Middleware {
 	return func(h Handler) Handler {
-		for i := len(layers) - 1; i >= 0; i-- {
-			h = layers[i](h)
+		for _, layer := range slices.Backward(layers) {
+			h = layer(h)
 		}
 		return h
 	}
@@ -113,7 +115,11 @@ func Local() Principal { return Principal{issuer: "local", subject: "local"} }
 // Valid reports whether p is somebody.
 func (p Principal) Valid() bool { return p.issuer != "" && p.subject != "" }
 
-// String returns the issuer and subject, for logs.
+// Key returns a string that no other principal has, to compare or to seal.
+func (p Principal) Key() string { return strconv.Itoa(len(p.issuer)) + ":" + p.issuer + p.subject }
+
+// String returns the issuer and subject, for logs. Two principals may look the
+// same; see [Principal.Key].
 func (p Principal) String() string {
 	if !p.Valid() {
 		return "nobody"

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -77,7 +78,7 @@ func (inv *invocation) load() (*config.Config, error) {
 	}
 	environ := inv.Environ
 	if inv.opt.listen != "" {
-		environ = append(environ[:len(environ):len(environ)], "BULKHEAD_SERVER__LISTEN="+inv.opt.listen)
+		environ = append(slices.Clip(environ), "BULKHEAD_SERVER__LISTEN="+inv.opt.listen)
 	}
 	return config.Load(path, environ)
 }

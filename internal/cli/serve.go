@@ -22,7 +22,7 @@ func running(ctx context.Context, env Env, cfg *config.Config, quiet bool,
 	if err != nil {
 		return err
 	}
-	a, err := w.aggregate()
+	a, err := w.aggregate(ctx)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func serve(ctx context.Context, inv *invocation) error {
 	}
 	var ln net.Listener
 	if cfg.Server.Listen != "" {
-		if ln, err = net.Listen("tcp", cfg.Server.Listen); err != nil {
+		if ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Server.Listen); err != nil {
 			return &hintError{err, "choose another address with --listen or server.listen; port 0 takes a free one"}
 		}
 	} else if f, ok := inv.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {

@@ -55,13 +55,13 @@ func wire(env Env, cfg *config.Config, quiet bool) (*wiring, error) {
 }
 
 // aggregate builds the aggregate of all enabled upstreams.
-func (w *wiring) aggregate() (*aggregate.Aggregate, error) {
+func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 	var members []aggregate.Member
 	for _, u := range w.cfg.Upstreams {
 		if !u.Enabled {
 			continue
 		}
-		m, err := w.member(u)
+		m, err := w.member(ctx, u)
 		if err != nil {
 			return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
@@ -77,8 +77,8 @@ func (w *wiring) aggregate() (*aggregate.Aggregate, error) {
 	})
 }
 
-func (w *wiring) member(u config.Upstream) (aggregate.Member, error) {
-	adapter, err := w.adapter(u)
+func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Member, error) {
+	adapter, err := w.adapter(ctx, u)
 	if err != nil {
 		return aggregate.Member{}, err
 	}
@@ -117,7 +117,7 @@ func identity(u config.Upstream) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (w *wiring) adapter(u config.Upstream) (upstream.Adapter, error) {
+func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapter, error) {
 	opt := mcpserver.Options{
 		ID: upstream.ID(u.Name), Era: mcpserver.Era(u.Era), MaxMessage: u.MaxMessage,
 		Log: w.log, Keeper: w.guard, Version: Version(),
@@ -141,7 +141,7 @@ func (w *wiring) adapter(u config.Upstream) (upstream.Adapter, error) {
 		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
 	}
 	if len(secretRefs(u)) == 0 {
-		return build(context.TODO())
+		return build(ctx)
 	}
 	return newDeferred(opt.ID, build), nil
 }

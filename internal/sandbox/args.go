@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -148,12 +149,7 @@ func (p *param) set(in *args, v json.RawMessage) bool {
 		return s != "" && utf8.RuneCountInString(s) <= p.max
 	}
 	in.text[p.name] = s
-	for _, e := range p.enum {
-		if s == e {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(p.enum, s)
 }
 
 func (p *param) rule() string {
@@ -197,7 +193,9 @@ func ticketID() param {
 		description: "Ticket id such as T-20001, from open_tickets or search_tickets."}
 }
 
-func limit(fallback, most int) param {
-	return param{name: "limit", integer: true, max: most, fallback: fallback,
-		description: fmt.Sprintf("Return at most this many, 1 to %d.", most)}
+const mostRows = 50
+
+func limit(fallback int) param {
+	return param{name: "limit", integer: true, max: mostRows, fallback: fallback,
+		description: fmt.Sprintf("Return at most this many, 1 to %d.", mostRows)}
 }

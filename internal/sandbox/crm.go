@@ -42,7 +42,7 @@ func (c *crm) actions() []action {
 			params: params{
 				{name: "query", required: true, max: 100, description: "Words to look for, e.g. part of the company's name. All must match."},
 				{name: "segment", enum: data.Segments(), description: "Only customers of this segment."},
-				limit(10, 50),
+				limit(10),
 			},
 		},
 		{

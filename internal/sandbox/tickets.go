@@ -50,7 +50,7 @@ func (t *tickets) actions() []action {
 			params: params{
 				{name: "query", required: true, max: 100, description: "Words to look for. All must match."},
 				{name: "status", enum: data.TicketStatuses(), description: "Only tickets in this status."},
-				priority, limit(10, 50)},
+				priority, limit(10)},
 		},
 		{
 			name: "get_ticket", title: "Get ticket", traits: read(), run: t.get,

@@ -35,7 +35,7 @@ func (w *warehouse) actions() []action {
 			name: "recent_orders", title: "Recent orders", traits: read(), run: w.recent,
 			description: "Returns a customer's orders of the last 12 months, newest first: id, date, status, total and what was ordered. " +
 				"Pass order_id to get_order for the single items.",
-			params: params{customerID(), limit(5, 50),
+			params: params{customerID(), limit(5),
 				{name: "status", enum: data.OrderStatuses(), description: "Only orders in this status."}},
 		},
 		{
@@ -53,7 +53,7 @@ func (w *warehouse) actions() []action {
 		{
 			name: "top_customers", title: "Top customers", traits: read(), run: w.top,
 			description: "Returns the customers with the highest revenue of the last 12 months, best first, with customer_id, revenue and number of orders. Cancelled and returned orders do not count.",
-			params:      params{limit(10, 50)},
+			params:      params{limit(10)},
 		},
 	}
 }

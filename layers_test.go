@@ -1,0 +1,211 @@
+package main_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/bulkhead-mcp/bulkhead"
+
+// layer says what one package of ours may import from us, and why no more.
+type layer struct {
+	pkg    string // below the module; "" is main
+	may    []string
+	reason string
+}
+
+// layers is the whole import graph. A package that is not here may not exist;
+// one that is here must.
+var layers = []layer{
+	{"", []string{"internal/cli"}, "main only starts the command line"},
+	{"internal/cli", []string{
+		"aggregate", "aggregate/inbound", "credentials", "internal/config", "internal/demo", "internal/egress",
+		"internal/procguard", "internal/sandbox", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
+	}, "the only wiring: sole importer of credentials and config"},
+	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
+	{"aggregate", []string{"cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
+	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
+	{"upstream/mcpserver", []string{"upstream", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
+	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
+	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
+	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
+	{"credentials", nil, "secrets depend on nothing that could leak them"},
+	{"internal/config", nil, "configuration is plain data"},
+	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
+	{"internal/egress", nil, "a transport knows no upstream"},
+	{"internal/telemetry", nil, "a logger knows nobody who logs"},
+	{"internal/procguard", nil, "ends processes, whoever started them"},
+	{"internal/demo", nil, "asks through a function it is handed"},
+	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
+	{"internal/sandbox/data", nil, "sample data is apart from how it is served"},
+}
+
+// owners says which package alone may import a library.
+var owners = []struct {
+	library string
+	may     []string
+	reason  string
+}{
+	{"github.com/mark3labs/mcp-go/client", []string{"upstream/mcpserver"}, "only the adapter speaks to MCP servers"},
+	{"github.com/mark3labs/mcp-go/server", []string{"aggregate/inbound"}, "only the edge serves MCP clients"},
+	{"github.com/knadh/koanf", []string{"internal/config"}, "one reader of the configuration"},
+	{"github.com/zalando/go-keyring", []string{"credentials"}, "secrets are fetched in one place"},
+	{"golang.org/x/oauth2", []string{"credentials"}, "tokens are handled in one place"},
+	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
+	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
+}
+
+type listed struct {
+	ImportPath   string
+	Dir          string
+	Imports      []string
+	GoFiles      []string
+	TestGoFiles  []string
+	XTestGoFiles []string
+}
+
+func list(t *testing.T) map[string]listed {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Dir,Imports,GoFiles,TestGoFiles,XTestGoFiles", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	pkgs := make(map[string]listed)
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p listed
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		pkgs[strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, module), "/")] = p
+	}
+	return pkgs
+}
+
+func TestLayers(t *testing.T) {
+	pkgs := list(t)
+	for _, l := range layers {
+		p, ok := pkgs[l.pkg]
+		if !ok {
+			t.Errorf("package %q has disappeared: take it out of the layers", l.pkg)
+			continue
+		}
+		for _, imported := range p.Imports {
+			rel, ours := strings.CutPrefix(imported, module+"/")
+			if ours && !slices.Contains(l.may, rel) {
+				t.Errorf("%q imports %q, but %s", l.pkg, rel, l.reason)
+			}
+		}
+	}
+	for name, p := range pkgs {
+		known := slices.ContainsFunc(layers, func(l layer) bool { return l.pkg == name })
+		if !known && len(p.GoFiles) > 0 {
+			t.Errorf("package %q has no place in the layers: give it one, with a reason", name)
+		}
+	}
+}
+
+func TestLibrariesHaveOneOwner(t *testing.T) {
+	for name, p := range list(t) {
+		for _, imported := range p.Imports {
+			for _, o := range owners {
+				within := imported == o.library || strings.HasPrefix(imported, o.library+"/")
+				if within && !slices.Contains(o.may, name) {
+					t.Errorf("%q imports %s, but %s", name, imported, o.reason)
+				}
+			}
+		}
+	}
+}
+
+// The caps on tails: medians do not tell good code from bad, tails do.
+const (
+	maxFileLines     = 500
+	maxFunctionLines = 80
+	maxMethods       = 20
+	maxInterface     = 5
+)
+
+func TestCaps(t *testing.T) {
+	for name, p := range list(t) {
+		methods := make(map[string]int)
+		for _, file := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
+			path := filepath.Join(p.Dir, file)
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if lines := strings.Count(string(src), "\n"); lines > maxFileLines {
+				t.Errorf("%s/%s has %d lines, at most %d: split it by noun", name, file, lines, maxFileLines)
+			}
+			fset := token.NewFileSet()
+			f, err := parser.ParseFile(fset, path, src, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			test := strings.HasSuffix(file, "_test.go")
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.FuncDecl:
+					lines := fset.Position(n.End()).Line - fset.Position(n.Pos()).Line + 1
+					if lines > maxFunctionLines && !test {
+						t.Errorf("%s/%s: %s has %d lines, at most %d", name, file, n.Name.Name, lines, maxFunctionLines)
+					}
+					if !test && n.Recv != nil {
+						methods[receiver(n)]++
+					}
+				case *ast.InterfaceType:
+					if n.Methods.NumFields() > maxInterface {
+						t.Errorf("%s/%s: an interface has %d methods, at most %d", name, file, n.Methods.NumFields(), maxInterface)
+					}
+				}
+				return true
+			})
+		}
+		for typ, n := range methods {
+			if n > maxMethods {
+				t.Errorf("%s.%s has %d methods, at most %d: it knows too much", name, typ, n, maxMethods)
+			}
+		}
+	}
+}
+
+func receiver(f *ast.FuncDecl) string {
+	typ := f.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	if index, ok := typ.(*ast.IndexExpr); ok {
+		typ = index.X
+	}
+	if id, ok := typ.(*ast.Ident); ok {
+		return id.Name
+	}
+	return "?"
+}
+
+func TestEveryPackageSaysItsJob(t *testing.T) {
+	for name, p := range list(t) {
+		if len(p.GoFiles) == 0 {
+			continue
+		}
+		said := false
+		for _, file := range p.GoFiles {
+			f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said = said || f.Doc != nil
+		}
+		if !said {
+			t.Errorf("package %q has no package comment", name)
+		}
+	}
+}
