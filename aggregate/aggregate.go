@@ -11,16 +11,10 @@ package aggregate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -63,7 +57,7 @@ type Options struct {
 type Aggregate struct {
 	opt     Options
 	log     *slog.Logger
-	members []*member // sorted by ID
+	current atomic.Pointer[[]*member] // sorted by ID
 	snap    atomic.Pointer[snapshot]
 	subs    subscribers
 	rests   *restStore
@@ -76,6 +70,11 @@ type Aggregate struct {
 	unheard  atomic.Int32  // members not heard of yet
 	coldTime sync.Once
 	coldDone chan struct{} // closed ListWait after the first request
+
+	mu       sync.Mutex      // guards what follows
+	running  context.Context // of Run; nil before and after
+	working  sync.WaitGroup  // members at work or being retired
+	closeErr error           // why adapters did not close
 }
 
 // New puts an aggregate together. It starts nothing; call Run.
@@ -95,42 +94,21 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		built:   make(chan struct{}, 1),
 		settled: make(chan struct{}), coldDone: make(chan struct{}),
 	}
-	for _, m := range members {
-		if m.ID == "" || m.Adapter == nil {
-			return nil, errors.New("aggregate: a member needs an ID and an adapter")
-		}
-		a.members = append(a.members, a.newMember(m))
+	list, err := a.assemble(members, nil)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(a.members, func(x, y *member) int { return strings.Compare(string(x.ID), string(y.ID)) })
-	for i := 1; i < len(a.members); i++ {
-		if a.members[i].ID == a.members[i-1].ID {
-			return nil, fmt.Errorf("aggregate: two members are called %q", a.members[i].ID)
-		}
-	}
-	a.unheard.Store(int32(len(a.members)))
-	a.loadCatalogs()
-	if len(a.members) == 0 {
+	a.current.Store(&list)
+	a.unheard.Store(int32(len(list)))
+	if len(list) == 0 {
 		close(a.settled)
 	}
 	a.build()
 	return a, nil
 }
 
-// Run keeps the catalog up to date until ctx ends, then closes the adapters.
-// It returns when everything it started has ended.
-func (a *Aggregate) Run(ctx context.Context) error {
-	var g errgroup.Group
-	for _, m := range a.members {
-		g.Go(func() error { return m.watch(ctx) })
-		g.Go(func() error { return m.refresh(ctx) })
-	}
-	g.Go(func() error { return a.publish(ctx) })
-	err := g.Wait()
-	for _, m := range a.members {
-		g.Go(m.Adapter.Close)
-	}
-	return errors.Join(err, g.Wait())
-}
+// members returns the members, sorted by ID.
+func (a *Aggregate) members() []*member { return *a.current.Load() }
 
 // Settled waits until every upstream has answered or failed once, or ctx ends.
 func (a *Aggregate) Settled(ctx context.Context) error {

@@ -49,11 +49,11 @@ func (s *snapshot) pages(id upstream.ID) *pages {
 func (a *Aggregate) build() {
 	a.building.Lock()
 	defer a.building.Unlock()
-	s := &snapshot{alone: make(map[upstream.ID]*pages, len(a.members)), complete: true}
+	s := &snapshot{alone: make(map[upstream.ID]*pages, len(a.members())), complete: true}
 	names := newNamer()
 	own := a.ownEntries()
 	var entries []*entry
-	for _, m := range a.members {
+	for _, m := range a.members() {
 		l := m.list.Load()
 		s.complete = s.complete && l != nil
 		lone := newNamer()

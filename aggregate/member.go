@@ -31,6 +31,7 @@ type member struct {
 	listErr atomic.Pointer[upstream.Error] // why the last list failed; nil if it did not
 	failed  atomic.Pointer[failure]        // the last failed call
 	active  atomic.Int64                   // calls in flight
+	cancel  context.CancelFunc             // ends watch and refresh; nil before they start
 	isHeard atomic.Bool
 }
 
@@ -46,19 +47,20 @@ func (a *Aggregate) newMember(cfg Member) *member {
 		changed: make(chan struct{}, 1),
 	}
 	m.handler = a.pipeline(m)
+	m.loadCatalog()
 	return m
 }
 
 // watch keeps the adapter connected until ctx ends.
-func (m *member) watch(ctx context.Context) error {
+func (m *member) watch(ctx context.Context) {
 	w, ok := m.Adapter.(upstream.Watcher)
 	if !ok {
 		m.signal()
-		return nil
+		return
 	}
 	err := w.Watch(ctx, m.signal)
 	if ctx.Err() != nil {
-		return nil
+		return
 	}
 	// The connection is given up for good; the others go on without it.
 	if err == nil {
@@ -67,7 +69,6 @@ func (m *member) watch(ctx context.Context) error {
 	m.log.Error("upstream given up", "error", err)
 	m.setListErr(upstream.AsError(m.ID, "", err))
 	m.hear()
-	return nil
 }
 
 // signal notes that the list may differ. It never blocks.
@@ -86,25 +87,24 @@ func (m *member) hear() {
 
 // refresh lists the upstream's tools whenever they may have changed, and again
 // after a failure.
-func (m *member) refresh(ctx context.Context) error {
+func (m *member) refresh(ctx context.Context) {
 	if !m.awaitFirst(ctx) {
-		return nil
+		return
 	}
 	wait := relistAfter
 	for ctx.Err() == nil {
 		if m.relist(ctx) {
 			wait = relistAfter
 			if !sleepOrSignal(ctx, 0, m.changed) {
-				return nil
+				return
 			}
 		} else {
 			if !sleepOrSignal(ctx, wait+rand.N(wait/4), m.changed) {
-				return nil
+				return
 			}
 			wait = min(2*wait, relistAtMost)
 		}
 	}
-	return nil
 }
 
 // awaitFirst waits for the first connection. An upstream that turns out to be
@@ -202,12 +202,11 @@ func (a *Aggregate) announce() {
 
 // publish tells the subscribers of a new catalog once things are quiet, and
 // only those whose list really differs.
-func (a *Aggregate) publish(ctx context.Context) error {
+func (a *Aggregate) publish(ctx context.Context) {
 	announced := a.snap.Load()
 	for sleepOrSignal(ctx, 0, a.built) {
 		now := a.snap.Load()
 		a.subs.tell(func(id upstream.ID) bool { return !sameTools(announced.pages(id), now.pages(id)) })
 		announced = now
 	}
-	return nil
 }

@@ -51,7 +51,7 @@ type FailureStatus struct {
 // Status returns the condition of every source.
 func (a *Aggregate) Status() Status {
 	st := Status{Sources: []SourceStatus{}}
-	for _, m := range a.members {
+	for _, m := range a.members() {
 		st.Sources = append(st.Sources, m.status())
 	}
 	return st

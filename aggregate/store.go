@@ -102,16 +102,14 @@ func (s catalogStore) load(id upstream.ID, identity string) (*toolList, error) {
 	return l, nil
 }
 
-// loadCatalogs puts the lists kept on disk in place, marked stale. A file that
+// loadCatalog puts the list kept on disk in place, marked stale. A file that
 // cannot be read costs only the quick start.
-func (a *Aggregate) loadCatalogs() {
-	for _, m := range a.members {
-		l, err := a.store.load(m.ID, m.Identity)
-		if err != nil {
-			m.log.Warn("catalog on disk not usable", "file", a.store.path(m.ID), "error", err)
-		}
-		if l != nil {
-			m.list.Store(l)
-		}
+func (m *member) loadCatalog() {
+	l, err := m.agg.store.load(m.ID, m.Identity)
+	if err != nil {
+		m.log.Warn("catalog on disk not usable", "file", m.agg.store.path(m.ID), "error", err)
+	}
+	if l != nil {
+		m.list.Store(l)
 	}
 }

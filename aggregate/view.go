@@ -27,6 +27,15 @@ func (a *Aggregate) View(id string) (*View, bool) {
 	return &View{a, upstream.ID(id)}, true
 }
 
+// pages returns what the view offers now: nothing if its upstream has been
+// taken out of the configuration.
+func (v *View) pages() *pages {
+	if p := v.agg.snap.Load().pages(v.id); p != nil {
+		return p
+	}
+	return serialise(nil, true)
+}
+
 // ListTools answers tools/list: the whole result object, in the client's era.
 // There is one page; a cursor is refused. The error is an *upstream.RPCError.
 func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, error) {
@@ -35,7 +44,7 @@ func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, erro
 			Message: "unknown cursor: this list has one page; leave the cursor out"}
 	}
 	v.agg.ready(ctx)
-	p := v.agg.snap.Load().pages(v.id)
+	p := v.pages()
 	if r.Modern {
 		return p.modern, nil
 	}
@@ -73,12 +82,11 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 // lookup finds a tool by its exposed name. A call that comes before the
 // catalog is there waits for it like a list does.
 func (v *View) lookup(ctx context.Context, name string) (*entry, error) {
-	if e, ok := v.agg.snap.Load().pages(v.id).index[name]; ok {
+	if e, ok := v.pages().index[name]; ok {
 		return e, nil
 	}
 	v.agg.ready(ctx)
-	s := v.agg.snap.Load()
-	if e, ok := s.pages(v.id).index[name]; ok {
+	if e, ok := v.pages().index[name]; ok {
 		return e, nil
 	}
 	msg := fmt.Sprintf("unknown tool: %q", Printable(name, 200))
@@ -91,7 +99,7 @@ func (v *View) lookup(ctx context.Context, name string) (*entry, error) {
 // unlisted returns the upstreams that have never listed their tools.
 func (v *View) unlisted() []string {
 	var out []string
-	for _, m := range v.agg.members {
+	for _, m := range v.agg.members() {
 		if m.list.Load() == nil && (v.id == "" || v.id == m.ID) {
 			out = append(out, string(m.ID))
 		}

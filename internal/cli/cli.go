@@ -20,9 +20,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
+
+	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
 )
@@ -38,7 +42,8 @@ const (
 type Env struct {
 	In       io.Reader
 	Out, Err io.Writer
-	Environ  []string // as os.Environ
+	Environ  []string         // as os.Environ
+	Hangup   <-chan os.Signal // asks for the configuration to be read again; may be nil
 	// Exe returns the path of our own binary, which sandbox sources and the
 	// process guard run again.
 	Exe func() (string, error)
@@ -46,7 +51,13 @@ type Env struct {
 
 // System returns the environment of this process.
 func System() Env {
-	return Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), Exe: os.Executable}
+	env := Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(), Exe: os.Executable}
+	if !term.IsTerminal(int(os.Stdin.Fd())) { // there a hangup means that the window was closed
+		hangup := make(chan os.Signal, 1)
+		signal.Notify(hangup, syscall.SIGHUP)
+		env.Hangup = hangup
+	}
+	return env
 }
 
 // command is one verb of the command line.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"sync"
 
 	"golang.org/x/term"
 
@@ -63,6 +64,11 @@ func serve(ctx context.Context, inv *invocation) error {
 		if err != nil {
 			return err
 		}
+		watching, stop := context.WithCancel(ctx)
+		var reloading sync.WaitGroup
+		reloading.Go(func() { (&reloader{inv, w, a}).watch(watching, inv.Hangup) })
+		defer reloading.Wait()
+		defer stop()
 		if ln == nil {
 			return srv.ServeStdio(ctx, inv.In, inv.Out)
 		}

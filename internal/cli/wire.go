@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"reflect"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -26,12 +27,19 @@ const idleConns = 64
 
 // wiring builds what a configuration describes.
 type wiring struct {
+	built map[string]built // what stands, by upstream
 	env   Env
 	cfg   *config.Config
 	log   *slog.Logger
 	state string // directory; "" keeps nothing
 	exe   string
 	guard *procguard.Guard
+}
+
+// built is an upstream as it was described and what was made of it.
+type built struct {
+	from   config.Upstream
+	member aggregate.Member
 }
 
 // wire prepares the building. quiet logs errors only.
@@ -56,16 +64,9 @@ func wire(env Env, cfg *config.Config, quiet bool) (*wiring, error) {
 
 // aggregate builds the aggregate of all enabled upstreams.
 func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
-	var members []aggregate.Member
-	for _, u := range w.cfg.Upstreams {
-		if !u.Enabled {
-			continue
-		}
-		m, err := w.member(ctx, u)
-		if err != nil {
-			return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
-		}
-		members = append(members, m)
+	members, err := w.members(ctx)
+	if err != nil {
+		return nil, err
 	}
 	catalogs := ""
 	if w.state != "" {
@@ -75,6 +76,30 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
 		ListWait: w.cfg.Server.ListWait, CatalogDir: catalogs,
 	})
+}
+
+// members builds every enabled upstream; what is described as before is what
+// was built before.
+func (w *wiring) members(ctx context.Context) ([]aggregate.Member, error) {
+	var members []aggregate.Member
+	standing := make(map[string]built)
+	for _, u := range w.cfg.Upstreams {
+		if !u.Enabled {
+			continue
+		}
+		b, ok := w.built[u.Name]
+		if !ok || !reflect.DeepEqual(b.from, u) {
+			m, err := w.member(ctx, u)
+			if err != nil {
+				return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
+			}
+			b = built{u, m}
+		}
+		standing[u.Name] = b
+		members = append(members, b.member)
+	}
+	w.built = standing
+	return members, nil
 }
 
 func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Member, error) {

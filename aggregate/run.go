@@ -1,0 +1,131 @@
+package aggregate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// retireGrace is how long a member that was taken out goes on at least, for
+// calls that had found it but not yet reached it.
+const retireGrace = 100 * time.Millisecond
+
+// assemble makes members of their descriptions, sorted by ID. One whose
+// adapter is already at work in old stays as it is.
+func (a *Aggregate) assemble(descriptions []Member, old []*member) ([]*member, error) {
+	var list []*member
+	for _, d := range descriptions {
+		if d.ID == "" || d.Adapter == nil {
+			return nil, errors.New("aggregate: a member needs an ID and an adapter")
+		}
+		i := slices.IndexFunc(old, func(m *member) bool { return m.Adapter == d.Adapter })
+		if i >= 0 {
+			list = append(list, old[i])
+		} else {
+			list = append(list, a.newMember(d))
+		}
+	}
+	slices.SortFunc(list, func(x, y *member) int { return strings.Compare(string(x.ID), string(y.ID)) })
+	for i := 1; i < len(list); i++ {
+		if list[i].ID == list[i-1].ID {
+			return nil, fmt.Errorf("aggregate: two members are called %q", list[i].ID)
+		}
+	}
+	return list, nil
+}
+
+// Run keeps the catalog up to date until ctx ends, then closes the adapters.
+// It returns when everything it started has ended.
+func (a *Aggregate) Run(ctx context.Context) error {
+	a.mu.Lock()
+	a.running = ctx
+	for _, m := range a.members() {
+		a.start(m)
+	}
+	a.mu.Unlock()
+	a.publish(ctx)
+	a.mu.Lock()
+	a.running = nil
+	a.mu.Unlock()
+	a.working.Wait()
+	return a.closeErr
+}
+
+// Swap replaces the members. One with the same adapter as before goes on
+// undisturbed; calls in flight on one that is left out finish before it is
+// closed. It may be called while Run runs.
+func (a *Aggregate) Swap(descriptions []Member) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	old := a.members()
+	list, err := a.assemble(descriptions, old)
+	if err != nil {
+		return err
+	}
+	a.current.Store(&list)
+	for _, m := range list {
+		if !slices.Contains(old, m) {
+			m.isHeard.Store(true) // no first list waits for a latecomer
+			a.start(m)
+		}
+	}
+	a.build()
+	a.announce()
+	for _, m := range old {
+		if !slices.Contains(list, m) {
+			a.retire(m)
+		}
+	}
+	return nil
+}
+
+// start puts a member to work, if Run runs. a.mu is held.
+func (a *Aggregate) start(m *member) {
+	if a.running == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(a.running)
+	m.cancel = cancel
+	a.working.Go(func() {
+		defer cancel()
+		var w sync.WaitGroup
+		w.Go(func() { m.watch(ctx) })
+		w.Go(func() { m.refresh(ctx) })
+		w.Wait()
+		<-ctx.Done() // an adapter that watches nothing is still in use
+		if err := m.Adapter.Close(); err != nil {
+			a.mu.Lock()
+			a.closeErr = errors.Join(a.closeErr, fmt.Errorf("upstream %s: %w", m.ID, err))
+			a.mu.Unlock()
+		}
+	})
+}
+
+// retire ends a member when its calls have finished. a.mu is held.
+func (a *Aggregate) retire(m *member) {
+	m.hear() // whoever waits for it need not any longer
+	if m.cancel == nil {
+		return
+	}
+	ctx := a.running
+	if ctx == nil {
+		return
+	}
+	began := time.Now()
+	a.working.Go(func() {
+		defer m.cancel()
+		tick := time.NewTicker(retireGrace)
+		defer tick.Stop()
+		for m.active.Load() > 0 || time.Since(began) < retireGrace {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	})
+}

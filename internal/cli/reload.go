@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"reflect"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+)
+
+// lookEvery is how often the configuration file is looked at for a change.
+const lookEvery = time.Second
+
+// reloader applies a changed configuration to a running aggregate: upstreams
+// that are new or changed start, those that are gone finish their calls and
+// end, all others go on undisturbed.
+type reloader struct {
+	inv *invocation
+	w   *wiring
+	agg *aggregate.Aggregate
+}
+
+// watch reloads whenever the file changes or a hangup signal comes, until ctx
+// ends.
+func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	seen := stamped(r.w.cfg.Path)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+		case <-tick.C:
+			now := stamped(r.w.cfg.Path)
+			if now == seen || now == (fileStamp{}) { // gone for a moment: an editor is saving
+				continue
+			}
+			seen = now
+		}
+		r.reload(ctx)
+	}
+}
+
+// fileStamp tells two contents of a file apart.
+type fileStamp struct {
+	size     int64
+	modified time.Time
+}
+
+func stamped(path string) fileStamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return fileStamp{}
+	}
+	return fileStamp{info.Size(), info.ModTime()}
+}
+
+// reload reads the configuration again. A faulty one changes nothing.
+func (r *reloader) reload(ctx context.Context) {
+	cfg, err := r.inv.load()
+	if faults, ok := errors.AsType[config.Faults](err); ok {
+		for _, f := range faults {
+			r.w.log.Error("configuration not reloaded", "key", f.Path, "problem", f.Problem, "hint", f.Hint)
+		}
+		return
+	}
+	if err != nil {
+		r.w.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	if !reflect.DeepEqual(cfg.Server, r.w.cfg.Server) {
+		r.w.log.Warn("the [server] table has changed; that takes a restart")
+		cfg.Server = r.w.cfg.Server
+	}
+	r.w.cfg = cfg
+	members, err := r.w.members(ctx)
+	if err == nil {
+		err = r.agg.Swap(members)
+	}
+	if err != nil {
+		r.w.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	r.w.log.Info("configuration reloaded", "file", cfg.Path, "upstreams", len(members))
+}
