@@ -127,26 +127,28 @@ func (a *Aggregate) heard() {
 	}
 }
 
-// ready waits, on a cold start, until every upstream has been heard of or
-// ListWait has passed since the first request; later it returns at once.
-func (a *Aggregate) ready(ctx context.Context) {
-	select {
-	case <-a.settled:
-		return
-	case <-a.coldDone:
-		return
-	default:
-	}
-	if a.snap.Load().complete || a.opt.ListWait < 0 {
+// ready waits, on a cold start, until every upstream has been heard of, or
+// ListWait has passed since the first request, or enough says so; later it
+// returns at once.
+func (a *Aggregate) ready(ctx context.Context, enough func() bool) {
+	if a.opt.ListWait < 0 {
 		return
 	}
-	a.coldTime.Do(func() {
-		time.AfterFunc(a.opt.ListWait, func() { close(a.coldDone) })
-	})
-	select {
-	case <-a.settled:
-	case <-a.coldDone:
-	case <-ctx.Done():
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for !enough() {
+		a.coldTime.Do(func() {
+			time.AfterFunc(a.opt.ListWait, func() { close(a.coldDone) })
+		})
+		select {
+		case <-a.settled:
+			return
+		case <-a.coldDone:
+			return
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
 	}
 }
 

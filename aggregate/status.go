@@ -19,7 +19,9 @@ type SourceStatus struct {
 	State string `json:"state"` // up, down or connecting
 	Since string `json:"since,omitempty"`
 	// Error is why it is down, or why its tools could not be listed.
-	Error     string `json:"error,omitempty"`
+	Error string `json:"error,omitempty"`
+	// Detail is the same for the operator; the model never sees it.
+	Detail    string `json:"-"`
 	RetryInMS int64  `json:"retryInMs,omitempty"`
 	Tools     int    `json:"tools"` // offered to clients
 	// Stale says that the tools are those of an earlier run: the source has
@@ -68,6 +70,7 @@ func (m *member) status() SourceStatus {
 	if r, ok := m.Adapter.(upstream.Reporter); ok {
 		h := r.Health()
 		s.State, s.Since, s.Error = string(h.State), stamp(h.Since), Printable(h.Err, maxQuote)
+		s.Detail = Printable(h.Detail, maxQuote)
 		s.Server, s.Protocol, s.Restarts = Printable(h.Server, 200), h.Protocol, h.Restarts
 		s.RetryInMS = h.RetryIn.Milliseconds()
 	} else if l != nil && !l.stale {

@@ -43,7 +43,7 @@ func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, erro
 		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams,
 			Message: "unknown cursor: this list has one page; leave the cursor out"}
 	}
-	v.agg.ready(ctx)
+	v.agg.ready(ctx, func() bool { return v.agg.snap.Load().complete })
 	p := v.pages()
 	if r.Modern {
 		return p.modern, nil
@@ -82,11 +82,12 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 // lookup finds a tool by its exposed name. A call that comes before the
 // catalog is there waits for it like a list does.
 func (v *View) lookup(ctx context.Context, name string) (*entry, error) {
-	if e, ok := v.pages().index[name]; ok {
-		return e, nil
+	e, ok := v.pages().index[name]
+	if !ok {
+		v.agg.ready(ctx, func() bool { _, there := v.pages().index[name]; return there })
+		e, ok = v.pages().index[name]
 	}
-	v.agg.ready(ctx)
-	if e, ok := v.pages().index[name]; ok {
+	if ok {
 		return e, nil
 	}
 	msg := fmt.Sprintf("unknown tool: %q", Printable(name, 200))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -65,21 +67,16 @@ type Error struct {
 }
 
 func (e *Error) Error() string {
-	s := string(e.Upstream)
+	where := string(e.Upstream)
 	if e.Tool != "" {
-		s += "/" + e.Tool
+		where += "/" + e.Tool
 	}
-	if e.Op != "" {
-		s += ": " + e.Op
+	what := e.Public
+	if e.Err != nil {
+		what = e.Err.Error()
 	}
-	s += ": " + e.Kind.Code()
-	switch {
-	case e.Err != nil:
-		s += ": " + e.Err.Error()
-	case e.Public != "":
-		s += ": " + e.Public
-	}
-	return s
+	parts := slices.DeleteFunc([]string{where, e.Op, e.Kind.Code(), what}, func(s string) bool { return s == "" })
+	return strings.Join(parts, ": ")
 }
 
 func (e *Error) Unwrap() error { return e.Err }

@@ -89,7 +89,8 @@ const (
 type Health struct {
 	State    State
 	Since    time.Time // when State was entered
-	Err      string    // why it is down; "" while up
+	Err      string    // why it is down, as the model may read it; "" while up
+	Detail   string    // the same for the operator: may name paths and addresses
 	Server   string    // the peer's own name and version, for display only
 	Protocol string    // negotiated protocol revision; "" where there is none
 	Restarts int       // connections after the first

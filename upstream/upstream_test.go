@@ -138,4 +138,7 @@ func TestAsError(t *testing.T) {
 	if got := e.Error(); got != "crm/get: tools/call: timeout: why" {
 		t.Error(got)
 	}
+	if got := (&upstream.Error{Kind: upstream.Unavailable, Public: "gone"}).Error(); got != "unavailable: gone" {
+		t.Error(got)
+	}
 }

@@ -56,11 +56,11 @@ func check(ctx context.Context, inv *invocation) error {
 				return err
 			}
 		}
-		return verdict(out, cfg, results)
+		return verdict(out, inv, cfg, results)
 	})
 }
 
-func verdict(out io.Writer, cfg *config.Config, results []*checked) error {
+func verdict(out io.Writer, inv *invocation, cfg *config.Config, results []*checked) error {
 	failed, fatal, tools := 0, 0, 0
 	for _, c := range results {
 		tools += c.Tools
@@ -73,6 +73,9 @@ func verdict(out io.Writer, cfg *config.Config, results []*checked) error {
 	}
 	_, _ = fmt.Fprintf(out, "%s: %d of %d %s answer, %d %s\n", cfg.Path, len(results)-failed, len(results),
 		plural(len(results), "upstream"), tools, plural(tools, "tool"))
+	if failed > 0 && !inv.opt.verbose {
+		_, _ = fmt.Fprintln(inv.Err, "bulkhead: hint: --verbose shows the log, with what the servers write to standard error")
+	}
 	if fatal > 0 {
 		return failedError{}
 	}
@@ -89,8 +92,8 @@ func line(c *checked) string {
 		}
 	} else {
 		fmt.Fprintf(&b, "FAILED  %-16s %s", c.Name, c.State)
-		if c.Error != "" {
-			b.WriteString(": " + c.Error)
+		if reason := reason(c.SourceStatus); reason != "" {
+			b.WriteString(": " + reason)
 		}
 		if !c.Required {
 			b.WriteString(" (not required)")

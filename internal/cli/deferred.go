@@ -13,6 +13,9 @@ const (
 	retryAtMost = 2 * time.Minute
 )
 
+// secretMissing is what the model may know: not where a secret is kept.
+const secretMissing = "its credential could not be fetched; the operator has to see to it"
+
 // deferred is an adapter that can only be built once its secrets are there.
 // Fetching them may take seconds or fail; that costs this upstream alone, and
 // is tried again.
@@ -106,7 +109,7 @@ func (d *deferred) Health() upstream.Health {
 		return upstream.Health{State: upstream.Up}
 	}
 	if f := d.fail.Load(); f != nil {
-		return upstream.Health{State: upstream.Down, Since: f.since, Err: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
+		return upstream.Health{State: upstream.Down, Since: f.since, Err: secretMissing, Detail: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
 	}
 	return upstream.Health{State: upstream.Connecting, Since: d.began}
 }

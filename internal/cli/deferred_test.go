@@ -64,7 +64,7 @@ func TestASecretThatIsLateCostsOnlyItsUpstream(t *testing.T) {
 		if e.Kind != upstream.Unavailable || e.Sent || e.RetryAfter <= 0 || e.RetryAfter > retryFirst || strings.Contains(e.Public, "canary") {
 			t.Errorf("after it could not be fetched: %+v", e)
 		}
-		if h := d.Health(); h.State != upstream.Down || h.RetryIn <= 0 || d.Held() != nil {
+		if h := d.Health(); h.State != upstream.Down || h.Err != secretMissing || !strings.Contains(h.Detail, "canary") || h.RetryIn <= 0 || d.Held() != nil {
 			t.Errorf("%+v", h)
 		}
 		time.Sleep(time.Minute)

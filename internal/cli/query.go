@@ -16,27 +16,36 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// asked runs the configuration for one question and waits until every upstream
-// has answered or failed, or the list wait is over.
+// patience is how long a question waits for upstreams that are starting: longer
+// than a client's first list, because nobody's start depends on it.
+const patience = 10 * time.Second
+
+// asked runs the configuration for one question.
 func asked(ctx context.Context, inv *invocation, f func(context.Context, *aggregate.Aggregate) error) error {
 	cfg, err := inv.load()
 	if err != nil {
 		return err
 	}
+	cfg.Server.ListWait = max(cfg.Server.ListWait, patience)
 	return running(ctx, inv.Env, cfg, !inv.opt.verbose, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
-		// Longer than a client's first list: nobody's start depends on this one.
-		wait, cancel := context.WithTimeout(ctx, max(cfg.Server.ListWait, 10*time.Second))
-		defer cancel()
-		if err := a.Settled(wait); err != nil && ctx.Err() != nil {
-			return ctx.Err()
-		}
 		return f(ctx, a)
 	})
+}
+
+// settled waits until every upstream has answered or failed, or patience ends.
+func settled(ctx context.Context, a *aggregate.Aggregate) error {
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_ = a.Settled(wait) // an upstream that hangs is a finding, not a failure
+	return ctx.Err()
 }
 
 // printTools prints the merged catalog.
 func printTools(ctx context.Context, inv *invocation) error {
 	return asked(ctx, inv, func(ctx context.Context, a *aggregate.Aggregate) error {
+		if err := settled(ctx, a); err != nil {
+			return err
+		}
 		view, _ := a.View("")
 		raw, err := view.ListTools(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead"})
 		if err != nil {
@@ -132,7 +141,10 @@ func readable(result json.RawMessage) string {
 
 // printSources prints the state of every source.
 func printSources(ctx context.Context, inv *invocation) error {
-	return asked(ctx, inv, func(_ context.Context, a *aggregate.Aggregate) error {
+	return asked(ctx, inv, func(ctx context.Context, a *aggregate.Aggregate) error {
+		if err := settled(ctx, a); err != nil {
+			return err
+		}
 		st := a.Status()
 		if inv.opt.json {
 			raw, err := json.Marshal(st)
@@ -152,8 +164,8 @@ func printSources(ctx context.Context, inv *invocation) error {
 
 func note(s aggregate.SourceStatus) string {
 	var parts []string
-	if s.Error != "" {
-		parts = append(parts, s.Error)
+	if reason := reason(s); reason != "" {
+		parts = append(parts, reason)
 	}
 	if s.Stale {
 		parts = append(parts, "tools as of "+s.ToolsListed)
@@ -162,6 +174,14 @@ func note(s aggregate.SourceStatus) string {
 		parts = append(parts, fmt.Sprintf("%d %s held back", n, plural(n, "tool")))
 	}
 	return strings.Join(parts, "; ")
+}
+
+// reason says why a source is down, to its operator.
+func reason(s aggregate.SourceStatus) string {
+	if s.Detail != "" {
+		return s.Detail
+	}
+	return s.Error
 }
 
 // missing names the sources that an answer lacks.
