@@ -11,12 +11,16 @@ import (
 	"strings"
 )
 
-// inherited are the variables that a child gets from this process: where
-// programs and the user's files are, and how to speak to the user. None of them
-// holds a secret by convention.
-var inherited = []string{
-	"PATH", "HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP",
-	"XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR",
+// inherited are the variables that a child gets from this process, beside LC_*:
+// the search path, the home, the locale with its time zone, and the temporary
+// directory. None of them holds a secret.
+var inherited = []string{"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP"}
+
+// agents are what a program that prints a secret needs besides: password
+// managers find their agent and their settings by these.
+var agents = []string{
+	"USER", "LOGNAME", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "GNUPGHOME",
+	"XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR",
 }
 
 // inheritedWindows is what programs on Windows do not start without.

@@ -141,7 +141,7 @@ func (g *Grant) Client(base http.RoundTripper) *http.Client {
 }
 
 // Command returns an unstarted command that runs until ctx ends, in the grant's
-// directory and with a sealed environment: the search path, home, user, locale,
+// directory and with a sealed environment: the search path, home, locale,
 // time zone and temporary directory of this process, what the grant names, and
 // nothing else. It may be called again, to restart a child.
 func (g *Grant) Command(ctx context.Context, name string, arg ...string) *exec.Cmd {

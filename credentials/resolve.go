@@ -154,8 +154,7 @@ func fromCommand(ctx context.Context, argv []string) (v, hint string, err error)
 	ctx, cancel := context.WithTimeoutCause(ctx, commandLimit, fmt.Errorf("no answer within %v", commandLimit))
 	defer cancel()
 	cmd := command(ctx, nil, argv[0], argv[1:]...)
-	// Password managers find their agent by these.
-	cmd.Env = append(cmd.Env, inherit("DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK", "GNUPGHOME")...)
+	cmd.Env = append(cmd.Env, inherit(agents...)...)
 	var out bounded
 	cmd.Stdout = &out
 	ownGroup(cmd)

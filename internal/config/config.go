@@ -61,7 +61,7 @@ type Upstream struct {
 	Timeout    time.Duration       // of one attempt; 0 is none but the deadline
 	MaxMessage int64               // bytes of one message taken from it
 	Validate   string              // "structure" or "schema"
-	Required   bool                // check and serve fail without it
+	Required   bool                // check fails without it
 	Enabled    bool
 	Auth       Auth
 	Tools      ToolFilter
