@@ -37,6 +37,7 @@ var layers = []layer{
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", nil, "the benchmark drives the real binary from outside"},
+	{"e2e", nil, "the end-to-end tests drive the real binary from outside"},
 	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
 	{"internal/config", nil, "configuration is plain data"},

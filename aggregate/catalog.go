@@ -51,7 +51,10 @@ func (a *Aggregate) build() {
 	defer a.building.Unlock()
 	s := &snapshot{alone: make(map[upstream.ID]*pages, len(a.members())), complete: true}
 	names := newNamer()
-	own := a.ownEntries()
+	var own []*entry
+	if !a.opt.Plain {
+		own = ownTools{a}.entries()
+	}
 	var entries []*entry
 	for _, m := range a.members() {
 		l := m.list.Load()

@@ -53,8 +53,7 @@ func deadline(limit time.Duration) upstream.Middleware {
 				return res, nil
 			}
 			e := *upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
-			if e.Kind == upstream.Timeout && e.Public == "" &&
-				ctx.Err() == nil && errors.Is(bounded.Err(), context.DeadlineExceeded) {
+			if e.Kind == upstream.Timeout && ctx.Err() == nil && errors.Is(bounded.Err(), context.DeadlineExceeded) {
 				e.Public = fmt.Sprintf("no answer within %s, the time a call may take", limit)
 			}
 			return nil, settle(&e, c.Tool)

@@ -19,38 +19,38 @@ const readMoreSchema = `{"type":"object","properties":{"handle":{"type":"string"
 	`"description":"The handle that the truncated answer names."},"page":{"type":"integer","minimum":1,` +
 	`"description":"Which page of the rest, from 1. Default 1."}},"required":["handle"],"additionalProperties":false}`
 
-// ownEntries returns our own tools for the catalog.
-func (a *Aggregate) ownEntries() []*entry {
-	if a.opt.Plain {
-		return nil
-	}
+// ownTools are the tools that answer about the aggregate itself.
+type ownTools struct{ agg *Aggregate }
+
+// entries returns them for the catalog.
+func (o ownTools) entries() []*entry {
 	reads := upstream.Traits{ReadOnly: true, Idempotent: true}
 	return []*entry{
-		a.ownEntry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
-			readMoreSchema, reads, a.readMore),
-		a.ownEntry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
+		o.entry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
+			readMoreSchema, reads, o.readMore),
+		o.entry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
 			"since when, how many tools it has, and what is missing and why. Call it when a source fails.",
-			sourcesSchema, reads, a.sources),
+			sourcesSchema, reads, o.sources),
 	}
 }
 
-func (a *Aggregate) ownEntry(name, title, description, schema string, hints upstream.Traits, h upstream.Handler) *entry {
+func (o ownTools) entry(name, title, description, schema string, hints upstream.Traits, h upstream.Handler) *entry {
 	t, err := upstream.NewTool("", name, title, description, json.RawMessage(schema), hints)
 	if err != nil { // the definition is a constant
 		panic("aggregate: " + name + ": " + err.Error())
 	}
-	return &entry{name: name, tool: &t, handler: a.ownPipeline(h)}
+	return &entry{name: name, tool: &t, handler: o.agg.ownPipeline(h)}
 }
 
 // sources answers bulkhead_sources.
-func (a *Aggregate) sources(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 	var args struct {
 		Source string `json:"source"`
 	}
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	st := a.Status()
+	st := o.agg.Status()
 	if args.Source != "" {
 		kept := st.Sources[:0]
 		for _, s := range st.Sources {
@@ -68,7 +68,7 @@ func (a *Aggregate) sources(_ context.Context, c *upstream.Call) (*upstream.Resu
 }
 
 // readMore answers bulkhead_read_more.
-func (a *Aggregate) readMore(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 	args := struct {
 		Handle string `json:"handle"`
 		Page   int    `json:"page"`
@@ -76,7 +76,7 @@ func (a *Aggregate) readMore(_ context.Context, c *upstream.Call) (*upstream.Res
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	r, ok := a.rests.get(args.Handle, c.Principal)
+	r, ok := o.agg.rests.get(args.Handle, c.Principal)
 	if !ok {
 		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.NotFound,
 			Public: "the handle is unknown or has expired; make the original call again"}

@@ -106,6 +106,7 @@ func TestALostWriteIsCalledByItsName(t *testing.T) {
 func untilDone(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	<-ctx.Done()
 	e := upstream.AsError(c.Tool.Upstream, c.Tool.Name, ctx.Err())
+	e.Public = "no answer in time" // as an adapter says that knows no limit
 	return nil, e
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 const (
@@ -84,20 +85,57 @@ func (s *restStore) get(handle string, p upstream.Principal) (*rest, bool) {
 }
 
 // paginate splits items into pages of at most limit bytes. Only an item that
-// cannot be cut, such as an image, makes a longer page, of its own.
+// cannot be cut, such as an image, makes a longer page, of its own. The work is
+// linear in the size of the items, however small the pages are.
 func paginate(items []json.RawMessage, limit int) [][]json.RawMessage {
-	// The items are slices of the whole result; a copy lets that go.
-	items = slices.Clone(items)
-	for i := range items {
-		items[i] = slices.Clone(items[i])
-	}
-	var pages [][]json.RawMessage
-	for len(items) > 0 {
-		page, left := split(items, limit)
-		if len(page) == 0 {
-			page, left = items[:1], items[1:]
+	b := &pageBuilder{limit: limit, room: limit}
+	for _, item := range items {
+		if len(item) > b.room && isText(item) {
+			text, _ := rawjson.GetString(item, "text")
+			b.addText(text)
+			continue
 		}
-		pages, items = append(pages, page), left
+		b.add(slices.Clone(item)) // the items are slices of the whole result; a copy lets that go
 	}
-	return pages
+	b.turn()
+	return b.pages
+}
+
+// pageBuilder fills one page after the other.
+type pageBuilder struct {
+	pages       [][]json.RawMessage
+	page        []json.RawMessage
+	limit, room int // bytes of a page, and what is left of this one
+}
+
+func (b *pageBuilder) turn() {
+	if len(b.page) > 0 {
+		b.pages = append(b.pages, b.page)
+	}
+	b.page, b.room = nil, b.limit
+}
+
+func (b *pageBuilder) add(item json.RawMessage) {
+	if len(item) > b.room {
+		b.turn()
+	}
+	b.page, b.room = append(b.page, item), b.room-len(item)
+}
+
+func (b *pageBuilder) addText(text string) {
+	for text != "" {
+		at := 0
+		if b.room >= minCut {
+			at = fitting(text, b.room)
+		}
+		if at == 0 && len(b.page) > 0 {
+			b.turn()
+			continue
+		}
+		if at == 0 { // the limit is too small to cut at all
+			at = len(text)
+		}
+		b.add(textPart(text[:at]))
+		text = text[at:]
+	}
 }

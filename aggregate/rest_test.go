@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 func TestRestsAreBounded(t *testing.T) {
@@ -32,5 +33,28 @@ func TestRestsAreBounded(t *testing.T) {
 	}
 	if _, ok := s.get(handles[4], upstream.Local()); !ok {
 		t.Error("the newest is gone")
+	}
+}
+
+// Paging is linear: a huge text in the smallest pages is no way to keep a
+// processor busy, and nothing of it is lost.
+func TestPagesOfAHugeText(t *testing.T) {
+	text := strings.Repeat("héllo \"wörld\"\n", 1<<20)
+	const limit = 1 << 10
+	pages := paginate([]json.RawMessage{textPart("before"), textPart(text), []byte(`{"type":"image"}`)}, limit)
+	var got strings.Builder
+	for i, page := range pages {
+		size := 0
+		for _, item := range page {
+			part, _ := rawjson.GetString(item, "text")
+			got.WriteString(part)
+			size += len(item)
+		}
+		if size > limit || size < limit/2 && i < len(pages)-1 {
+			t.Fatalf("page %d of %d has %d bytes", i, len(pages), size)
+		}
+	}
+	if got.String() != "before"+text {
+		t.Error("the pages are not the text")
 	}
 }

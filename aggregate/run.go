@@ -44,7 +44,7 @@ func (a *Aggregate) Run(ctx context.Context) error {
 	a.mu.Lock()
 	a.running = ctx
 	for _, m := range a.members() {
-		a.start(m)
+		a.start(m) //nolint:contextcheck // members live as long as Run, not as its caller's call
 	}
 	a.mu.Unlock()
 	a.publish(ctx)

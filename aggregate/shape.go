@@ -131,21 +131,33 @@ const minCut = 256
 // splitText cuts a text item so that its first piece, as JSON, has at most
 // limit bytes. head is nil if the item is no text or the limit too small to cut.
 func splitText(item json.RawMessage, limit int) (head, tail json.RawMessage) {
-	if typ, _ := rawjson.GetString(item, "type"); typ != "text" || limit < minCut {
+	if limit < minCut || !isText(item) {
 		return nil, nil
 	}
 	text, _ := rawjson.GetString(item, "text")
-	at, size := 0, len(textPart(""))
-	for i, r := range text {
-		if size += quotedLen(r); size > limit {
-			break
-		}
-		at = i + utf8.RuneLen(r)
-	}
+	at := fitting(text, limit)
 	if at == 0 || at == len(text) {
 		return nil, nil
 	}
 	return textPart(text[:at]), textPart(text[at:])
+}
+
+func isText(item json.RawMessage) bool {
+	typ, _ := rawjson.GetString(item, "type")
+	return typ == "text"
+}
+
+// fitting returns how much of text, in bytes, fits into a text item of at most
+// limit bytes.
+func fitting(text string, limit int) int {
+	at, size := 0, len(textPart(""))
+	for i, r := range text {
+		if size += quotedLen(r); size > limit {
+			return at
+		}
+		at = i + utf8.RuneLen(r)
+	}
+	return at
 }
 
 // quotedLen returns how many bytes a character takes in a JSON string.

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -14,7 +15,7 @@ const (
 )
 
 // secretMissing is what the model may know: not where a secret is kept.
-const secretMissing = "its credential could not be fetched; the operator has to see to it"
+const secretMissing = "its credential could not be fetched; the operator has to see to it" //nolint:gosec // no credential
 
 // deferred is an adapter that can only be built once its secrets are there.
 // Fetching them may take seconds or fail; that costs this upstream alone, and
@@ -26,6 +27,7 @@ type deferred struct {
 	built chan struct{} // closed when inner is set
 	fail  atomic.Pointer[buildFailure]
 	began time.Time
+	log   *slog.Logger
 }
 
 type buildFailure struct {
@@ -34,8 +36,8 @@ type buildFailure struct {
 	next  time.Time
 }
 
-func newDeferred(id upstream.ID, build func(context.Context) (upstream.Adapter, error)) *deferred {
-	return &deferred{id: id, build: build, built: make(chan struct{}), began: time.Now()}
+func newDeferred(id upstream.ID, log *slog.Logger, build func(context.Context) (upstream.Adapter, error)) *deferred {
+	return &deferred{id: id, build: build, built: make(chan struct{}), began: time.Now(), log: log}
 }
 
 // Watch builds the adapter and then watches it.
@@ -56,6 +58,7 @@ func (d *deferred) Watch(ctx context.Context, changed func()) error {
 			f.since = old.since
 		}
 		d.fail.Store(f)
+		d.log.Warn("credential not fetched", "upstream", d.id, "error", err, "retry_in", wait)
 		select {
 		case <-ctx.Done():
 			return nil

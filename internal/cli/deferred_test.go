@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -38,7 +39,7 @@ func TestASecretThatIsLateCostsOnlyItsUpstream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := &source{}
 		tries := 0
-		d := newDeferred("crm", func(context.Context) (upstream.Adapter, error) {
+		d := newDeferred("crm", slog.New(slog.DiscardHandler), func(context.Context) (upstream.Adapter, error) {
 			time.Sleep(time.Second) // the keyring asks somebody
 			if tries++; tries < 3 {
 				return nil, errors.New("canary: /path/of/the/secret")
@@ -83,7 +84,7 @@ func TestASecretThatIsLateCostsOnlyItsUpstream(t *testing.T) {
 
 func TestDeferredEndsWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := newDeferred("crm", func(context.Context) (upstream.Adapter, error) { return nil, errors.New("no") })
+		d := newDeferred("crm", slog.New(slog.DiscardHandler), func(context.Context) (upstream.Adapter, error) { return nil, errors.New("no") })
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		if err := d.Watch(ctx, func() {}); err != nil || d.Close() != nil {

@@ -34,6 +34,7 @@ func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case <-hangup:
+			seen = stamped(r.w.cfg.Path)
 		case <-tick.C:
 			now := stamped(r.w.cfg.Path)
 			if now == seen || now == (fileStamp{}) { // gone for a moment: an editor is saving
@@ -79,7 +80,7 @@ func (r *reloader) reload(ctx context.Context) {
 	r.w.cfg = cfg
 	members, err := r.w.members(ctx)
 	if err == nil {
-		err = r.agg.Swap(members)
+		err = r.agg.Swap(members) //nolint:contextcheck // they live as long as the aggregate runs
 	}
 	if err != nil {
 		r.w.log.Error("configuration not reloaded", "error", err)

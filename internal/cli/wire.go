@@ -168,7 +168,7 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapt
 	if len(secretRefs(u)) == 0 {
 		return build(ctx)
 	}
-	return newDeferred(opt.ID, build), nil
+	return newDeferred(opt.ID, w.log, build), nil
 }
 
 // closing is an HTTP adapter that lets go of its connections when it is closed.
