@@ -18,8 +18,14 @@ import (
 	"time"
 )
 
-// writeTimeout bounds one line to the helper, which does nothing but read.
-const writeTimeout = time.Second
+const (
+	// writeTimeout bounds one line to the helper, which does nothing but read.
+	writeTimeout = time.Second
+	// A helper that lived shorter than steady did not end by accident; after
+	// maxQuick of them in a row the next one waits for the next Track.
+	steady   = time.Second
+	maxQuick = 5
+)
 
 // Guard tracks process groups. Its methods may be called from many goroutines.
 type Guard struct {
@@ -28,10 +34,18 @@ type Guard struct {
 
 	mu     sync.Mutex // held while a line is written, so that "+" precedes "-"
 	groups map[int]struct{}
-	cmd    *exec.Cmd // the helper; nil if it does not run
-	pipe   *os.File
-	err    error // why the last start failed
+	helper *helper // nil if none runs
+	quick  int     // helpers in a row that did not live long
+	err    error   // why there is no helper
 	closed bool
+	awaits sync.WaitGroup // one goroutine for each helper
+}
+
+// helper is one helper process and our end of its pipe.
+type helper struct {
+	cmd   *exec.Cmd
+	pipe  *os.File
+	since time.Time
 }
 
 // New returns a guard whose helper is exe with args, a command line that must
@@ -52,68 +66,83 @@ func (g *Guard) Track(pgid int) {
 		return
 	}
 	g.groups[pgid] = struct{}{}
-	if g.cmd != nil && g.write('+', pgid) {
+	if g.helper == nil {
+		g.start()
 		return
 	}
-	g.restart()
+	g.helper.tell('+', pgid)
 }
 
 // Untrack removes a process group that has ended.
 func (g *Guard) Untrack(pgid int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, ok := g.groups[pgid]; !ok {
+	if _, ok := g.groups[pgid]; !ok || g.closed {
 		return
 	}
 	delete(g.groups, pgid)
-	if g.cmd != nil && !g.write('-', pgid) {
-		g.restart()
+	if g.helper != nil {
+		g.helper.tell('-', pgid)
 	}
 }
 
 // Close ends the helper and every group that is still registered, and waits for
-// the helper. It returns why the helper could not be started, if so.
+// the helper. It returns why there was none, if so.
 func (g *Guard) Close() error {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.closed = true
-	g.stop()
-	return g.err
-}
-
-func (g *Guard) write(op byte, pgid int) bool {
-	_ = g.pipe.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, err := fmt.Fprintf(g.pipe, "%c%d\n", op, pgid)
-	return err == nil
-}
-
-// restart replaces a helper that is not there and tells the new one everything.
-func (g *Guard) restart() {
-	if g.cmd != nil {
-		_ = g.cmd.Process.Kill() // what it still knows, the new one will know too
-		g.stop()
+	if g.helper != nil {
+		_ = g.helper.pipe.Close()
 	}
-	if g.err = g.start(); g.err != nil {
+	g.mu.Unlock()
+	g.awaits.Wait()
+	return g.err // nothing changes it any more
+}
+
+// start runs a helper and tells it every group. The caller holds mu.
+func (g *Guard) start() {
+	h, err := g.launch()
+	if g.err = err; err != nil {
 		return
 	}
+	g.helper = h
+	g.awaits.Go(func() { g.await(h) })
 	for pgid := range g.groups {
-		g.write('+', pgid)
+		h.tell('+', pgid)
+	}
+	if g.closed {
+		_ = h.pipe.Close()
 	}
 }
 
-func (g *Guard) stop() {
-	if g.cmd == nil {
+// await replaces a helper that has ended before its time. What was written to
+// it may have been lost, even where writing succeeded: a pipe takes lines for
+// as long as a thread of a dying reader holds it open. The next helper is told
+// everything again.
+func (g *Guard) await(h *helper) {
+	err := h.cmd.Wait()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_ = h.pipe.Close()
+	g.helper = nil
+	if (g.closed && err == nil) || len(g.groups) == 0 {
 		return
 	}
-	_ = g.pipe.Close()
-	_ = g.cmd.Wait()
-	g.cmd, g.pipe = nil, nil
+	if g.quick++; time.Since(h.since) >= steady {
+		g.quick = 0
+	}
+	if g.quick >= maxQuick {
+		g.quick = 0
+		g.err = fmt.Errorf("procguard: the helper keeps ending: %s", h.cmd.ProcessState)
+		return
+	}
+	g.start()
 }
 
-func (g *Guard) start() error {
+func (g *Guard) launch() (*helper, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("procguard: %w", err)
+		return nil, fmt.Errorf("procguard: %w", err)
 	}
 	defer r.Close()
 	cmd := exec.Command(g.exe, g.args...)
@@ -123,8 +152,16 @@ func (g *Guard) start() error {
 	detach(cmd)
 	if err := cmd.Start(); err != nil {
 		_ = w.Close()
-		return fmt.Errorf("procguard: the helper did not start: %w", err)
+		return nil, fmt.Errorf("procguard: the helper did not start: %w", err)
 	}
-	g.cmd, g.pipe = cmd, w
-	return nil
+	return &helper{cmd: cmd, pipe: w, since: time.Now()}, nil
+}
+
+// tell writes one line. A helper that does not take it is ended; the next one
+// learns it from its start.
+func (h *helper) tell(op byte, pgid int) {
+	_ = h.pipe.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if _, err := fmt.Fprintf(h.pipe, "%c%d\n", op, pgid); err != nil {
+		_ = h.cmd.Process.Kill()
+	}
 }

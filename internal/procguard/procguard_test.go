@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -178,6 +179,80 @@ func TestHelperSurvivesSignalsAndIsReplaced(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitGone(t, []int{first.Process.Pid, second.Process.Pid})
+}
+
+// TestLostHelperIsReplacedAtOnce holds that groups stay guarded though nothing
+// is tracked after the helper's end, and though the helper dies again.
+func TestLostHelperIsReplacedAtOnce(t *testing.T) {
+	exe, _ := os.Executable()
+	g := procguard.New(exe, []string{"guard"})
+	first, second := sleeper(t), sleeper(t)
+	g.Track(first.Process.Pid)
+	g.Track(second.Process.Pid)
+	for last, n := 0, 0; n < 2; n++ {
+		var pid int
+		for limit := time.Now().Add(5 * time.Second); pid == 0 || pid == last; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(limit) {
+				t.Fatal("the helper was not replaced")
+			}
+			pid = helper(t)
+		}
+		last = pid
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := g.Close(); err != nil { // while the helper is dying
+		t.Fatal(err)
+	}
+	waitGone(t, []int{first.Process.Pid, second.Process.Pid})
+}
+
+func TestStuckHelperIsReplaced(t *testing.T) {
+	exe, _ := os.Executable()
+	g := procguard.New(exe, []string{"guard"})
+	first := sleeper(t)
+	g.Track(first.Process.Pid)
+	pid := helper(t)
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for range 10_000 { // more than a pipe holds
+		if gone(pid) {
+			break
+		}
+		g.Track(1 << 21)
+		g.Untrack(1 << 21)
+	}
+	if !gone(pid) {
+		t.Error("a helper that reads nothing is still there")
+	}
+	if err := g.Close(); err != nil {
+		t.Fatal(err)
+	}
+	waitGone(t, []int{first.Process.Pid})
+}
+
+func TestHelperThatKeepsEndingIsGivenUp(t *testing.T) {
+	starts := filepath.Join(t.TempDir(), "starts")
+	g := procguard.New("/bin/sh", []string{"-c", "echo >>" + starts})
+	g.Track(12345678)
+	count := func() int {
+		b, _ := os.ReadFile(starts)
+		return len(b)
+	}
+	for limit := time.Now().Add(10 * time.Second); count() < 5; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("%d attempts", count())
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	if n := count(); n != 5 {
+		t.Errorf("%d attempts, want 5", n)
+	}
+	if err := g.Close(); err == nil {
+		t.Error("Close does not say that there is no helper")
+	}
 }
 
 func TestMissingHelper(t *testing.T) {

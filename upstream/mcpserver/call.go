@@ -13,24 +13,27 @@ import (
 // error object of the upstream is an *[upstream.Error] with RPC set; its kind
 // is InvalidArguments for code -32602 and UpstreamError for every other.
 func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
-	raw, _, err := a.exchange(ctx, func(p *peer) request {
+	raw, c, err := a.exchange(ctx, func(p *peer) request {
 		return request{method: methodCall, params: callParams(call, p.meta), tool: call.Tool}
 	})
 	if err != nil {
 		return nil, a.named(err, call.Tool.Name, methodCall)
 	}
-	res, err := parseResult(raw)
+	res, err := parseResult(raw, c.peer.modern)
 	if err != nil {
 		return nil, a.named(err, call.Tool.Name, methodCall)
 	}
 	return res, nil
 }
 
-func parseResult(raw json.RawMessage) (*upstream.Result, error) {
-	// MCP 2026-07-28, basic, §Results: absent means complete.
-	if typ, ok := rawjson.GetString(raw, "resultType"); ok && typ != "complete" {
-		return nil, failure(upstream.UpstreamError, true, "it asks for input, which is not supported yet",
-			fmt.Errorf("resultType %.40q", typ))
+func parseResult(raw json.RawMessage, modern bool) (*upstream.Result, error) {
+	// MCP 2026-07-28, basic, §Results: absent means complete. Before that the
+	// member is a server's own.
+	if modern {
+		if typ, ok := rawjson.GetString(raw, "resultType"); ok && typ != "complete" {
+			return nil, failure(upstream.UpstreamError, true, "it asks for input, which is not supported yet",
+				fmt.Errorf("resultType %.40q", typ))
+		}
 	}
 	res, err := upstream.ParseResult(raw)
 	if err != nil {

@@ -35,13 +35,12 @@ type child struct {
 	stdout *os.File
 	stderr *stderrLog
 
-	queue  chan *outgoing
-	nextID atomic.Int64
-	stray  atomic.Int64 // answers that nobody waits for
+	queue   chan *outgoing
+	pending pending
+	stray   atomic.Int64 // answers that nobody waits for
 
-	mu      sync.Mutex
-	pending map[int64]chan incoming
-	reason  string // why we ended it; "" if it ended by itself
+	mu     sync.Mutex
+	reason string // why we ended it; "" if it ended by itself
 
 	quit   chan struct{} // closed by close
 	exited chan struct{} // the process is gone
@@ -63,21 +62,16 @@ const (
 	withdrawn
 )
 
-func (o *outgoing) take() bool     { return o.state.CompareAndSwap(queued, taken) }
-func (o *outgoing) withdraw() bool { return o.state.CompareAndSwap(queued, withdrawn) }
+func (o *outgoing) take() bool { return o.state.CompareAndSwap(queued, taken) }
 
-// incoming is what the reader found for one call: the message, not yet
-// checked, or why it cannot be had.
-type incoming struct {
-	msg []byte
-	err *upstream.Error
-}
-
-func (in incoming) answer() (answer, error) {
-	if in.err != nil {
-		return answer{}, in.err
+// withdraw also frees the text: the line stays in the queue for as long as the
+// child does not read.
+func (o *outgoing) withdraw() bool {
+	if !o.state.CompareAndSwap(queued, withdrawn) {
+		return false
 	}
-	return parseAnswer(in.msg)
+	o.data = nil
+	return true
 }
 
 // startChild starts the process. The context of the launcher does not end with
@@ -99,10 +93,9 @@ func startChild(ctx context.Context, o *Options, heard func(string), launch Laun
 	c := &child{
 		opt: o, heard: heard, cmd: cmd, group: groupOf(cmd),
 		stdin: p.ours[0], stdout: p.ours[1],
-		stderr:  newStderrLog(p.ours[2], o),
-		queue:   make(chan *outgoing, queueLen),
-		pending: map[int64]chan incoming{},
-		quit:    make(chan struct{}), exited: make(chan struct{}), eof: make(chan struct{}), dead: make(chan struct{}),
+		stderr: newStderrLog(p.ours[2], o),
+		queue:  make(chan *outgoing, queueLen),
+		quit:   make(chan struct{}), exited: make(chan struct{}), eof: make(chan struct{}), dead: make(chan struct{}),
 	}
 	if o.Keeper != nil {
 		o.Keeper.Track(cmd.Process.Pid)
@@ -159,8 +152,8 @@ func (c *child) do(ctx context.Context, _ *peer, r request) (answer, error) {
 	if ctx.Err() != nil {
 		return answer{}, ended(ctx, false)
 	}
-	id, ch := c.register()
-	defer c.forget(id)
+	id, ch := c.pending.add()
+	defer c.pending.drop(id)
 	out := &outgoing{data: oneLine(encode(id, r.method, r.params))}
 	select {
 	case c.queue <- out:
@@ -207,34 +200,6 @@ func (c *child) post(msg []byte) {
 	default:
 		c.opt.Log.Debug("message dropped, the server does not read", "upstream", c.opt.ID)
 	}
-}
-
-func (c *child) register() (int64, chan incoming) {
-	id := c.nextID.Add(1)
-	ch := make(chan incoming, 1)
-	c.mu.Lock()
-	c.pending[id] = ch
-	c.mu.Unlock()
-	return id, ch
-}
-
-func (c *child) forget(id int64) {
-	c.mu.Lock()
-	delete(c.pending, id)
-	c.mu.Unlock()
-}
-
-// deliver hands a message to the call that waits for it, at most once.
-func (c *child) deliver(id int64, in incoming) {
-	c.mu.Lock()
-	ch, ok := c.pending[id]
-	delete(c.pending, id)
-	c.mu.Unlock()
-	if !ok {
-		c.strayed()
-		return
-	}
-	ch <- in
 }
 
 // gone is the failure of a call on a dead child.
@@ -350,7 +315,7 @@ func (c *child) take(ln line) {
 	case e.hasMethod && e.id == nil:
 		c.heard(e.method)
 	case e.hasMethod:
-		if rawjson.Check(e.id, rawjson.Limits{Depth: 1}) == nil {
+		if e.answerable() {
 			c.post(reply(e))
 		}
 	default:
@@ -363,14 +328,16 @@ func (c *child) take(ln line) {
 		if !ln.owned {
 			msg = bytes.Clone(msg)
 		}
-		c.deliver(id, incoming{msg: msg})
+		if !c.pending.deliver(id, incoming{msg: msg}) {
+			c.strayed()
+		}
 	}
 }
 
 func (c *child) tooLong(ln line) {
 	c.opt.Log.Warn("over-long message skipped", "upstream", c.opt.ID, "bytes", ln.size, "limit", c.opt.MaxMessage)
 	if id, ok := ownerOf(ln); ok {
-		c.deliver(id, incoming{err: failure(upstream.UpstreamError, true,
+		c.pending.deliver(id, incoming{err: failure(upstream.UpstreamError, true,
 			fmt.Sprintf("answered with %d bytes; the limit is %d", ln.size, c.opt.MaxMessage), nil)})
 	}
 }

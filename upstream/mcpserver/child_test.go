@@ -129,48 +129,6 @@ func TestConformanceStdio(t *testing.T) {
 	})
 }
 
-func TestEras(t *testing.T) {
-	for mode, want := range map[string]string{
-		"good": "2025-11-25", "empty success to discover": "2025-11-25", "ignores discover": "2025-11-25",
-		"dies of discover": "2025-11-25", "modern only": "2026-07-28", "modern, slow start": "2026-07-28",
-		"refuses once": "2026-07-28",
-	} {
-		t.Run(mode, func(t *testing.T) {
-			t.Parallel()
-			o := quickly()
-			var remembered atomic.Value
-			o.Remember = func(era string) { remembered.Store(era) }
-			a := newFake(t, mode, o)
-			watch(t, a)
-			if mode == "dies of discover" {
-				for a.Health().State != upstream.Up {
-					time.Sleep(10 * time.Millisecond)
-				}
-			}
-			wantText(t, a, "hi", "hi")
-			if h := a.Health(); h.Protocol != want || h.State != upstream.Up {
-				t.Errorf("health is %+v, want protocol %s", h, want)
-			}
-			era := map[string]string{"2025-11-25": "legacy", "2026-07-28": "modern"}[want]
-			if remembered.Load() != era {
-				t.Errorf("remembered %v, want %s", remembered.Load(), era)
-			}
-		})
-	}
-}
-
-func TestWrongMemoryIsCorrected(t *testing.T) {
-	for mode, memory := range map[string]string{"good": "modern", "modern only": "legacy"} {
-		t.Run(memory, func(t *testing.T) {
-			o := quickly()
-			o.Remembered = memory
-			a := newFake(t, mode, o)
-			watch(t, a)
-			wantText(t, a, "hi", "hi")
-		})
-	}
-}
-
 func TestModesThatMustNotDisturb(t *testing.T) {
 	for mode, want := range map[string]string{
 		"noise": "hi", "answers twice": "first", "wrong id": "hi", "string id": "hi", "pings": "hi",
@@ -306,6 +264,31 @@ func TestStopsReading(t *testing.T) {
 		t.Error("a call was answered by a server that does not read")
 	}
 	wg.Wait()
+}
+
+// TestWithdrawnCallsFreeTheirText: what is queued for a child that does not read
+// costs no memory once its callers have left.
+func TestWithdrawnCallsFreeTheirText(t *testing.T) {
+	a := start(t, "stops reading")
+	wantText(t, a, "hi", "hi")
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapInuse
+	}
+	before := heap()
+	args := fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 1<<20))
+	for range 100 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if _, err := call(ctx, a, "echo", args); err == nil {
+			t.Error("a call was answered by a server that does not read")
+		}
+		cancel()
+	}
+	if after := heap(); after > before+(40<<20) {
+		t.Errorf("the heap grew from %d to %d", before, after)
+	}
 }
 
 func TestCallWithoutWatchEndsWithItsContext(t *testing.T) {

@@ -22,7 +22,9 @@ type broken struct {
 	forget bool
 	// session: the server no longer knows our session.
 	session bool
-	err     error
+	// hung: not even connecting succeeds, so trying at once is pointless.
+	hung bool
+	err  error
 }
 
 func (b *broken) Error() string { return b.err.Error() }

@@ -119,6 +119,9 @@ func (f *fake) handle(m *fakeMsg) {
 	case "server/discover":
 		f.discover(m)
 	case "initialize":
+		if f.mode == "silent on initialize" {
+			return
+		}
 		if f.mode == "modern only" || f.mode == "modern, slow start" {
 			f.fail(m.ID, -32601, "method not found")
 			return
@@ -143,8 +146,10 @@ func (f *fake) discover(m *fakeMsg) {
 	switch f.mode {
 	case "empty success to discover":
 		f.result(m.ID, `{}`)
-	case "modern only":
+	case "modern only", "silent on initialize", "asks for input":
 		f.result(m.ID, modern)
+	case "dumb after discover":
+		select {}
 	case "modern, listens":
 		f.result(m.ID, strings.Replace(modern, `"tools":{}`, `"tools":{"listChanged":true}`, 1))
 	case "modern, slow start":
@@ -240,7 +245,7 @@ func (f *fake) call(m *fakeMsg) {
 	case "closes stdout":
 		os.Stdout.Close()
 		return
-	case "asks for input":
+	case "asks for input", "own resultType":
 		f.result(m.ID, `{"resultType":"input_required","inputRequests":{}}`)
 		return
 	}

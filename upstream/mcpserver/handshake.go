@@ -81,9 +81,11 @@ func final(err error) bool {
 	if errors.As(err, &b) {
 		return true
 	}
-	switch upstream.AsError("", "", err).Kind {
+	switch e := upstream.AsError("", "", err); e.Kind {
 	case upstream.UpstreamError, upstream.InvalidArguments, upstream.NotFound:
 		return false
+	case upstream.Unavailable:
+		return !e.Sent // some servers hang up on what they do not know
 	}
 	return true
 }

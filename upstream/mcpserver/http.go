@@ -37,6 +37,20 @@ type httpLink struct {
 	hc       *http.Client
 	life     context.Context // ends with the Watch that dialled; cuts calls off
 	nextID   atomic.Int64
+	doubt    chan struct{} // a request ended before it was connected; capacity 1 coalesces
+}
+
+// trip is how far a request has come.
+type trip struct {
+	connected atomic.Bool
+	sent      atomic.Bool // the server may have seen it
+}
+
+func (t *trip) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn:      func(httptrace.GotConnInfo) { t.connected.Store(true) },
+		WroteHeaders: func() { t.sent.Store(true) },
+	})
 }
 
 // httpClient returns a copy of hc as this package needs it, see [NewHTTP].
@@ -61,8 +75,8 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	defer context.AfterFunc(l.life, func() { cancel(errStopped) })()
 
 	id := l.nextID.Add(1)
-	var sent atomic.Bool
-	resp, err := l.post(ctx, p, r, encode(id, r.method, r.params), &sent)
+	var t trip
+	resp, err := l.post(ctx, p, r, encode(id, r.method, r.params), &t)
 	if err == nil {
 		defer resp.Body.Close()
 		var ans answer
@@ -74,18 +88,23 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if ctx.Err() == nil {
 		return answer{}, err
 	}
+	if !t.connected.Load() {
+		select {
+		case l.doubt <- struct{}{}:
+		default:
+		}
+	}
 	// In the modern era the closed stream is the cancellation; before it, it
 	// means nothing (MCP 2025-11-25, transports, §Sending Messages).
-	if sent.Load() && !p.modern && r.method != methodInitialize {
+	if t.sent.Load() && !p.modern && r.method != methodInitialize {
 		l.a.post.add(func(ctx context.Context) { _ = l.notify(ctx, p, methodCancelled, cancelledParams(id)) })
 	}
-	return answer{}, ended(ctx, sent.Load())
+	return answer{}, ended(ctx, t.sent.Load())
 }
 
-// post sends one message. sent is set once the server may have seen it.
-func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, sent *atomic.Bool) (*http.Response, error) {
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }})
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.endpoint, bytes.NewReader(body))
+// post sends one message and notes how far it comes.
+func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodPost, l.endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, failure(upstream.Internal, false, "its address is not usable", err)
 	}
@@ -97,7 +116,7 @@ func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, se
 	}
 	resp, err := l.hc.Do(req)
 	if err != nil {
-		return nil, transportFailure(err, sent.Load())
+		return nil, transportFailure(err, t.sent.Load())
 	}
 	return resp, nil
 }
@@ -199,7 +218,7 @@ func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader
 // ended (MCP 2025-11-25, transports, §Resumability and Redelivery); nil where
 // that is not possible. The request itself is never sent again.
 func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error) io.ReadCloser {
-	if p.modern || s.lastID == "" || errors.Is(why, errEventTooLong) {
+	if p.modern || s.lastID == "" || errors.Is(why, errTooLong) {
 		return nil
 	}
 	wait := defaultRetry
@@ -223,7 +242,7 @@ func (l *httpLink) heard(p *peer, e envelope) {
 		l.a.notified(e.method)
 		return
 	}
-	if p.modern || rawjson.Check(e.id, rawjson.Limits{Depth: 1}) != nil {
+	if p.modern || !e.answerable() {
 		return // there are no such requests in the modern era
 	}
 	msg := reply(e)
@@ -236,11 +255,11 @@ func (l *httpLink) notify(ctx context.Context, p *peer, method string, params []
 
 // send posts a message that has no answer.
 func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte) error {
-	var sent atomic.Bool
-	resp, err := l.post(ctx, p, r, msg, &sent)
+	var t trip
+	resp, err := l.post(ctx, p, r, msg, &t)
 	if err != nil {
 		if ctx.Err() != nil {
-			return ended(ctx, sent.Load())
+			return ended(ctx, t.sent.Load())
 		}
 		return err
 	}
@@ -276,9 +295,8 @@ func (l *httpLink) close(ctx context.Context, p *peer) {
 
 // readAll reads a body of at most limit bytes.
 func readAll(resp *http.Response, limit int64) ([]byte, error) {
-	tooLong := failure(upstream.UpstreamError, true, fmt.Sprintf("answered with more than %d bytes", limit), nil)
 	if resp.ContentLength > limit {
-		return nil, tooLong
+		return nil, streamFailure(errTooLong, limit)
 	}
 	var buf bytes.Buffer
 	if n := resp.ContentLength; n > 0 {
@@ -287,7 +305,7 @@ func readAll(resp *http.Response, limit int64) ([]byte, error) {
 	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
 	switch {
 	case n > limit:
-		return nil, tooLong
+		return nil, streamFailure(errTooLong, limit)
 	case err != nil:
 		return nil, streamFailure(err, limit)
 	}

@@ -114,29 +114,35 @@ func TestBadResponses(t *testing.T) {
 		fmt.Fprint(w, `{"jsonrpc"`)
 		return true
 	}
+	rejects := func(w http.ResponseWriter, _ *http.Request, m *fakeMsg) bool {
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"session_id is missing"}}`, m.ID)
+		return true
+	}
 	for name, c := range map[string]struct {
 		h    handler
 		kind upstream.Kind
 		sent bool
 		wait time.Duration
 	}{
-		"401":              {status(401), upstream.NeedsLogin, false, 0},
-		"403":              {status(403), upstream.Denied, false, 0},
-		"429":              {status(429, "Retry-After", "7"), upstream.RateLimited, false, 7 * time.Second},
-		"500":              {status(500), upstream.UpstreamError, true, 0},
-		"503":              {status(503, "Retry-After", "3"), upstream.Unavailable, true, 3 * time.Second},
-		"redirect":         {status(307, "Location", "http://127.0.0.1:1/"), upstream.UpstreamError, false, 0},
-		"web page":         {body("text/html", "<html>"), upstream.UpstreamError, true, 0},
-		"empty":            {body("application/json", ""), upstream.UpstreamError, true, 0},
-		"garbage":          {body("application/json", `{"id":ID,"result":{]}`), upstream.UpstreamError, true, 0},
-		"other id":         {body("application/json", `{"id":999,"result":{}}`), upstream.UpstreamError, true, 0},
-		"result no object": {body("application/json", `{"id":ID,"result":[1]}`), upstream.UpstreamError, true, 0},
-		"neither":          {body("application/json", `{"id":ID}`), upstream.UpstreamError, true, 0},
-		"rpc error":        {body("application/json", `{"id":ID,"error":{"code":-32602,"message":"m"}}`), upstream.InvalidArguments, true, 0},
-		"stream cut":       {body("text/event-stream", "data: {\"id\":ID"), upstream.Unavailable, true, 0},
-		"body cut":         {cut, upstream.Unavailable, true, 0},
-		"too large":        {body("application/json", `{"id":ID,"result":"`+strings.Repeat("x", 2<<20)+`"}`), upstream.UpstreamError, true, 0},
-		"event too large":  {body("text/event-stream", "data: "+strings.Repeat("x", 2<<20)), upstream.UpstreamError, true, 0},
+		"401":                     {status(401), upstream.NeedsLogin, false, 0},
+		"403":                     {status(403), upstream.Denied, false, 0},
+		"429":                     {status(429, "Retry-After", "7"), upstream.RateLimited, false, 7 * time.Second},
+		"500":                     {status(500), upstream.UpstreamError, true, 0},
+		"503":                     {status(503, "Retry-After", "3"), upstream.Unavailable, true, 3 * time.Second},
+		"redirect":                {status(307, "Location", "http://127.0.0.1:1/"), upstream.UpstreamError, false, 0},
+		"web page":                {body("text/html", "<html>"), upstream.UpstreamError, true, 0},
+		"empty":                   {body("application/json", ""), upstream.UpstreamError, true, 0},
+		"garbage":                 {body("application/json", `{"id":ID,"result":{]}`), upstream.UpstreamError, true, 0},
+		"other id":                {body("application/json", `{"id":999,"result":{}}`), upstream.UpstreamError, true, 0},
+		"result no object":        {body("application/json", `{"id":ID,"result":[1]}`), upstream.UpstreamError, true, 0},
+		"neither":                 {body("application/json", `{"id":ID}`), upstream.UpstreamError, true, 0},
+		"rpc error":               {body("application/json", `{"id":ID,"error":{"code":-32602,"message":"m"}}`), upstream.InvalidArguments, true, 0},
+		"argument called session": {rejects, upstream.InvalidArguments, true, 0},
+		"stream cut":              {body("text/event-stream", "data: {\"id\":ID"), upstream.Unavailable, true, 0},
+		"body cut":                {cut, upstream.Unavailable, true, 0},
+		"too large":               {body("application/json", `{"id":ID,"result":"`+strings.Repeat("x", 2<<20)+`"}`), upstream.UpstreamError, true, 0},
+		"event too large":         {body("text/event-stream", "data: "+strings.Repeat("x", 2<<20)), upstream.UpstreamError, true, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := quickly()

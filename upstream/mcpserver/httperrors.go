@@ -41,7 +41,7 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 		return fail(upstream.Denied, false, "it refuses access")
 	case code == http.StatusTooManyRequests:
 		return fail(upstream.RateLimited, false, "it asks to wait")
-	case sessionLost(p, code, body):
+	case sessionLost(p, code, rpc, body):
 		// The session check comes before everything else, so the request was
 		// not executed (MCP 2025-11-25, transports, §Session Management).
 		return answer{}, failure(upstream.Unavailable, false, "it has lost the session",
@@ -65,13 +65,14 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 }
 
 // sessionLost reports whether a response says that our session is unknown. The
-// specification demands 404; widespread servers say 400 and "session".
-func sessionLost(p *peer, code int, body []byte) bool {
+// specification demands 404; widespread servers say 400 and "session". One that
+// finds fault with the arguments may use the word for one of them.
+func sessionLost(p *peer, code int, rpc *upstream.RPCError, body []byte) bool {
 	if p.session == "" {
 		return false
 	}
 	return code == http.StatusNotFound ||
-		code == http.StatusBadRequest && bytes.Contains(bytes.ToLower(body), []byte("session"))
+		code == http.StatusBadRequest && (rpc == nil || rpc.Code != upstream.CodeInvalidParams) && bytes.Contains(bytes.ToLower(body), []byte("session"))
 }
 
 // transportFailure is the failure of a request that got no response. The
@@ -100,7 +101,7 @@ func transportFailure(err error, sent bool) *upstream.Error {
 
 // streamFailure is the failure of a response that broke off.
 func streamFailure(err error, limit int64) *upstream.Error {
-	if errors.Is(err, errEventTooLong) {
+	if errors.Is(err, errTooLong) {
 		return failure(upstream.UpstreamError, true, fmt.Sprintf("answered with more than %d bytes", limit), err)
 	}
 	return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)

@@ -42,6 +42,22 @@ func TestCallParams(t *testing.T) {
 	}
 }
 
+func TestOnlySaneRequestsAreAnswered(t *testing.T) {
+	for msg, want := range map[string]bool{
+		`{"id":1,"method":"ping"}`:    true,
+		`{"id":"a","method":"ping"}`:  true,
+		`{"id":null,"method":"ping"}`: false,
+		`{"id":{},"method":"ping"}`:   false,
+		`{"id":1}`:                    false,
+		`{"method":"ping"}`:           false,
+		`{"id":"` + strings.Repeat("x", 1<<20) + `","method":"ping"}`: false,
+	} {
+		if got := scan([]byte(msg)).answerable(); got != want {
+			t.Errorf("%.60s: answerable is %v", msg, got)
+		}
+	}
+}
+
 func TestOwnerOf(t *testing.T) {
 	for tail, want := range map[string]int64{
 		`..."}]},"jsonrpc":"2.0","id":17}`:     17,
@@ -119,7 +135,7 @@ func FuzzSSE(f *testing.F) {
 				if err == io.EOF && i < len(want) {
 					t.Fatalf("%d events, want %d", i, len(want))
 				}
-				if err != io.EOF && !errors.Is(err, errEventTooLong) {
+				if err != io.EOF && !errors.Is(err, errTooLong) {
 					t.Fatal(err)
 				}
 				return
@@ -145,7 +161,7 @@ func FuzzMessage(f *testing.F) {
 		_, _ = ownerOf(line{text: in, tail: in})
 		a, err := parseAnswer(in)
 		if err == nil && a.rpc == nil {
-			_, _ = parseResult(a.result)
+			_, _ = parseResult(a.result, true)
 		}
 		_ = escape(string(in))
 	})

@@ -48,6 +48,42 @@ func listen(ctx context.Context, a *Adapter, c *conn) {
 	}
 }
 
+// reachTime is how long connecting may take before a server counts as out of
+// reach.
+const reachTime = 10 * time.Second
+
+// verify looks whether the server is within reach whenever a request has ended
+// before it was connected. Without it an address that swallows everything would
+// count as up for as long as every caller's deadline is shorter than the
+// transport's.
+func (l *httpLink) verify(ctx context.Context, c *conn) {
+	r := request{method: methodPing}
+	if c.peer.modern { // which has no ping
+		r = request{method: methodDiscover, params: ownParams("", c.peer.meta)}
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.doubt:
+		}
+		limited, cancel := context.WithTimeout(ctx, reachTime)
+		_, err := l.do(limited, c.peer, r)
+		cancel()
+		if ctx.Err() != nil || err == nil {
+			continue
+		}
+		e := upstream.AsError("", "", err)
+		if e.Kind == upstream.Timeout && !e.Sent {
+			err = failure(upstream.Unavailable, false, "it cannot be reached", &broken{hung: true, err: err})
+		}
+		if brokenBy(err) != nil {
+			l.a.board.report(c, err)
+			return
+		}
+	}
+}
+
 // listenOnce opens the stream and stays with it until it ends. again is false
 // where the server has no such stream.
 func listenOnce(ctx context.Context, c *conn) (again bool, err error) {
@@ -83,7 +119,8 @@ func passing(err error) bool {
 // §Listening for Messages): that of its notifications, or the rest of one that
 // broke after the event lastID.
 func (l *httpLink) open(ctx context.Context, p *peer, lastID string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.endpoint, nil)
+	var t trip
+	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodGet, l.endpoint, nil)
 	if err != nil {
 		return nil, failure(upstream.Internal, false, "", err)
 	}
@@ -94,7 +131,8 @@ func (l *httpLink) open(ctx context.Context, p *peer, lastID string) (io.ReadClo
 	}
 	resp, err := l.hc.Do(req)
 	if err != nil {
-		return nil, transportFailure(err, false)
+		// A server that takes the request and hangs up merely has no stream.
+		return nil, transportFailure(err, t.sent.Load())
 	}
 	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && typ == "text/event-stream" {

@@ -127,7 +127,7 @@ func NewHTTP(o Options, endpoint string, hc *http.Client) *Adapter {
 	a.board.eager, a.mirror = true, true
 	client := httpClient(hc)
 	a.dial = func(ctx context.Context) (link, error) {
-		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx}, nil
+		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx, doubt: make(chan struct{}, 1)}, nil
 	}
 	return a
 }

@@ -56,6 +56,19 @@ type envelope struct {
 	hasMethod bool
 }
 
+const maxEchoedID = 1 << 10
+
+// answerable reports whether e is a request with an id that may be sent back: a
+// number or a string (JSON-RPC 2.0, section 4) of a sane length, because what
+// is echoed stays in memory until the server reads it.
+func (e envelope) answerable() bool {
+	switch rawjson.Kind(e.id) {
+	case '{', '[', 't', 'f', 'n':
+		return false
+	}
+	return e.hasMethod && len(e.id) <= maxEchoedID && rawjson.Check(e.id, rawjson.Limits{}) == nil
+}
+
 // scan reads the envelope of a message that has not been checked yet: on
 // invalid JSON it may find nonsense, which the check of whoever gets the
 // message will report.
@@ -67,11 +80,22 @@ func scan(msg []byte) envelope {
 			if e.id == nil {
 				e.id = m.Value
 			}
+			if answers(msg[m.End:]) {
+				return e // sparing the reader a walk through a long result
+			}
 		case "method":
 			e.method, e.hasMethod = rawjson.String(m.Value), true
 		}
 	}
 	return e
+}
+
+// answers reports whether the next member after rest makes its message a
+// response.
+func answers(rest []byte) bool {
+	rest, _ = bytes.CutPrefix(bytes.TrimLeft(rest, " \t\r\n"), []byte(","))
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	return bytes.HasPrefix(rest, []byte(`"result"`)) || bytes.HasPrefix(rest, []byte(`"error"`))
 }
 
 // parseID reads an id of ours. Some servers echo numbers as strings.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-var errEventTooLong = errors.New("an event is too long")
+var errTooLong = errors.New("the answer is too long")
 
 // sseReader cuts a stream into server-sent events (WHATWG HTML, section 9.2).
 // Lines end with LF or CRLF; a lone CR, which no known server writes, ends none.
@@ -65,7 +65,7 @@ func (s *sseReader) next() ([]byte, error) {
 		}
 		has = true
 		if int64(len(data)) > s.max {
-			return nil, errEventTooLong
+			return nil, errTooLong
 		}
 	}
 }
@@ -78,7 +78,7 @@ func (s *sseReader) line() (text []byte, owned bool, err error) {
 		var long bytes.Buffer
 		for owned = true; errors.Is(err, bufio.ErrBufferFull); text, err = s.br.ReadSlice('\n') {
 			if long.Write(text); int64(long.Len()) > s.max+int64(len("data: \r\n")) {
-				return nil, false, errEventTooLong
+				return nil, false, errTooLong
 			}
 		}
 		long.Write(text)

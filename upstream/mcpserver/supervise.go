@@ -98,7 +98,8 @@ func (a *Adapter) supervise(ctx context.Context, changed func()) {
 			if lived := time.Since(up); lived >= steadyAfter || quick(err, lived) {
 				failures = 0
 			}
-			if failures++; failures == 1 && ctx.Err() == nil {
+			b := brokenBy(err)
+			if failures++; failures == 1 && ctx.Err() == nil && (b == nil || !b.hung) {
 				a.opt.Log.Warn("upstream connection lost, reconnecting", "upstream", a.opt.ID, "err", err)
 				a.board.setConnecting()
 				continue
@@ -172,18 +173,18 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 	a.mu.Unlock()
 	p, err := a.greet.handshake(limited, *l, hint)
 	if err != nil {
-		died := isDone(*l)
+		silent := errors.Is(context.Cause(limited), errConnectTime)
+		// Some servers end, or never speak again, on a method they do not know.
+		// Only a child can show that; over HTTP silence has other reasons, and
+		// merely ends the trust in a memory.
+		if isDone(*l) || (silent && ((*l).done() != nil || hint == Legacy)) {
+			a.setEra(opposite(hint))
+		}
 		(*l).close(ctx, nil)
 		*l = nil
-		if errors.Is(context.Cause(limited), errConnectTime) {
+		if silent {
 			err = failure(upstream.Unavailable, false,
 				fmt.Sprintf("it did not answer the handshake within %s", a.opt.ConnectTimeout), errConnectTime)
-		}
-		if died && hint != Legacy && a.opt.Era == Auto {
-			// Some servers end on a method they do not know: ask them nothing modern next time.
-			a.setEra(Legacy)
-		} else if died && hint == Legacy && a.opt.Era == Auto {
-			a.setEra("")
 		}
 		return nil, err
 	}
@@ -191,6 +192,16 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 	return newConn(*l, p), nil
 }
 
+// opposite returns the hint for the next handshake after one that went badly:
+// initialize first where it was a probe, and the other way round.
+func opposite(hint Era) Era {
+	if hint == Legacy {
+		return ""
+	}
+	return Legacy
+}
+
+// setEra keeps what is known about the era, unless it is configured.
 func (a *Adapter) setEra(e Era) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -219,6 +230,9 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	defer cancel()
 	if c.peer.listChanged {
 		wg.Go(func() { listen(ctx, a, c) })
+	}
+	if l, ok := c.link.(*httpLink); ok {
+		wg.Go(func() { l.verify(ctx, c) })
 	}
 	for {
 		select {

@@ -211,7 +211,9 @@ func testCancel(t *testing.T, s *session) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	within(t, "a cancelled call", func() {
 		_, err := s.call(ctx, Sleep, `{"ms":60000}`)
-		kinds(t, err, upstream.Cancelled)
+		if e := kinds(t, err, upstream.Cancelled); !e.Sent {
+			t.Error("Sent is false though the call was running")
+		}
 	})
 	s.works(t)
 }
@@ -229,6 +231,12 @@ func testEnded(t *testing.T, s *session) {
 	_, err := s.call(ctx, Echo, `{"text":"x"}`)
 	if e := kinds(t, err, upstream.Cancelled); e.Sent {
 		t.Error("Sent is true for a call that had ended before it began")
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	_, err = s.call(late, Echo, `{"text":"x"}`)
+	if e := kinds(t, err, upstream.Timeout); e.Sent {
+		t.Error("Sent is true for a call whose deadline had passed before it began")
 	}
 }
 
@@ -262,4 +270,5 @@ func testCloseTwice(t *testing.T, s *session) {
 		_ = s.Close()
 		_ = s.Close()
 	})
+	within(t, "the list after Close", func() { _, _ = s.Tools(t.Context()) })
 }

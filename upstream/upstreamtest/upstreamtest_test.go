@@ -45,7 +45,7 @@ func (m memory) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, e
 	case m.life.Err() != nil:
 		return fail(upstream.Unavailable, false)
 	case ctx.Err() != nil:
-		return fail(upstream.Cancelled, false)
+		return fail(ended(ctx), false)
 	case json.Unmarshal(c.Arguments, &args) != nil:
 		return fail(upstream.InvalidArguments, false)
 	}
@@ -61,13 +61,17 @@ func (m memory) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, e
 		case <-m.life.Done():
 			return fail(upstream.Unavailable, true)
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fail(upstream.Timeout, true)
-			}
-			return fail(upstream.Cancelled, true)
+			return fail(ended(ctx), true)
 		}
 	}
 	return fail(upstream.InvalidArguments, true)
+}
+
+func ended(ctx context.Context) upstream.Kind {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return upstream.Timeout
+	}
+	return upstream.Cancelled
 }
 
 func (m memory) Close() error {

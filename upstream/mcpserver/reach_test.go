@@ -1,0 +1,105 @@
+package mcpserver_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
+)
+
+// TestBlackHole: an address that swallows everything after it has worked is
+// down within a bounded time, though no caller waits long enough to see a
+// failure of the transport.
+func TestBlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hole atomic.Bool
+		l := &legacy{}
+		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if hole.Load() {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			w := httptest.NewRecorder()
+			l.ServeHTTP(w, r)
+			return w.Result(), nil
+		})
+		a := mcpserver.NewHTTP(mcpserver.Options{ID: "fake"}, "http://crm.invalid/", &http.Client{Transport: rt})
+		go func() { _ = a.Watch(t.Context(), func() {}) }()
+		wantText(t, a, "hi", "hi")
+
+		hole.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := call(ctx, a, "echo", `{}`)
+		wantKind(t, err, upstream.Timeout, false)
+		if h := a.Health(); h.State != upstream.Up {
+			t.Errorf("one call that ended early took the server down: %+v", h)
+		}
+		time.Sleep(11 * time.Second)
+		if h := a.Health(); h.State != upstream.Down || !strings.Contains(h.Err, "cannot be reached") {
+			t.Errorf("health is %+v", h)
+		}
+		began := time.Now()
+		_, err = call(t.Context(), a, "echo", `{}`)
+		wantKind(t, err, upstream.Unavailable, false)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("a call while it is down took %v", took)
+		}
+
+		hole.Store(false)
+		time.Sleep(2 * time.Minute)
+		wantText(t, a, "hi", "hi")
+		_ = a.Close()
+	})
+}
+
+// TestSlowIsNotAway: a server that is connected but takes its time stays up.
+func TestSlowIsNotAway(t *testing.T) {
+	l := &legacy{onCall: func(_ http.ResponseWriter, r *http.Request, m *fakeMsg) bool {
+		if m.Params.Name == "sleep" {
+			<-r.Context().Done()
+		}
+		return m.Params.Name == "sleep"
+	}}
+	a := startHTTP(t, l)
+	wantText(t, a, "hi", "hi")
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		_, err := call(ctx, a, "sleep", `{}`)
+		cancel()
+		if err == nil {
+			t.Fatal("the call was answered")
+		}
+	}
+	wantText(t, a, "hi", "hi")
+	if h := a.Health(); h.State != upstream.Up || h.Restarts != 0 {
+		t.Errorf("health is %+v", h)
+	}
+}
+
+// TestStreamThatHangsUp: a server that ends the connection where it should
+// refuse the stream of notifications is fit for calls.
+func TestStreamThatHangsUp(t *testing.T) {
+	l := &legacy{onGet: func(w http.ResponseWriter, _ *http.Request) {
+		if c, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = c.Close()
+		}
+	}}
+	a := startHTTP(t, l)
+	for limit := time.Now().Add(10 * time.Second); l.gets.Load() < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatal("the stream was not asked for again")
+		}
+	}
+	wantText(t, a, "hi", "hi")
+	if h := a.Health(); h.State != upstream.Up || h.Restarts != 0 || l.inits.Load() != 1 {
+		t.Errorf("health is %+v after %d handshakes", h, l.inits.Load())
+	}
+}
