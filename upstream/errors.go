@@ -88,7 +88,8 @@ type RPCError struct {
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
-func (e *RPCError) Error() string { return fmt.Sprintf("%s (code %d)", e.Message, e.Code) }
+// Error bounds the message, which may be as long as an upstream likes.
+func (e *RPCError) Error() string { return fmt.Sprintf("%.2048s (code %d)", e.Message, e.Code) }
 
 // The JSON-RPC error codes that Bulkhead itself answers with.
 const (

@@ -145,7 +145,7 @@ func (g *Guard) launch() (*helper, error) {
 		return nil, fmt.Errorf("procguard: %w", err)
 	}
 	defer r.Close()
-	cmd := exec.Command(g.exe, g.args...)
+	cmd := exec.Command(g.exe, g.args...) //nolint:noctx // it ends when the pipe does, after us
 	cmd.Stdin = r
 	cmd.Env = []string{} // it needs none of our secrets
 	cmd.Dir = os.TempDir()

@@ -77,8 +77,7 @@ func final(err error) bool {
 	if err == nil {
 		return true
 	}
-	var b *broken
-	if errors.As(err, &b) {
+	if _, ok := errors.AsType[*broken](err); ok {
 		return true
 	}
 	switch e := upstream.AsError("", "", err); e.Kind {

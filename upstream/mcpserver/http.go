@@ -72,7 +72,7 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(l.life, func() { cancel(errStopped) })()
+	defer context.AfterFunc(l.life, func() { cancel(errStopped) })() //nolint:contextcheck // two lives end a request: the call's and the link's
 
 	id := l.nextID.Add(1)
 	var t trip
@@ -230,7 +230,7 @@ func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error)
 	}
 	body, err := l.open(ctx, p, s.lastID)
 	if err != nil {
-		l.a.opt.Log.Debug("a stream could not be taken up again", "upstream", l.a.opt.ID, "err", err)
+		l.a.opt.Log.Debug("a stream could not be taken up again", "upstream", l.a.opt.ID, "error", err)
 		return nil
 	}
 	return body

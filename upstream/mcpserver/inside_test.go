@@ -18,7 +18,6 @@ import (
 )
 
 func TestCallParams(t *testing.T) {
-	meta := []byte(`"v":1`)
 	for _, c := range []struct{ params, meta, want string }{
 		{`{}`, ``, `{"name":"t"}`},
 		{``, ``, `{"arguments":{"a":1},"name":"t"}`},
@@ -29,10 +28,9 @@ func TestCallParams(t *testing.T) {
 		{`{"_meta":{"k":1, "progressToken":1},"name":"x"}`, `"v":1`, `{"_meta":{"k":1,"v":1},"name":"t"}`},
 		{`{"_meta":null,"name":"x"}`, `"v":1`, `{"_meta":{"v":1},"name":"t"}`},
 	} {
-		meta = []byte(c.meta)
 		got := callParams(&upstream.Call{
 			Tool: &upstream.Tool{Name: "t"}, Params: json.RawMessage(c.params), Arguments: json.RawMessage(`{"a":1}`),
-		}, meta)
+		}, []byte(c.meta))
 		if string(got) != c.want {
 			t.Errorf("callParams(%s, %s)\n= %s\nwant %s", c.params, c.meta, got, c.want)
 		}
@@ -132,10 +130,10 @@ func FuzzSSE(f *testing.F) {
 		for i := 0; ; i++ {
 			got, err := r.next()
 			if err != nil {
-				if err == io.EOF && i < len(want) {
+				if errors.Is(err, io.EOF) && i < len(want) {
 					t.Fatalf("%d events, want %d", i, len(want))
 				}
-				if err != io.EOF && !errors.Is(err, errTooLong) {
+				if !errors.Is(err, io.EOF) && !errors.Is(err, errTooLong) {
 					t.Fatal(err)
 				}
 				return

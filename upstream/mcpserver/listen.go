@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -32,7 +33,7 @@ func listen(ctx context.Context, a *Adapter, c *conn) {
 			return
 		}
 		if !again {
-			a.opt.Log.Debug("no stream of changes", "upstream", a.opt.ID, "err", err)
+			a.opt.Log.Debug("no stream of changes", "upstream", a.opt.ID, "error", err)
 			return
 		}
 		if time.Since(began) >= steadyAfter {
@@ -156,7 +157,7 @@ func (l *httpLink) get(ctx context.Context, p *peer) error {
 	events := newSSEReader(body, l.a.opt.MaxMessage)
 	for {
 		data, err := events.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -236,10 +236,7 @@ func callParams(call *upstream.Call, meta []byte) []byte {
 			from = m.End
 		}
 	}
-	end := bytes.LastIndexByte(params, '}')
-	if end < from { // only if unchecked text came in
-		end = from
-	}
+	end := max(bytes.LastIndexByte(params, '}'), from) // less only if unchecked text came in
 	out = append(out, params[from:end]...)
 	add := func(member string, value []byte) {
 		if !empty {

@@ -201,6 +201,9 @@ func (a *Adapter) Health() upstream.Health {
 		if h.Err = s.failure.Public; h.Err == "" {
 			h.Err = s.failure.Kind.Code()
 		}
+		if s.failure.Err != nil {
+			h.Detail = s.failure.Err.Error()
+		}
 		if !s.retryAt.IsZero() {
 			h.RetryIn = max(time.Until(s.retryAt), 0)
 		}

@@ -100,7 +100,7 @@ func (a *Adapter) supervise(ctx context.Context, changed func()) {
 			}
 			b := brokenBy(err)
 			if failures++; failures == 1 && ctx.Err() == nil && (b == nil || !b.hung) {
-				a.opt.Log.Warn("upstream connection lost, reconnecting", "upstream", a.opt.ID, "err", err)
+				a.opt.Log.Warn("upstream connection lost, reconnecting", "upstream", a.opt.ID, "error", err)
 				a.board.setConnecting()
 				continue
 			}
@@ -130,7 +130,7 @@ func (a *Adapter) fail(ctx context.Context, err error, delay time.Duration) {
 	e := *upstream.AsError(a.opt.ID, "", err)
 	delay = max(delay, min(e.RetryAfter, 5*time.Minute))
 	e.RetryAfter = 0 // from now on it is the time to the next attempt
-	a.opt.Log.Warn("upstream is down", "upstream", a.opt.ID, "err", err, "retry_in", delay)
+	a.opt.Log.Warn("upstream is down", "upstream", a.opt.ID, "error", err, "retry_in", delay)
 	select { // a wish from before this failure has been granted
 	case <-a.board.poke:
 	default:

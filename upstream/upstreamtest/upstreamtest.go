@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -120,12 +121,9 @@ func kinds(t *testing.T, err error, want ...upstream.Kind) *upstream.Error {
 		t.Errorf("the error is %T (%v), want an *upstream.Error", err, err)
 		return &upstream.Error{}
 	}
-	for _, k := range want {
-		if e.Kind == k {
-			return e
-		}
+	if !slices.Contains(want, e.Kind) {
+		t.Errorf("the error is %s (%v), want %v", e.Kind, err, want)
 	}
-	t.Errorf("the error is %s (%v), want %v", e.Kind, err, want)
 	return e
 }
 
