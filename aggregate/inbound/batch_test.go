@@ -81,3 +81,34 @@ func TestBatchIsBounded(t *testing.T) {
 		w.end()
 	})
 }
+
+// A text of a few megabytes must not become hundreds of megabytes of answers.
+func TestBatchHasALimit(t *testing.T) {
+	w := dial(t, newServer(t, newFake(), inbound.Options{}))
+	w.handshake("2025-03-26")
+	w.send("[" + strings.Repeat("0,", 1000) + "0]")
+	w.want(`{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"the batch has more than 1000 messages"}}`)
+	w.send("[" + strings.Repeat("0,", 999) + "0]")
+	if got := w.recv(); strings.Count(got, "-32600") != 1000 {
+		t.Fatal(got)
+	}
+	w.end()
+}
+
+func TestInitializedInABatch(t *testing.T) {
+	f := newFake()
+	w := dial(t, newServer(t, f, inbound.Options{}))
+	w.send(initialize("2025-03-26"))
+	w.recv()
+	w.send("[" + initialized + "," + ping("1") + "]")
+	w.want("[" + pong("1") + "]")
+	eventually(t, "the client is subscribed", func() bool { return f.subscribers() == 1 })
+	f.changed()
+	w.want(changedNote)
+	w.end()
+}
+
+func TestModernClientsHaveNoBatches(t *testing.T) {
+	w := serve(t, newServer(t, newFake(), inbound.Options{}))
+	w.want(w.post("["+modernCall("1", "echo", "{}")+"]", modern("tools/call", "echo")...), 400, "batches exist in protocol version 2025-03-26 only")
+}

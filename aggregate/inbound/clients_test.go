@@ -31,7 +31,7 @@ func TestRealClient(t *testing.T) {
 				var opts []client.ClientOption
 				want := mcp.ProtocolVersion20260728
 				if era == "legacy" {
-					opts = append(opts, client.WithLegacyProtocolOnly())
+					opts = append(opts, client.WithLegacyProtocolOnly()) //nolint:staticcheck // legacy clients are what is tested
 					want = mcp.ProtocolVersion20251125
 				}
 				c := client.NewClient(tr, opts...)
@@ -77,7 +77,7 @@ func overHTTP(t *testing.T, s *inbound.Server, era string) transport.Interface {
 	w := serve(t, s)
 	opts := []transport.StreamableHTTPCOption{transport.WithHTTPBasicClient(w.client), transport.WithHTTPLogger(slog.New(slog.DiscardHandler))}
 	if era == "legacy" {
-		opts = append(opts, transport.WithContinuousListening())
+		opts = append(opts, transport.WithContinuousListening()) //nolint:staticcheck // legacy clients are what is tested
 	}
 	tr, err := transport.NewStreamableHTTP(w.url+"/mcp", opts...)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 
 	"github.com/mark3labs/mcp-go/mcp"
 
@@ -26,17 +25,20 @@ const (
 	listChanged       = "notifications/tools/list_changed"
 )
 
+// dispatcher has JSON-RPC requests answered, whatever they came over.
+type dispatcher struct {
+	core   handshake
+	log    *slog.Logger
+	limits rawjson.Limits
+}
+
 // request is one request on its way to an answer.
 type request struct {
 	*message
-	era
 	session *session
 	service Service
 	by      upstream.Principal
-}
-
-func (s *session) request(m *message, e era) *request {
-	return &request{message: m, era: e, session: s, service: s.service, by: s.principal}
+	to      stream // for what precedes the answer; nil if there is only the answer
 }
 
 // work is the work for an admitted request. It blocks. A nil reply means that
@@ -47,38 +49,24 @@ type work func() (out *reply, release func())
 // admit returns the answer to a request at once where nothing of ours or of an
 // upstream can delay it, otherwise the work for it. Having admitted before the
 // next message is read makes a cancellation that follows find its request.
-func (s *Server) admit(ctx context.Context, r *request) (now *reply, later work) {
+func (d *dispatcher) admit(ctx context.Context, r *request) (now *reply, later work) {
 	if r.fault != nil {
 		return &reply{id: r.id, err: r.fault}, nil
 	}
-	if !r.modern && (r.method == methodPing || r.method == methodInitialize) {
-		return s.instant(ctx, r), nil
+	if !r.era.modern && (r.method == methodPing || r.method == methodInitialize) {
+		return d.instant(ctx, r), nil
 	}
-	return s.reserve(ctx, r, func(ctx context.Context) *reply { return s.answer(ctx, r) })
-}
-
-// admitListen is admit for subscriptions/listen.
-func (s *Server) admitListen(ctx context.Context, r *request, to sink, closing <-chan struct{}) (now *reply, later work) {
-	return s.reserve(ctx, r, func(ctx context.Context) *reply { return s.listen(ctx, r, to, closing) })
-}
-
-// reserve finds a place for a request among those under way.
-func (s *Server) reserve(ctx context.Context, r *request, run func(context.Context) *reply) (now *reply, later work) {
-	id := r.id
-	if r.session.service == nil {
-		id = nil // no session, no ids
-	}
-	ctx, f, ok, fault := r.session.begin(ctx, id)
+	ctx, f, err := r.session.begin(ctx, r.id)
 	switch {
-	case fault != nil:
-		return &reply{id: r.id, err: fault}, nil
-	case !ok:
+	case errors.Is(err, errCrowded):
 		return overloaded(r), nil
+	case err != nil:
+		return &reply{id: r.id, err: invalid("%v", err)}, nil
 	}
 	return nil, func() (*reply, func()) {
-		out := s.contained(r, func() *reply { return run(ctx) })
+		out := d.answer(ctx, r)
 		if !f.settle() {
-			return nil, f.release
+			out = nil
 		}
 		return out, f.release
 	}
@@ -86,17 +74,14 @@ func (s *Server) reserve(ctx context.Context, r *request, run func(context.Conte
 
 // instant answers what is answered on the reader, so that it is never queued
 // behind anything and that what follows initialize knows its outcome.
-func (s *Server) instant(ctx context.Context, r *request) *reply {
-	r.session.mu.Lock()
-	live := r.session.isLive(r.id)
-	r.session.mu.Unlock()
-	if live {
-		return &reply{id: r.id, err: invalid("a request with the id %.100s is still under way", r.id)}
+func (d *dispatcher) instant(ctx context.Context, r *request) *reply {
+	if err := r.session.free(r.id); err != nil {
+		return &reply{id: r.id, err: invalid("%v", err)}
 	}
 	if r.method == methodPing {
 		return &reply{id: r.id, result: json.RawMessage("{}")}
 	}
-	out := s.contained(r, func() *reply { return s.answer(ctx, r) })
+	out := d.answer(ctx, r)
 	if out.err == nil {
 		version, _ := rawjson.GetString(out.result, "protocolVersion")
 		info, _ := rawjson.Get(r.params, "clientInfo")
@@ -105,43 +90,40 @@ func (s *Server) instant(ctx context.Context, r *request) *reply {
 	return out
 }
 
-// contained runs f and turns a panic into an error.
-func (s *Server) contained(r *request, f func() *reply) (out *reply) {
+// answer works for a request and blocks. A panic is contained. It returns nil
+// where a subscription ends without an answer.
+func (d *dispatcher) answer(ctx context.Context, r *request) (out *reply) {
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error("panic in a request", "method", r.method, "session", r.session.id,
+			d.log.Error("panic in a request", "method", r.method, "session", r.session.id,
 				"panic", p, "stack", string(debug.Stack()))
 			out = &reply{id: r.id, err: internalError()}
 		}
 	}()
-	return f()
-}
-
-// answer works for a request and blocks.
-func (s *Server) answer(ctx context.Context, r *request) *reply {
-	out := &reply{id: r.id}
+	var result json.RawMessage
 	var err error
-	switch r.method {
-	case methodToolsList:
-		out.result, err = r.service.ListTools(ctx, r.toAggregate())
-	case methodToolsCall:
-		out.result, err = r.service.CallTool(ctx, r.toAggregate())
+	switch {
+	case r.method == methodToolsCall:
+		result, err = r.service.CallTool(ctx, r.toAggregate())
+	case r.method == methodToolsList:
+		result, err = r.service.ListTools(ctx, r.toAggregate())
+	case r.method == methodListen && r.era.modern && r.to != nil:
+		return listen(ctx, r)
 	default:
-		out.result, err = s.handleByCore(ctx, r)
+		result, err = d.core.answer(ctx, r)
 	}
-	if err == nil && out.result == nil {
+	if err == nil && result == nil {
 		err = errors.New("no result")
 	}
 	if err != nil {
-		out.result = nil
-		out.err = s.rpcError(ctx, r, err)
+		return &reply{id: r.id, err: d.rpcError(ctx, r, err)}
 	}
-	return out
+	return &reply{id: r.id, result: result}
 }
 
 func (r *request) toAggregate() *aggregate.Request {
-	client := r.client
-	if client == "" && !r.modern {
+	client := r.era.client
+	if client == "" && !r.era.modern {
 		_, client = r.session.negotiated()
 	}
 	return &aggregate.Request{
@@ -149,11 +131,11 @@ func (r *request) toAggregate() *aggregate.Request {
 		Session:   r.session.id,
 		Client:    client,
 		Params:    r.params,
-		Modern:    r.modern,
+		Modern:    r.era.modern,
 	}
 }
 
-func (s *Server) rpcError(ctx context.Context, r *request, err error) *upstream.RPCError {
+func (d *dispatcher) rpcError(ctx context.Context, r *request, err error) *upstream.RPCError {
 	if e, ok := errors.AsType[*upstream.RPCError](err); ok {
 		return e
 	}
@@ -161,7 +143,7 @@ func (s *Server) rpcError(ctx context.Context, r *request, err error) *upstream.
 	if errors.Is(err, context.Canceled) {
 		level = slog.LevelDebug
 	}
-	s.log.Log(ctx, level, "request failed",
+	d.log.Log(ctx, level, "request failed",
 		"method", r.method, "session", r.session.id, "error", err)
 	return internalError()
 }
@@ -178,7 +160,7 @@ func overloaded(r *request) *reply {
 		return &reply{id: r.id, err: &upstream.RPCError{Code: upstream.CodeInternal, Message: why}}
 	}
 	raw := upstream.TextResult(why, true).Raw
-	if r.modern {
+	if r.era.modern {
 		if set, err := rawjson.Set(raw, "resultType", []byte(`"`+mcp.ResultTypeComplete+`"`)); err == nil {
 			raw = set
 		}
@@ -187,51 +169,15 @@ func overloaded(r *request) *reply {
 }
 
 // notice handles a notification. It returns at once.
-func (s *Server) notice(sess *session, m *message) {
-	if m.method != methodCancelled {
-		return // nothing else changes anything; initialized is the edge's business
-	}
-	if id, ok := rawjson.Get(m.params, "requestId"); ok {
-		sess.stop(id)
-	}
-}
-
-// batch admits the messages of a batch and returns the work for them: it runs
-// them side by side and returns the text of the answer, nil if there is nothing
-// to say. release is called when that is delivered.
-func (s *Server) batch(ctx context.Context, sess *session, msgs []message) func() (text []byte, release func()) {
-	replies := make([]*reply, len(msgs))
-	later := make([]work, len(msgs))
-	for i := range msgs {
-		m := &msgs[i]
-		if !m.wantsAnswer() {
-			s.notice(sess, m)
-			continue
+func (d *dispatcher) notice(s *session, m *message) {
+	switch m.method {
+	case methodCancelled:
+		if id, ok := rawjson.Get(m.params, "requestId"); ok {
+			s.stop(id)
 		}
-		e, fault := m.era()
-		if m.fault == nil {
-			m.fault = fault
-		}
-		if m.fault == nil && (e.modern || m.method == methodInitialize) {
-			m.fault = invalid("%s cannot be part of a batch", m.method)
-		}
-		replies[i], later[i] = s.admit(ctx, sess.request(m, e))
-	}
-	return func() ([]byte, func()) {
-		releases := make([]func(), len(msgs))
-		var wg sync.WaitGroup
-		for i, run := range later {
-			if run != nil {
-				wg.Go(func() { replies[i], releases[i] = run() })
-			}
-		}
-		wg.Wait()
-		return joinReplies(replies), func() {
-			for _, release := range releases {
-				if release != nil {
-					release()
-				}
-			}
+	case methodInitialized:
+		if s.ready != nil {
+			s.ready()
 		}
 	}
 }

@@ -16,6 +16,7 @@ type message struct {
 	method string
 	params json.RawMessage // an object; nil if there is none
 	meta   json.RawMessage // params._meta, an object; nil if there is none
+	era    era             // of a request
 	fault  *upstream.RPCError
 }
 
@@ -64,6 +65,9 @@ func scan(text []byte, lim rawjson.Limits) (msgs []message, batch bool, fault *u
 		return []message{envelope(text)}, false, nil
 	case '[':
 		for e := range rawjson.Elements(text) {
+			if len(msgs) == maxBatch {
+				return nil, true, invalid("the batch has more than %d messages", maxBatch)
+			}
 			if rawjson.Kind(e) != '{' {
 				msgs = append(msgs, message{fault: invalid("a message must be an object")})
 				continue
@@ -136,6 +140,11 @@ func envelope(text []byte) (m message) {
 		return m
 	}
 	m.readParams(fail)
+	if m.id != nil {
+		var fault *upstream.RPCError
+		m.era, fault = readEra(m.meta)
+		fail(fault)
+	}
 	return m
 }
 

@@ -125,9 +125,3 @@ func TestLinesAreSplit(t *testing.T) {
 		t.Fatal("no end")
 	}
 }
-
-func TestMessagesAreOneLine(t *testing.T) {
-	if got := string(oneLine([]byte("\n{\r\n\"a\": 1\n}\r"))); got != ` {  "a": 1 } ` {
-		t.Fatalf("%q", got)
-	}
-}

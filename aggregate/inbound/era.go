@@ -19,10 +19,10 @@ type era struct {
 	client  string // clientInfo.name; "" if it is not there
 }
 
-// era reads the era of a request. Each request is judged alone: a client may
-// mix eras on one connection, as those do that probe.
-func (m *message) era() (era, *upstream.RPCError) {
-	raw, ok := rawjson.Get(m.meta, metaPrefix+"protocolVersion")
+// readEra reads the era of a request from its params._meta. Each request is
+// judged alone: a client may mix eras on one connection, as those do that probe.
+func readEra(meta []byte) (era, *upstream.RPCError) {
+	raw, ok := rawjson.Get(meta, metaPrefix+"protocolVersion")
 	if !ok {
 		return era{}, nil
 	}
@@ -38,10 +38,10 @@ func (m *message) era() (era, *upstream.RPCError) {
 		return e, nil
 	}
 	e.modern = true
-	if caps, _ := rawjson.Get(m.meta, metaPrefix+"clientCapabilities"); rawjson.Kind(caps) != '{' {
+	if caps, _ := rawjson.Get(meta, metaPrefix+"clientCapabilities"); rawjson.Kind(caps) != '{' {
 		return e, badParams("params._meta[%q] is required and must be an object", metaPrefix+"clientCapabilities")
 	}
-	if info, ok := rawjson.Get(m.meta, metaPrefix+"clientInfo"); ok {
+	if info, ok := rawjson.Get(meta, metaPrefix+"clientInfo"); ok {
 		e.client = clientName(info)
 	}
 	return e, nil

@@ -47,13 +47,12 @@ func (g *group) close() <-chan struct{} {
 }
 
 // run starts f in a goroutine of the group, if the group is open.
-func (g *group) run(f func()) bool {
+func (g *group) run(f func()) {
 	if !g.enter() {
-		return false
+		return
 	}
 	go func() {
 		defer g.leave()
 		f()
 	}()
-	return true
 }

@@ -44,8 +44,10 @@ func wantsToolChanges(m *message) (bool, *upstream.RPCError) {
 
 // listen serves a subscriptions/listen request (MCP 2026-07-28, subscriptions):
 // an acknowledgement of what is granted, a notification for each change, and a
-// result when closing is closed. It returns nil if ctx ends first or to fails.
-func (s *Server) listen(ctx context.Context, r *request, to sink, closing <-chan struct{}) *reply {
+// result when the stream is to end. One that is granted nothing stays open too:
+// a client that saw it end would open the next. It returns nil if ctx ends first
+// or the stream fails.
+func listen(ctx context.Context, r *request) *reply {
 	tools, fault := wantsToolChanges(r.message)
 	if fault != nil {
 		return &reply{id: r.id, err: fault}
@@ -60,28 +62,34 @@ func (s *Server) listen(ctx context.Context, r *request, to sink, closing <-chan
 		defer r.service.Subscribe(changed.set)()
 	}
 	ack := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":`+granted+`,"_meta":`), meta, []byte("}}"))
-	if to.push(ack) != nil {
+	if r.to.push(pieces{ack}) != nil {
 		return nil
 	}
-	if !tools {
-		return done // nothing will ever come
-	}
 	note := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"`+listChanged+`","params":{"_meta":`), meta, []byte("}}"))
+	if !relay(ctx, changed, note, r.to) {
+		return nil
+	}
+	return done
+}
+
+// relay sends note for each change until the stream is to end, which
+// it reports, or ctx ends or the stream fails.
+func relay(ctx context.Context, changed signal, note []byte, to stream) bool {
 	for {
 		select {
 		case <-changed:
-			// push may write the text or keep it: it gets its own copy.
-			if to.push(slices.Clone(note)) != nil {
-				return nil
+			if to.push(pieces{note}) != nil {
+				changed.set() // it was not told
+				return false
 			}
 		case <-to.beats():
 			if to.alive() != nil {
-				return nil
+				return false
 			}
-		case <-closing:
-			return done
+		case <-to.ending():
+			return true
 		case <-ctx.Done():
-			return nil
+			return false
 		}
 	}
 }

@@ -28,8 +28,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 20 * time.Second
 
 // fake is a service with tools that do what a test needs: echo says what it was
-// given, block waits to be released or cancelled, lines answers with line
-// breaks, big with a megabyte, panic panics, fail answers a JSON-RPC error.
+// given, block waits to be released or cancelled, stubborn to be released only,
+// lines answers with line breaks, big with a megabyte,
+// huge with ten, panic panics, fail answers a JSON-RPC error.
 type fake struct {
 	mu      sync.Mutex
 	subs    map[int]func()
@@ -82,8 +83,14 @@ func (f *fake) CallTool(ctx context.Context, r *aggregate.Request) (json.RawMess
 			f.ended <- ctx.Err()
 			return nil, ctx.Err()
 		}
+	case "stubborn": // does not mind its context
+		f.entered <- struct{}{}
+		<-f.release
+		return json.RawMessage(`{"content":[]}`), nil
 	case "lines":
 		return json.RawMessage("{\r\n  \"content\": [\n]}"), nil
+	case "huge":
+		return json.RawMessage(`{"content":[{"type":"text","text":"` + strings.Repeat("x", 10<<20) + `"}]}`), nil
 	case "big":
 		return json.RawMessage(`{"content":[{"type":"text","text":"` + strings.Repeat("x", 1<<20) + `"}]}`), nil
 	case "panic":

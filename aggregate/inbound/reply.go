@@ -1,8 +1,8 @@
 package inbound
 
 import (
-	"bytes"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -16,30 +16,30 @@ type reply struct {
 	err    *upstream.RPCError // nil if there is a result
 }
 
-// parts returns the reply as JSON text in three pieces, so that a large result
+// pieces is JSON text that is written piece after piece, so that a large result
 // need not be copied.
-func (r *reply) parts() (head, body, tail []byte) {
+type pieces [3][]byte
+
+func (p pieces) size() int { return len(p[0]) + len(p[1]) + len(p[2]) }
+
+func (p pieces) join() []byte { return slices.Concat(p[0], p[1], p[2]) }
+
+// text returns the reply as JSON text.
+func (r *reply) text() pieces {
 	id := r.id
 	if id == nil {
 		id = json.RawMessage("null")
 	}
-	head = make([]byte, 0, len(`{"jsonrpc":"2.0","id":,"result":`)+len(id))
+	head := make([]byte, 0, len(`{"jsonrpc":"2.0","id":,"result":`)+len(id))
 	head = append(head, `{"jsonrpc":"2.0","id":`...)
 	head = append(head, id...)
 	if r.err != nil {
-		return append(head, `,"error":`...), errorObject(r.err), []byte("}")
+		return pieces{append(head, `,"error":`...), errorObject(r.err), closingBrace}
 	}
-	return append(head, `,"result":`...), r.result, []byte("}")
+	return pieces{append(head, `,"result":`...), r.result, closingBrace}
 }
 
-// bytes returns the reply as JSON text.
-func (r *reply) bytes() []byte {
-	head, body, tail := r.parts()
-	out := make([]byte, 0, len(head)+len(body)+len(tail)+1)
-	out = append(out, head...)
-	out = append(out, body...)
-	return append(out, tail...)
-}
+var closingBrace = []byte("}")
 
 func errorObject(e *upstream.RPCError) []byte {
 	b := append([]byte(`{"code":`), strconv.Itoa(e.Code)...)
@@ -50,39 +50,4 @@ func errorObject(e *upstream.RPCError) []byte {
 		b = append(b, e.Data...)
 	}
 	return append(b, '}')
-}
-
-// oneLine makes JSON text fit a framing by lines. Valid JSON has line breaks
-// only between tokens, where a space says the same. It changes b.
-func oneLine(b []byte) []byte {
-	for _, c := range []byte{'\n', '\r'} {
-		for rest := b; ; {
-			i := bytes.IndexByte(rest, c)
-			if i < 0 {
-				break
-			}
-			rest[i] = ' '
-			rest = rest[i+1:]
-		}
-	}
-	return b
-}
-
-// joinReplies returns the answer to a batch, nil if there is nothing to say.
-func joinReplies(replies []*reply) []byte {
-	var out []byte
-	for _, r := range replies {
-		if r == nil {
-			continue
-		}
-		sep := byte(',')
-		if out == nil {
-			sep = '['
-		}
-		out = append(append(out, sep), r.bytes()...)
-	}
-	if out == nil {
-		return nil
-	}
-	return append(out, ']')
 }

@@ -15,15 +15,14 @@ package inbound
 
 import (
 	"context"
-	"crypto/cipher"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
+	"net/http"
 	"strings"
-	"sync"
 	"time"
-
-	mcpserver "github.com/mark3labs/mcp-go/server"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -58,7 +57,8 @@ type Options struct {
 	Drain                time.Duration // for calls in flight at the end; default 10 s
 	// MaxInFlight bounds the requests under way in one stdio connection, in
 	// one legacy HTTP session, and over modern HTTP, which has no sessions,
-	// in all together; default 1024.
+	// in all together; there, subscriptions are counted apart from calls.
+	// Default 1024.
 	MaxInFlight int
 	// Hosts are accepted in the Host header beside loopback names and
 	// addresses, as "name" (any port) or "name:port". Origins are accepted in
@@ -69,25 +69,8 @@ type Options struct {
 	SessionKey []byte
 }
 
-// Server serves clients. Make one with [New]; it starts nothing until
-// [Server.ServeStdio] or [Server.Serve] is called.
-type Server struct {
-	lookup   Lookup
-	opt      Options
-	log      *slog.Logger
-	core     *mcpserver.MCPServer
-	seal     cipher.AEAD
-	sessions *sessions
-	modern   *session // admission of modern HTTP requests
-	stop     sync.Once
-	closing  chan struct{} // closed when Serve begins to stop; ends streams
-}
-
-// New returns a server of what lookup finds.
-func New(lookup Lookup, o Options) (*Server, error) {
-	if lookup == nil {
-		return nil, errors.New("inbound: no lookup given")
-	}
+// withDefaults returns o with every default set, or what is wrong with it.
+func (o Options) withDefaults() (Options, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -108,23 +91,57 @@ func New(lookup Lookup, o Options) (*Server, error) {
 	}
 	for _, origin := range o.Origins {
 		if origin == "*" || !strings.Contains(origin, "://") || strings.HasSuffix(origin, "/") {
-			return nil, errors.New("inbound: origin " + origin + " is not of the form scheme://host[:port]")
+			return o, errors.New("inbound: origin " + origin + " is not of the form scheme://host[:port]")
 		}
+	}
+	return o, nil
+}
+
+// Server serves clients. Make one with [New]; it starts nothing until
+// [Server.ServeStdio] or [Server.Serve] is called.
+type Server struct {
+	lookup Lookup
+	opt    Options
+	rpc    *dispatcher
+	http   *httpEdge
+}
+
+// New returns a server of what lookup finds.
+func New(lookup Lookup, o Options) (*Server, error) {
+	if lookup == nil {
+		return nil, errors.New("inbound: no lookup given")
+	}
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	seal, err := newSeal(o.SessionKey)
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
-		lookup:   lookup,
-		opt:      o,
-		log:      o.Log,
-		core:     newCore(o),
-		seal:     seal,
-		sessions: newSessions(),
-		modern:   &session{max: o.MaxInFlight},
-		closing:  make(chan struct{}),
-	}, nil
+	rpc := &dispatcher{core: newHandshake(o), log: o.Log, limits: rawjson.Limits{Depth: o.MaxDepth}}
+	return &Server{lookup: lookup, opt: o, rpc: rpc, http: newHTTPEdge(lookup, rpc, seal, o)}, nil
 }
 
-func (s *Server) limits() rawjson.Limits { return rawjson.Limits{Depth: s.opt.MaxDepth} }
+// ServeStdio serves one client over in and out until in ends or ctx does. Then
+// it reads no more, lets calls in flight finish for the drain time, and returns
+// when their answers are written: nil, or why in could not be read or out not
+// be written. If ctx ends and in is an io.Closer it is closed; so is out if the
+// client has stopped reading.
+func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
+	svc, ok := s.lookup("")
+	if !ok {
+		return errors.New("inbound: there is nothing to serve")
+	}
+	return newStdioConn(s.rpc, svc, s.opt).serve(ctx, in, out)
+}
+
+// Handler serves /mcp and /u/{name}/mcp. Streams end only with their requests;
+// [Server.Serve] ends them when it stops.
+func (s *Server) Handler() http.Handler { return s.http.handler() }
+
+// Serve serves HTTP on ln until ctx ends. Then it accepts no more, ends the
+// notification streams, lets requests in flight finish for the drain time,
+// cancels what is left, and returns: nil, or why it could not go on. It closes
+// ln. A Server serves HTTP once.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error { return s.http.serve(ctx, ln) }

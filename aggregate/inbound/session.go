@@ -3,19 +3,23 @@ package inbound
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-// session is one client as this package tells clients apart: a stdio
-// connection, a legacy HTTP session, or (shared, without an id) the modern
-// HTTP requests, which belong to no session.
+// session is what is under way for one client, as this package tells clients
+// apart: a stdio connection, a legacy HTTP session, or (shared) the modern HTTP
+// requests, which belong to no session.
 type session struct {
 	id        string // for logs and fairness; says nothing that could be used to join the session
 	service   Service
 	principal upstream.Principal
-	max       int // requests under way
+	max       int    // requests under way
+	shared    bool   // by clients that know nothing of each other: equal ids mean nothing
+	ready     func() // called at each notifications/initialized, if not nil; returns at once
 
 	mu      sync.Mutex
 	live    map[string]*flight // by the raw bytes of the id
@@ -23,6 +27,10 @@ type session struct {
 	closed  bool
 	version string // negotiated by initialize; "" before
 	client  string // clientInfo.name of initialize
+}
+
+func (s *session) request(m *message) *request {
+	return &request{message: m, session: s, service: s.service, by: s.principal}
 }
 
 // flight is one request under way.
@@ -33,37 +41,53 @@ type flight struct {
 	cancelled bool // by notifications/cancelled; guarded by s.mu
 }
 
-// begin admits a request. It reports false, with no error, if too many are
-// under way. With an id, the request can be cancelled by it and the id cannot
-// be used again until it is settled.
-func (s *session) begin(ctx context.Context, id json.RawMessage) (context.Context, *flight, bool, *upstream.RPCError) {
+// Why a request is not admitted.
+var (
+	errCrowded = errors.New("too many requests are under way")
+	errEnding  = errors.New("the session is ending")
+)
+
+// begin admits a request. Unless the session is shared, the request can be
+// cancelled by its id, and the id cannot be used again until the request is
+// settled or cancelled.
+func (s *session) begin(ctx context.Context, id json.RawMessage) (context.Context, *flight, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return nil, nil, false, invalid("the session is ending")
+		return nil, nil, errEnding
 	}
-	f := &flight{s: s, key: string(id)}
-	if s.isLive(id) {
-		return nil, nil, false, invalid("a request with the id %.100s is still under way", id)
+	if err := s.isFree(id); err != nil {
+		return nil, nil, err
 	}
 	if s.running >= s.max {
-		return nil, nil, false, nil
+		return nil, nil, errCrowded
 	}
-	ctx, f.cancel = context.WithCancel(ctx)
 	s.running++
-	if f.key != "" {
+	f := &flight{s: s}
+	ctx, f.cancel = context.WithCancel(ctx)
+	if !s.shared {
+		f.key = string(id)
 		if s.live == nil {
 			s.live = make(map[string]*flight)
 		}
 		s.live[f.key] = f
 	}
-	return ctx, f, true, nil
+	return ctx, f, nil
 }
 
-// isLive needs s.mu.
-func (s *session) isLive(id json.RawMessage) bool {
-	_, live := s.live[string(id)]
-	return live && id != nil
+// free returns why a request with the given id cannot be answered now.
+func (s *session) free(id json.RawMessage) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.isFree(id)
+}
+
+// isFree needs s.mu.
+func (s *session) isFree(id json.RawMessage) error {
+	if _, live := s.live[string(id)]; live {
+		return fmt.Errorf("a request with the id %.100s is still under way", id)
+	}
+	return nil
 }
 
 // settle takes the request off the table of what can be cancelled and reports
@@ -72,7 +96,7 @@ func (f *flight) settle() bool {
 	f.cancel()
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
-	if f.key != "" {
+	if f.s.live[f.key] == f {
 		delete(f.s.live, f.key)
 	}
 	return !f.cancelled
@@ -88,21 +112,30 @@ func (f *flight) release() {
 }
 
 // stop cancels the request with the given id; an id that is not under way in
-// this session is ignored (MCP, cancellation: it may have been answered).
+// this session is ignored (MCP, cancellation: it may have been answered). The
+// client may use the id again at once, although the work may take a while to
+// end.
 func (s *session) stop(id json.RawMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f := s.live[string(id)]; f != nil {
 		f.cancelled = true
 		f.cancel()
+		delete(s.live, f.key)
 	}
 }
 
-// close refuses further requests.
-func (s *session) close() {
+// close refuses further requests. With cancel it ends those under way, which
+// are still answered.
+func (s *session) close(cancel bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	if cancel {
+		for _, f := range s.live {
+			f.cancel()
+		}
+	}
 }
 
 func (s *session) negotiated() (version, client string) {

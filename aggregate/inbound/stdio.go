@@ -7,10 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/mark3labs/mcp-go/mcp"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -23,86 +22,96 @@ const killGrace = 2 * time.Second
 // streams, a blocking stdin among them, never wake it; it does no harm then.
 const wakeGrace = 100 * time.Millisecond
 
-// stdio is one client on a pair of streams.
-type stdio struct {
-	*Server
+// stdioConn is one client on a pair of streams.
+type stdioConn struct {
+	rpc     *dispatcher
 	session *session
+	log     *slog.Logger
+	maxLine int64
+	drain   time.Duration
 	out     *outbox
 	work    group           // goroutines that answer
-	calls   context.Context // of the calls: outlives the reading
-	ready   sync.Once
-	closing chan struct{} // closed when the conversation ends
+	calls   context.Context // of the calls: outlives the reading; set by serve
+	kill    func()          // ends calls; set by serve
+	closing chan struct{}   // closed when the conversation ends
 }
 
-// ServeStdio serves one client over in and out until in ends or ctx does. Then
-// it reads no more, lets calls in flight finish for the drain time, and returns
-// when their answers are written: nil, or why in could not be read or out not
-// be written. If ctx ends and in is an io.Closer it is closed; so is out if the
-// client has stopped reading.
-func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) error {
-	svc, ok := s.lookup("")
-	if !ok {
-		return errors.New("inbound: there is nothing to serve")
-	}
-	calls, kill := context.WithCancel(context.WithoutCancel(ctx))
-	defer kill()
-	c := &stdio{
-		Server: s,
+func newStdioConn(rpc *dispatcher, svc Service, o Options) *stdioConn {
+	c := &stdioConn{
+		rpc: rpc,
 		session: &session{
-			id: "stdio-" + rand.Text()[:8], service: svc, principal: upstream.Local(), max: s.opt.MaxInFlight,
+			id: "stdio-" + rand.Text()[:8], service: svc, principal: upstream.Local(), max: o.MaxInFlight,
 		},
+		log:     o.Log,
+		maxLine: o.MaxBody,
+		drain:   o.Drain,
 		out:     newOutbox(),
-		calls:   calls,
 		closing: make(chan struct{}),
 	}
-	written := make(chan error, 1)
-	go func() { written <- c.out.write(out) }()
-	read := make(chan error, 1)
-	go func() { read <- c.read(in) }()
+	c.session.ready = sync.OnceFunc(func() { c.work.run(c.announce) })
+	return c
+}
+
+// serve is [Server.ServeStdio].
+func (c *stdioConn) serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	c.calls, c.kill = context.WithCancel(context.WithoutCancel(ctx))
+	defer c.kill()
+	var readErr, writeErr error
+	read, written := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(written)
+		writeErr = c.out.write(out)
+	}()
+	go func() {
+		defer close(read)
+		readErr = c.read(in)
+	}()
 
 	var err error
 	select {
-	case err = <-read:
-		read <- nil
+	case <-read:
+		err = readErr
 	case <-ctx.Done():
 		closeStream(in)
-	case failed := <-written: // finish reports it
-		written <- failed
-		kill()
+	case <-written: // it failed
 		closeStream(in)
 	}
-	err = errors.Join(err, c.finish(kill, written, out))
-	select {
-	case <-read:
-	case <-time.After(wakeGrace): // in cannot be closed, or Close does not wake its reader
+	if c.finish(written, out) {
+		err = errors.Join(err, writeErr)
+	} else {
+		err = errors.Join(err, errStalled)
 	}
+	within(read, wakeGrace) // in cannot be closed, or Close does not wake its reader
 	return err
 }
 
-// finish drains and waits.
-func (c *stdio) finish(kill func(), written chan error, out io.Writer) error {
-	c.session.close()
+// finish drains and waits. It reports false if the client takes no answers.
+func (c *stdioConn) finish(written <-chan struct{}, out io.Writer) bool {
+	c.session.close(false)
 	close(c.closing)
 	idle := c.work.close()
-	if !within(idle, c.opt.Drain) {
-		c.log.Warn("calls did not finish in time and are cancelled", "session", c.session.id, "drain", c.opt.Drain)
-		kill()
+	deadline := time.Now().Add(c.drain)
+	timer := time.NewTimer(c.drain)
+	defer timer.Stop()
+	select {
+	case <-idle:
+	case <-written: // it failed: nobody can be answered any more
+		c.kill()
+		within(idle, killGrace)
+	case <-timer.C:
+		c.log.Warn("calls did not finish in time and are cancelled", "session", c.session.id, "drain", c.drain)
+		c.kill()
 		within(idle, killGrace)
 	}
 	c.out.close()
-	select {
-	case err := <-written:
-		return err
-	case <-time.After(killGrace):
+	if within(written, max(time.Until(deadline), killGrace)) {
+		return true
 	}
 	c.out.fail(errStalled)
 	closeStream(out)
-	select {
-	case <-written:
-	case <-time.After(killGrace):
-	}
+	within(written, killGrace)
 	within(idle, killGrace)
-	return errStalled
+	return false
 }
 
 var errStalled = errors.New("inbound: the client does not read its answers")
@@ -125,8 +134,8 @@ func closeStream(stream any) {
 }
 
 // read handles messages until in ends. It executes no call and waits for none.
-func (c *stdio) read(in io.Reader) error {
-	lines := newLineReader(in, c.opt.MaxBody)
+func (c *stdioConn) read(in io.Reader) error {
+	lines := newLineReader(in, c.maxLine)
 	for {
 		line, tooLong, err := lines.next()
 		switch {
@@ -135,7 +144,7 @@ func (c *stdio) read(in io.Reader) error {
 		case err != nil:
 			return fmt.Errorf("inbound: reading from the client: %w", err)
 		case tooLong:
-			c.say(&reply{id: idIn(line), err: tooLarge(c.opt.MaxBody)})
+			c.say(&reply{id: idIn(line), err: tooLarge(c.maxLine)})
 		case len(bytes.TrimSpace(line)) > 0:
 			c.handle(line)
 		}
@@ -147,57 +156,30 @@ func tooLarge(most int64) *upstream.RPCError {
 }
 
 // say answers from the reader.
-func (c *stdio) say(r *reply) { c.sayText(r.bytes()) }
+func (c *stdioConn) say(r *reply) {
+	_ = c.out.push(fromReader, r.text()) // the writer reports why it failed
+}
 
-func (c *stdio) sayText(text []byte) { _ = c.out.push(text, readerBytes) } // the writer reports why it failed
-
-func (c *stdio) handle(line []byte) {
-	msgs, batch, fault := scan(line, c.limits())
-	if batch && fault == nil {
-		if version, _ := c.session.negotiated(); version != mcp.ProtocolVersion20250326 {
-			fault = noBatches()
-		}
-	}
+func (c *stdioConn) handle(line []byte) {
+	msgs, batch, fault := scan(line, c.rpc.limits)
 	switch {
 	case fault != nil:
 		c.say(&reply{err: fault})
 	case batch:
-		run := c.batch(c.calls, c.session, msgs)
-		c.work.run(func() {
-			text, release := run()
-			defer release()
-			if text != nil {
-				_ = c.out.push(text, resultBytes)
-			}
-		})
+		c.batch(msgs)
 	case msgs[0].wantsAnswer():
 		c.request(&msgs[0])
-	case msgs[0].method == methodInitialized:
-		c.ready.Do(func() { c.work.run(c.announce) })
 	default:
-		c.notice(c.session, &msgs[0])
+		c.rpc.notice(c.session, &msgs[0])
 	}
-}
-
-func noBatches() *upstream.RPCError {
-	return invalid("batches exist in protocol version %s only: send one message at a time", mcp.ProtocolVersion20250326)
 }
 
 // request starts the work for a request. Whether the client has initialized is
 // not asked: what it wants is clear without.
-func (c *stdio) request(m *message) {
-	e, fault := m.era()
-	if m.fault == nil {
-		m.fault = fault
-	}
-	r := c.session.request(m, e)
-	var now *reply
-	var later work
-	if m.fault == nil && e.modern && m.method == methodListen {
-		now, later = c.admitListen(c.calls, r, c, c.closing)
-	} else {
-		now, later = c.admit(c.calls, r)
-	}
+func (c *stdioConn) request(m *message) {
+	r := c.session.request(m)
+	r.to = c
+	now, later := c.rpc.admit(c.calls, r)
 	if now != nil {
 		c.say(now)
 		return
@@ -206,29 +188,37 @@ func (c *stdio) request(m *message) {
 		out, release := later()
 		defer release()
 		if out != nil {
-			_ = c.push(out.bytes())
+			_ = c.push(out.text())
 		}
 	})
 }
 
-// push, beats and alive make c a [sink]; a pipe needs no signs of life.
-func (c *stdio) push(text []byte) error  { return c.out.push(text, resultBytes) }
-func (c *stdio) beats() <-chan time.Time { return nil }
-func (c *stdio) alive() error            { return nil }
+func (c *stdioConn) batch(msgs []message) {
+	run, fault := c.rpc.batch(c.calls, c.session, msgs)
+	if fault != nil {
+		c.say(&reply{err: fault})
+		return
+	}
+	c.work.run(func() {
+		text, release := run()
+		defer release()
+		if text != nil {
+			_ = c.push(pieces{text})
+		}
+	})
+}
+
+// push, beats, alive and ending make c a [stream]; a pipe needs no signs of
+// life. The writer reports why it failed.
+func (c *stdioConn) push(text pieces) error  { return c.out.push(fromWork, text) }
+func (c *stdioConn) beats() <-chan time.Time { return nil }
+func (c *stdioConn) alive() error            { return nil }
+func (c *stdioConn) ending() <-chan struct{} { return c.closing }
 
 // announce tells a legacy client of changes, from its initialized notification
 // on.
-func (c *stdio) announce() {
+func (c *stdioConn) announce() {
 	changed := newSignal()
 	defer c.session.service.Subscribe(changed.set)()
-	for {
-		select {
-		case <-changed:
-			if c.push(legacyListChanged()) != nil {
-				return
-			}
-		case <-c.closing:
-			return
-		}
-	}
+	relay(c.calls, changed, legacyListChanged(), c)
 }

@@ -21,7 +21,7 @@ func TestIDsComeBackByteForByte(t *testing.T) {
 		w.send(ping(id))
 		w.want(pong(id))
 		w.send(call(id, "lines", "{}"))
-		w.want(`{"jsonrpc":"2.0","id":` + id + `,"result":{    "content": [ ]}}`)
+		w.want(`{"jsonrpc":"2.0","id":` + id + `,"result":{  "content": []}}`)
 		w.send(request(id, "no/such", "{}"))
 		if got := w.recv(); !strings.HasPrefix(got, `{"jsonrpc":"2.0","id":`+id+`,"error":{"code":-32601,`) {
 			t.Fatal(got)
@@ -64,48 +64,6 @@ func Test200CallsOfOneConnectionRunAtOnce(t *testing.T) {
 	if len(seen) != n-1 || seen[`{"jsonrpc":"2.0","id":7,"result":{"content":[]}}`] {
 		t.Fatalf("%d different answers", len(seen))
 	}
-	w.end()
-}
-
-func TestCancellation(t *testing.T) {
-	f := newFake()
-	s := newServer(t, f, inbound.Options{})
-	a, b := dial(t, s), dial(t, s)
-	a.send(cancelled("1")) // of nothing
-	a.send(call("1", "block", "{}"), call(`"1"`, "block", "{}"))
-	b.send(call("1", "block", "{}"))
-	f.awaitEntered(t, 3)
-	a.send(cancelled("2"), cancelled(`1.0`), `{"jsonrpc":"2.0","method":"notifications/cancelled"}`, ping("3"))
-	a.want(pong("3"))
-	if n := f.running(); n != 3 {
-		t.Fatalf("%d calls are left of 3", n)
-	}
-	a.send(cancelled("1"))
-	f.awaitCancelled(t)
-	eventually(t, "one call ends", func() bool { return f.running() == 2 })
-	close(f.release)
-	a.want(`{"jsonrpc":"2.0","id":"1","result":{"content":[]}}`)
-	b.want(`{"jsonrpc":"2.0","id":1,"result":{"content":[]}}`)
-	a.send(cancelled(`"1"`)) // of what is answered
-	a.send(call("1", "echo", "1"))
-	if got := a.recv(); !strings.Contains(got, `"id":1,"result"`) {
-		t.Fatal(got)
-	}
-	a.end()
-	b.end()
-}
-
-func TestIDInUseIsRefused(t *testing.T) {
-	f := newFake()
-	w := dial(t, newServer(t, f, inbound.Options{}))
-	w.send(call("5", "block", "{}"))
-	f.awaitEntered(t, 1)
-	for _, line := range []string{call("5", "echo", "{}"), ping("5"), request("5", "tools/list", "{}")} {
-		w.send(line)
-		w.want(`{"jsonrpc":"2.0","id":5,"error":{"code":-32600,"message":"a request with the id 5 is still under way"}}`)
-	}
-	close(f.release)
-	w.want(`{"jsonrpc":"2.0","id":5,"result":{"content":[]}}`)
 	w.end()
 }
 
@@ -182,6 +140,23 @@ func TestClientThatStopsReading(t *testing.T) {
 	}
 }
 
+// One result larger than all that may wait delays nothing that is read after it.
+func TestHugeResultThatNobodyReads(t *testing.T) {
+	f := newFake()
+	w := dial(t, newServer(t, f, inbound.Options{Drain: 50 * time.Millisecond}))
+	w.send(call("1", "block", "{}"))
+	f.awaitEntered(t, 1)
+	w.send(call("2", "huge", "{}"))
+	if _, err := w.out.Peek(1); err != nil { // it is being written
+		t.Fatal(err)
+	}
+	for i := range 100 {
+		w.send(ping(fmt.Sprint("1", i)))
+	}
+	w.send(cancelled("1"))
+	f.awaitCancelled(t)
+}
+
 func TestSlowReaderGetsEverything(t *testing.T) {
 	w := dial(t, newServer(t, newFake(), inbound.Options{}))
 	const n = 30
@@ -227,6 +202,21 @@ func TestPipedConversation(t *testing.T) {
 	if n := strings.Count(out.String(), "\n"); n != 3 || !strings.Contains(out.String(), `"client":"c"`) {
 		t.Fatal(out.String())
 	}
+}
+
+// A client that is slow to take its last answers gets them, within the drain
+// time.
+func TestDrainWaitsForASlowReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := dial(t, newServer(t, newFake(), inbound.Options{Drain: 10 * time.Second}))
+		w.send(call("1", "big", "{}"))
+		w.in.Close()
+		time.Sleep(8 * time.Second)
+		if line := w.recv(); !strings.HasSuffix(line, `x"}]}}`) {
+			t.Fatalf("a torn line of %d bytes", len(line))
+		}
+		w.end()
+	})
 }
 
 func TestDrainIsBounded(t *testing.T) {
@@ -326,14 +316,18 @@ func TestListenOnStdio(t *testing.T) {
 		f.changed()
 		w.want(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{` + meta(`"s"`) + `}}`)
 	}
-	// Nothing granted: nothing to wait for.
+	// Nothing granted, and yet it stays open until the client ends it.
 	w.send(listen("2", `{"promptsListChanged":true}`))
 	w.want(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{},` + meta("2") + `}}`)
-	w.want(`{"jsonrpc":"2.0","id":2,"result":{"resultType":"complete",` + meta("2") + `}}`)
 	w.send(listen("3", `[]`))
 	if got := w.recv(); !strings.Contains(got, `"id":3,"error":{"code":-32602`) {
 		t.Fatal(got)
 	}
+	f.changed()
+	w.want(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{` + meta(`"s"`) + `}}`)
+	w.send(listen("2", `{}`))
+	w.want(`{"jsonrpc":"2.0","id":2,"error":{"code":-32600,"message":"a request with the id 2 is still under way"}}`)
+	w.send(cancelled("2"))
 	w.send(cancelled(`"s"`))
 	eventually(t, "the subscription ends", func() bool { return f.subscribers() == 0 })
 	// One that is open at the end is ended by a result.

@@ -11,11 +11,13 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
+// handshake answers initialize and server/discover, and refuses what neither
+// mcp-go nor we know. It has no tools: they never pass through it.
+type handshake struct{ core *mcpserver.MCPServer }
+
 type serviceKey struct{}
 
-// newCore makes the mcp-go server that answers the handshake and refuses what
-// neither it nor we know. It has no tools: they never pass through it.
-func newCore(o Options) *mcpserver.MCPServer {
+func newHandshake(o Options) handshake {
 	hooks := &mcpserver.Hooks{}
 	hooks.AddAfterInitialize(func(ctx context.Context, _ any, _ *mcp.InitializeRequest, res *mcp.InitializeResult) {
 		res.Instructions = instructions(ctx)
@@ -30,7 +32,7 @@ func newCore(o Options) *mcpserver.MCPServer {
 	if o.Title != "" {
 		opts = append(opts, mcpserver.WithTitle(o.Title))
 	}
-	return mcpserver.NewMCPServer(o.Name, o.Version, opts...)
+	return handshake{mcpserver.NewMCPServer(o.Name, o.Version, opts...)}
 }
 
 func instructions(ctx context.Context) string {
@@ -40,10 +42,10 @@ func instructions(ctx context.Context) string {
 	return ""
 }
 
-// handleByCore has mcp-go answer a request. It sees an id of ours, because it
-// would read the client's through a float64, and a session of its own, because
-// it keeps what a session said.
-func (s *Server) handleByCore(ctx context.Context, r *request) (json.RawMessage, error) {
+// answer has mcp-go answer a request. It sees an id of ours, because it would
+// read the client's through a float64, and a session of its own, because it
+// keeps what a session said.
+func (h handshake) answer(ctx context.Context, r *request) (json.RawMessage, error) {
 	text, err := json.Marshal(struct {
 		Version string          `json:"jsonrpc"`
 		ID      int             `json:"id"`
@@ -54,37 +56,34 @@ func (s *Server) handleByCore(ctx context.Context, r *request) (json.RawMessage,
 		return nil, err
 	}
 	ctx = context.WithValue(ctx, serviceKey{}, r.service)
-	ctx = s.core.WithContext(ctx, &coreSession{id: fmt.Sprintf("%p", r)})
-	switch resp := s.core.HandleMessage(ctx, text).(type) {
+	ctx = h.core.WithContext(ctx, &handshakeSession{id: fmt.Sprintf("%p", r)})
+	switch resp := h.core.HandleMessage(ctx, text).(type) {
 	case mcp.JSONRPCResponse:
 		return json.Marshal(resp.Result)
 	case mcp.JSONRPCError:
-		return nil, coreError(resp.Error)
+		e := &upstream.RPCError{Code: resp.Error.Code, Message: resp.Error.Message}
+		if resp.Error.Data != nil {
+			e.Data, err = json.Marshal(resp.Error.Data)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return nil, e
 	default:
 		return nil, fmt.Errorf("mcp-go answered %s with %T", r.method, resp)
 	}
 }
 
-func coreError(e mcp.JSONRPCErrorDetails) *upstream.RPCError {
-	out := &upstream.RPCError{Code: e.Code, Message: e.Message}
-	if e.Data != nil {
-		if data, err := json.Marshal(e.Data); err == nil {
-			out.Data = data
-		}
-	}
-	return out
-}
-
-// coreSession is the session of a single request inside mcp-go. Nothing is ever
-// sent to it.
-type coreSession struct {
+// handshakeSession is the session of a single request inside mcp-go. Nothing is
+// ever sent to it.
+type handshakeSession struct {
 	id    string
 	ready bool
 }
 
-func (c *coreSession) Initialize()       { c.ready = true }
-func (c *coreSession) Initialized() bool { return c.ready }
-func (c *coreSession) SessionID() string { return c.id }
-func (c *coreSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
+func (c *handshakeSession) Initialize()       { c.ready = true }
+func (c *handshakeSession) Initialized() bool { return c.ready }
+func (c *handshakeSession) SessionID() string { return c.id }
+func (c *handshakeSession) NotificationChannel() chan<- mcp.JSONRPCNotification {
 	return nil
 }

@@ -1,7 +1,6 @@
 package inbound
 
 import (
-	"mime"
 	"net"
 	"net/http"
 	"net/netip"
@@ -26,16 +25,19 @@ func principal(r *http.Request) upstream.Principal {
 // guard refuses requests that a web page tricked a browser into sending, by a
 // rebound DNS name (Host) or across origins (Origin; MCP, transports, §Security
 // Warning), and those of nobody.
-func (s *Server) guard(next http.Handler) http.Handler {
+type guard struct{ hosts, origins []string }
+
+// before returns a handler that lets through what next may see.
+func (g guard) before(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// The deadline of the connection's last answer is still set.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-		if !s.allowedHost(r.Host) {
+		if !g.allowedHost(r.Host) {
 			refuse(w, http.StatusForbidden, "the Host header names neither this machine nor a configured host")
 			return
 		}
 		if origins := r.Header.Values("Origin"); len(origins) > 0 {
-			if len(origins) > 1 || !s.allowedOrigin(origins[0]) {
+			if len(origins) > 1 || !g.allowedOrigin(origins[0]) {
 				refuse(w, http.StatusForbidden, "the Origin header names neither this machine nor a configured origin")
 				return
 			}
@@ -53,8 +55,8 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-func (s *Server) allowedHost(host string) bool {
-	if slices.ContainsFunc(s.opt.Hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
+func (g guard) allowedHost(host string) bool {
+	if slices.ContainsFunc(g.hosts, func(h string) bool { return strings.EqualFold(h, host) }) {
 		return true
 	}
 	name := host
@@ -67,11 +69,11 @@ func (s *Server) allowedHost(host string) bool {
 		name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
 	}
 	return isLoopback(name) ||
-		slices.ContainsFunc(s.opt.Hosts, func(h string) bool { return strings.EqualFold(h, name) })
+		slices.ContainsFunc(g.hosts, func(h string) bool { return strings.EqualFold(h, name) })
 }
 
-func (s *Server) allowedOrigin(origin string) bool {
-	if slices.Contains(s.opt.Origins, origin) {
+func (g guard) allowedOrigin(origin string) bool {
+	if slices.Contains(g.origins, origin) {
 		return true
 	}
 	u, err := url.Parse(origin)
@@ -127,40 +129,4 @@ func sendable(asked string) []string {
 		}
 	}
 	return out
-}
-
-// checkBody reports the status and reason for a POST whose headers say that its
-// body is nothing for us; 0 if it may be read.
-func checkBody(r *http.Request) (int, string) {
-	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
-		return http.StatusUnsupportedMediaType, "the Content-Type must be application/json"
-	}
-	if cs := params["charset"]; cs != "" && !strings.EqualFold(cs, "utf-8") {
-		return http.StatusUnsupportedMediaType, "the charset must be utf-8"
-	}
-	if enc := r.Header.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
-		return http.StatusUnsupportedMediaType, "the body must not have a Content-Encoding"
-	}
-	return 0, ""
-}
-
-// accepts reports whether the client takes an answer of the given type. No
-// Accept header means that it takes any (RFC 9110, section 12.5.1).
-func accepts(r *http.Request, kind string) bool {
-	values := r.Header.Values("Accept")
-	if len(values) == 0 {
-		return true
-	}
-	major, _, _ := strings.Cut(kind, "/")
-	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
-		t, params, err := mime.ParseMediaType(part)
-		if err != nil || strings.Trim(params["q"], "0.") == "" && params["q"] != "" {
-			continue
-		}
-		if t == kind || t == "*/*" || t == major+"/*" {
-			return true
-		}
-	}
-	return false
 }

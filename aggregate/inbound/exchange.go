@@ -1,0 +1,132 @@
+package inbound
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// exchange is one HTTP request and what it is about.
+type exchange struct {
+	w      http.ResponseWriter
+	r      *http.Request
+	name   string // of the upstream whose endpoint it is; "" is everything
+	svc    Service
+	by     upstream.Principal
+	events *eventStream // nil if the answer cannot be a stream
+}
+
+// body reads the body whole. If that fails it answers and returns false.
+func (x *exchange) body(most int64) ([]byte, bool) {
+	control := http.NewResponseController(x.w)
+	_ = control.SetReadDeadline(time.Now().Add(bodyWait)) // not supported by test recorders only
+	body, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, most))
+	if err != nil {
+		if _, over := errors.AsType[*http.MaxBytesError](err); over {
+			x.fail(http.StatusRequestEntityTooLarge, &reply{id: idIn(body), err: tooLarge(most)})
+			return nil, false
+		}
+		x.w.Header().Set("Connection", "close")
+		refuse(x.w, http.StatusRequestTimeout, "the body did not arrive whole in time")
+		return nil, false
+	}
+	_ = control.SetReadDeadline(time.Time{})
+	return body, true
+}
+
+// takes reports whether the client takes an answer of the given type. If not it
+// answers so.
+func (x *exchange) takes(kind string, id []byte) bool {
+	if accepts(x.r, kind) {
+		return true
+	}
+	x.fail(http.StatusNotAcceptable, &reply{id: id, err: invalid("the Accept header must allow %s", kind)})
+	return false
+}
+
+// refuse answers a request that did not get as far as JSON-RPC.
+func refuse(w http.ResponseWriter, status int, why string) {
+	(&exchange{w: w}).fail(status, &reply{err: invalid("%s", why)})
+}
+
+// fail writes an answer with a status.
+func (x *exchange) fail(status int, r *reply) { x.write(status, r.text()) }
+
+// deliver writes the answer. Work whose client cancelled it has none; an
+// accepted message without an answer is what that looks like over HTTP.
+func (x *exchange) deliver(now *reply, later work, status func(*upstream.RPCError) int) {
+	if later != nil {
+		var release func()
+		now, release = later()
+		defer release()
+	}
+	if x.events != nil && x.events.started {
+		if now != nil {
+			_ = x.events.push(now.text()) // the client is gone: nobody is left to be told
+		}
+		return
+	}
+	if now == nil {
+		x.w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	x.write(status(now.err), now.text())
+}
+
+// write writes JSON text as the body.
+func (x *exchange) write(status int, text pieces) {
+	h := x.w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(text.size()))
+	h.Set("X-Content-Type-Options", "nosniff")
+	// Errors below mean that the client is gone: nobody is left to be told.
+	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeWait))
+	x.w.WriteHeader(status)
+	for _, p := range text {
+		if _, err := x.w.Write(p); err != nil {
+			return
+		}
+	}
+}
+
+type baseKey struct{}
+
+// detached returns, for the context of an HTTP request, that of work which does
+// not end when the client leaves: a legacy client cancels by a notification only (MCP 2025-11-25,
+// transports, §Sending Messages). It ends when the server does.
+func detached(ctx context.Context) context.Context {
+	if base, ok := ctx.Value(baseKey{}).(context.Context); ok {
+		return base
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// legacyStatus: what is wrong with the message itself is a status, the rest is
+// JSON-RPC's business.
+func legacyStatus(e *upstream.RPCError) int {
+	if e != nil && e.Code == upstream.CodeInvalidRequest {
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}
+
+// modernStatus maps as MCP 2026-07-28 says (transports, §Streamable HTTP).
+func modernStatus(e *upstream.RPCError) int {
+	if e == nil {
+		return http.StatusOK
+	}
+	switch e.Code {
+	case upstream.CodeMethodNotFound:
+		return http.StatusNotFound
+	case upstream.CodeInvalidRequest, mcp.HEADER_MISMATCH, mcp.MISSING_REQUIRED_CLIENT_CAPABILITY, mcp.UNSUPPORTED_PROTOCOL_VERSION:
+		return http.StatusBadRequest
+	}
+	return http.StatusOK
+}

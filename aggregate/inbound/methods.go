@@ -1,0 +1,196 @@
+package inbound
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/mark3labs/mcp-go/mcp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// post handles a POST. The body is read whole before anything runs.
+func (e *httpEdge) post(ctx context.Context, x *exchange) {
+	if status, why := checkBody(x.r); status != 0 {
+		refuse(x.w, status, why)
+		return
+	}
+	body, ok := x.body(e.maxBody)
+	if !ok {
+		return
+	}
+	msgs, batch, fault := scan(body, e.rpc.limits)
+	switch {
+	case fault != nil:
+		x.fail(http.StatusBadRequest, &reply{err: fault})
+	case batch:
+		e.batch(ctx, x, msgs)
+	case !msgs[0].wantsAnswer():
+		e.notice(x, &msgs[0])
+	default:
+		e.request(ctx, x, &msgs[0])
+	}
+}
+
+func (e *httpEdge) request(ctx context.Context, x *exchange, m *message) {
+	fault := checkVersion(x.r.Header, m)
+	if fault == nil {
+		fault = m.fault
+	}
+	if fault == nil && m.era.modern {
+		fault = checkHeaders(x.r.Header, m)
+	}
+	switch {
+	case fault != nil:
+		x.fail(http.StatusBadRequest, &reply{id: m.id, err: fault})
+	case m.era.modern:
+		e.modern(ctx, x, m)
+	default:
+		e.legacy(ctx, x, m)
+	}
+}
+
+// notice handles a notification, or a response to a question that we never
+// asked.
+func (e *httpEdge) notice(x *exchange, m *message) {
+	if !mcp.IsModernProtocol(x.r.Header.Get(mcp.HeaderProtocolVersion)) {
+		h := e.enter(x, m.id)
+		if h == nil {
+			return
+		}
+		defer e.sessions.leave(h)
+		e.rpc.notice(h.session, m)
+	}
+	// A modern client cancels by closing the stream; its notifications over
+	// HTTP mean nothing (MCP 2026-07-28, cancellation).
+	x.w.WriteHeader(http.StatusAccepted)
+}
+
+func (e *httpEdge) batch(ctx context.Context, x *exchange, msgs []message) {
+	if mcp.IsModernProtocol(x.r.Header.Get(mcp.HeaderProtocolVersion)) {
+		x.fail(http.StatusBadRequest, &reply{err: noBatches()})
+		return
+	}
+	h := e.enter(x, nil)
+	if h == nil {
+		return
+	}
+	defer e.sessions.leave(h)
+	if !x.takes("application/json", nil) {
+		return
+	}
+	run, fault := e.rpc.batch(detached(ctx), h.session, msgs)
+	if fault != nil {
+		x.fail(http.StatusBadRequest, &reply{err: fault})
+		return
+	}
+	text, release := run()
+	defer release()
+	if text == nil {
+		x.w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	x.write(http.StatusOK, pieces{text})
+}
+
+// modern serves a request that stands alone: a session id is ignored and none
+// is given; the client cancels by closing the connection.
+func (e *httpEdge) modern(ctx context.Context, x *exchange, m *message) {
+	r := &request{message: m, session: e.calls, service: x.svc, by: x.by}
+	kind := "application/json"
+	if m.method == methodListen {
+		kind = "text/event-stream"
+		x.events = newEventStream(x.w, e.closing)
+		defer x.events.close()
+		r.session, r.to = e.listens, x.events
+	}
+	if x.takes(kind, m.id) {
+		now, later := e.rpc.admit(ctx, r)
+		x.deliver(now, later, modernStatus)
+	}
+}
+
+// legacy serves initialize, or a request of a session.
+func (e *httpEdge) legacy(ctx context.Context, x *exchange, m *message) {
+	if !x.takes("application/json", m.id) {
+		return
+	}
+	if m.method == methodInitialize {
+		e.initialize(ctx, x, m)
+		return
+	}
+	if h := e.enter(x, m.id); h != nil {
+		defer e.sessions.leave(h)
+		now, later := e.rpc.admit(detached(ctx), h.request(m))
+		x.deliver(now, later, legacyStatus)
+	}
+}
+
+func (e *httpEdge) initialize(ctx context.Context, x *exchange, m *message) {
+	s := &session{service: x.svc, principal: x.by}
+	out, _ := e.rpc.admit(detached(ctx), s.request(m))
+	if out.err == nil {
+		version, client := s.negotiated()
+		x.w.Header().Set(mcp.HeaderSessionID, e.sessions.open(x.name, x.by, version, client))
+	}
+	x.deliver(out, nil, legacyStatus)
+}
+
+// get serves the notification stream of a legacy session.
+func (e *httpEdge) get(ctx context.Context, x *exchange) {
+	if !x.takes("text/event-stream", nil) {
+		return
+	}
+	h := e.enter(x, nil)
+	if h == nil {
+		return
+	}
+	defer e.sessions.leave(h)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s := &changeStream{changed: newSignal(), end: cancel}
+	if !h.attach(s) {
+		refuse(x.w, http.StatusConflict, "the session has too many streams open")
+		return
+	}
+	defer h.detach(s)
+	events := newEventStream(x.w, e.closing)
+	defer events.close()
+	if events.alive() == nil { // clients wait for the first byte
+		relay(ctx, s.changed, legacyListChanged(), events)
+	}
+}
+
+// delete ends a legacy session.
+func (e *httpEdge) delete(x *exchange) {
+	h := e.enter(x, nil)
+	if h == nil {
+		return
+	}
+	defer e.sessions.leave(h)
+	e.sessions.end(h)
+	x.w.WriteHeader(http.StatusNoContent)
+}
+
+// enter finds the session that a legacy request belongs to; leave must follow.
+// If there is none it answers the request with the given id, and returns nil.
+// MCP leaves it to the server to demand a session (transports, §Session
+// Management).
+func (e *httpEdge) enter(x *exchange, id []byte) *httpSession {
+	status := http.StatusBadRequest
+	var fault *upstream.RPCError
+	version, secret := x.r.Header.Get(mcp.HeaderProtocolVersion), x.r.Header.Get(mcp.HeaderSessionID)
+	switch {
+	case version != "" && !mcp.IsValidProtocolVersion(version):
+		fault = unsupportedVersion(version)
+	case secret == "":
+		fault = invalid("the Mcp-Session-Id header is missing: send initialize and repeat the id of its answer")
+	default:
+		if h, ok := e.sessions.enter(secret, x.name, x.svc, x.by); ok {
+			return h
+		}
+		status, fault = http.StatusNotFound, invalid("there is no such session: send initialize again")
+	}
+	x.fail(status, &reply{id: id, err: fault})
+	return nil
+}

@@ -1,0 +1,131 @@
+package inbound
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// outbox is the one writer of a stream of lines. Whoever has something to say
+// leaves it here; nobody but the writer waits for the reader at the other end,
+// until too much of the same lane is waiting.
+type outbox struct {
+	mu     sync.Mutex
+	change sync.Cond // something was queued or written, or the state below changed
+	queue  []line
+	size   [lanes]int // bytes queued or being written
+	closed bool
+	err    error // why nothing can be written any more
+}
+
+// line is one message.
+type line struct {
+	lane lane
+	text pieces
+}
+
+// lane says who waits for whom. The reader's own small answers are counted
+// apart, so that results which nobody takes do not keep it from reading a
+// cancellation.
+type lane int
+
+const (
+	fromWork lane = iota
+	fromReader
+	lanes
+)
+
+// laneBytes may wait to be written before whoever adds to the lane has to wait.
+const laneBytes = 4 << 20
+
+var errClosed = errors.New("the stream is closed")
+
+func newOutbox() *outbox {
+	o := &outbox{}
+	o.change.L = &o.mu
+	return o
+}
+
+// push queues a message, which must not be changed any more. It waits while too
+// much is queued.
+func (o *outbox) push(from lane, text pieces) error {
+	for i, p := range text {
+		text[i] = rawjson.OneLine(p)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.size[from] >= laneBytes && !o.closed {
+		o.change.Wait()
+	}
+	if o.err != nil {
+		return o.err
+	}
+	if o.closed {
+		return errClosed
+	}
+	o.queue = append(o.queue, line{from, text})
+	o.size[from] += text.size()
+	o.change.Broadcast()
+	return nil
+}
+
+// close has write return when everything queued is written.
+func (o *outbox) close() { o.end(nil) }
+
+// fail drops what is queued and frees who waits.
+func (o *outbox) fail(err error) { o.end(err) }
+
+func (o *outbox) end(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if o.err == nil && err != nil {
+		o.err = err
+		o.queue = nil
+	}
+	o.change.Broadcast()
+}
+
+// write writes to w until close or fail is called or w fails.
+func (o *outbox) write(w io.Writer) error {
+	buf := bufio.NewWriterSize(w, 64<<10)
+	for {
+		batch, err := o.take()
+		if err != nil || batch == nil {
+			return err
+		}
+		for _, l := range batch {
+			for _, p := range l.text {
+				_, _ = buf.Write(p) // an error stays until Flush returns it
+			}
+			_ = buf.WriteByte('\n')
+			o.written(l)
+		}
+		if err := buf.Flush(); err != nil {
+			o.fail(err)
+			return err
+		}
+	}
+}
+
+// take waits for messages; none means that the outbox is closed and empty.
+func (o *outbox) take() ([]line, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.queue) == 0 && !o.closed {
+		o.change.Wait()
+	}
+	batch := o.queue
+	o.queue = nil
+	return batch, o.err
+}
+
+func (o *outbox) written(l line) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.size[l.lane] -= l.text.size()
+	o.change.Broadcast()
+}
