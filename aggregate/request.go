@@ -13,5 +13,9 @@ type Request struct {
 	Session   string          // the client connection; "" in the modern era over HTTP
 	Client    string          // the host's own name, e.g. "claude-code"; "" if it did not say
 	Params    json.RawMessage // the params object; nil if the client sent none
-	Modern    bool            // protocol revision 2026-07-28 or later
+	// Progress takes the params of each notifications/progress, one after
+	// another, all before CallTool returns. It returns at once. nil if the
+	// client sent no progress token.
+	Progress func(params json.RawMessage)
+	Modern   bool // protocol revision 2026-07-28 or later
 }

@@ -145,6 +145,10 @@ type Call struct {
 	Params json.RawMessage
 	// Arguments is the value of params.arguments; nil if the client sent none.
 	Arguments json.RawMessage
+	// Progress is called with the params of each notifications/progress of the
+	// upstream, one after another, all before the call returns. It returns at
+	// once. nil if the client asked for none.
+	Progress func(params json.RawMessage)
 	// Timing collects what the log line reports; never nil in the pipeline.
 	Timing *Timing
 }
