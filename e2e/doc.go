@@ -1,0 +1,8 @@
+// Package e2e holds the end-to-end tests: they build the program, run it as a
+// user would and speak to it from outside, with real peers on both sides.
+//
+// It owns the scripts in testdata, the misbehaving upstreams (this test binary,
+// started again) and the pinned programs of npm/. It must not know anything of
+// the program's inside but its table of configuration keys, so that the tests
+// hold whatever is rearranged there.
+package e2e

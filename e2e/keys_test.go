@@ -1,0 +1,83 @@
+package e2e_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+)
+
+// shownBy names the test that shows a key acting in the program: a function of
+// this package, or a script.
+var shownBy = map[string]string{
+	"server.listen":            "port-taken.txtar",
+	"server.names":             "TestNames",
+	"server.deadline":          "TestDeadlines",
+	"server.max_result":        "TestMaxResult",
+	"server.list_wait":         "TestListWait",
+	"server.hosts":             "TestHostAndOrigin",
+	"server.origins":           "TestHostAndOrigin",
+	"server.state":             "TestStateDirectory",
+	"server.log_level":         "TestLog",
+	"server.log_format":        "TestLog",
+	"server.drain":             "TestClientGoesAway",
+	"upstream.*.kind":          "kinds.txtar",
+	"upstream.*.command":       "TestSurroundings",
+	"upstream.*.url":           "TestAuth",
+	"upstream.*.sandbox":       "TestEightSources",
+	"upstream.*.latency":       "TestEightSources",
+	"upstream.*.env":           "TestSurroundings",
+	"upstream.*.dir":           "TestSurroundings",
+	"upstream.*.allow_http":    "kinds.txtar",
+	"upstream.*.prefix":        "TestNames",
+	"upstream.*.era":           "TestEras",
+	"upstream.*.timeout":       "TestDeadlines",
+	"upstream.*.max_message":   "TestMaxMessage",
+	"upstream.*.validate":      "TestValidate",
+	"upstream.*.required":      "TestRequired",
+	"upstream.*.enabled":       "TestNames",
+	"upstream.*.auth.type":     "TestAuth",
+	"upstream.*.auth.token":    "TestAuth",
+	"upstream.*.auth.header":   "TestAuth",
+	"upstream.*.auth.value":    "TestAuth",
+	"upstream.*.auth.user":     "TestAuth",
+	"upstream.*.auth.password": "TestAuth",
+	"upstream.*.tools.allow":   "TestNames",
+	"upstream.*.tools.deny":    "TestNames",
+}
+
+// Every key acts, and a test of the whole program shows it.
+func TestEveryKeyIsShown(t *testing.T) {
+	var sources strings.Builder
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sources.Write(text)
+	}
+	keys := config.Keys()
+	for _, key := range keys {
+		test := shownBy[key]
+		if test == "" {
+			t.Errorf("no test shows %s acting: write one and name it here", key)
+			continue
+		}
+		_, err := os.Stat(filepath.Join("testdata", test))
+		if err != nil && !strings.Contains(sources.String(), "func "+test+"(t *testing.T) {") {
+			t.Errorf("%s: there is no %s", key, test)
+		}
+	}
+	for key := range shownBy {
+		if !slices.Contains(keys, key) {
+			t.Errorf("%s is no key", key)
+		}
+	}
+}
