@@ -28,13 +28,14 @@ type pages struct {
 	index          map[string]*entry
 	tools          []byte // the JSON array
 	legacy, modern json.RawMessage
+	complete       bool      // every upstream in it has a list, fresh or stale
+	from           *toolList // of the one upstream in it; nil if it has no list, or in the list of all
 }
 
 // snapshot is the catalog at one moment. It is never changed, only replaced.
 type snapshot struct {
-	all      *pages
-	alone    map[upstream.ID]*pages // each upstream by itself, under its own names
-	complete bool                   // every upstream has a list, fresh or stale
+	all   *pages
+	alone map[upstream.ID]*pages // each upstream by itself, under its own names
 }
 
 func (s *snapshot) pages(id upstream.ID) *pages {
@@ -49,46 +50,38 @@ func (s *snapshot) pages(id upstream.ID) *pages {
 func (a *Aggregate) build() {
 	a.building.Lock()
 	defer a.building.Unlock()
-	s := &snapshot{alone: make(map[upstream.ID]*pages, len(a.members())), complete: true}
-	names := newNamer()
+	members, old := a.members(), a.snap.Load()
+	s := &snapshot{alone: make(map[upstream.ID]*pages, len(members))}
+	names, complete := newNamer(), true
 	var own []*entry
 	if !a.opt.Plain {
 		own = ownTools{a}.entries()
 	}
 	var entries []*entry
-	for _, m := range a.members() {
+	for _, m := range members {
 		l := m.list.Load()
-		s.complete = s.complete && l != nil
+		complete = complete && l != nil
+		for _, t := range l.offer() {
+			entries = append(entries, &entry{names.name(m.ID, m.Prefix, t.Name), t, m.handler})
+		}
+		if old != nil && l != nil && old.alone[m.ID] != nil && old.alone[m.ID].from == l {
+			s.alone[m.ID] = old.alone[m.ID]
+			continue
+		}
 		lone := newNamer()
 		var loneEntries []*entry
-		for _, t := range m.offered(l) {
-			entries = append(entries, &entry{names.name(m.ID, m.Prefix, t.Name), t, m.handler})
+		for _, t := range l.offer() {
 			loneEntries = append(loneEntries, &entry{lone.name(m.ID, "", t.Name), t, m.handler})
 		}
 		s.alone[m.ID] = serialise(append(loneEntries, own...), l != nil)
+		s.alone[m.ID].from = l
 	}
-	s.all = serialise(append(entries, own...), s.complete)
+	s.all = serialise(append(entries, own...), complete)
 	a.snap.Store(s)
 }
 
-// offered returns the tools of a list that the filter keeps, in a fixed order:
-// an upstream that shuffles its list must not spoil the host's prompt cache.
-func (m *member) offered(l *toolList) []*upstream.Tool {
-	if l == nil {
-		return nil
-	}
-	var out []*upstream.Tool
-	for i := range l.tools {
-		if m.Keep == nil || m.Keep(l.tools[i].Name) {
-			out = append(out, &l.tools[i])
-		}
-	}
-	slices.SortStableFunc(out, func(x, y *upstream.Tool) int { return cmp.Compare(x.Name, y.Name) })
-	return out
-}
-
 func serialise(entries []*entry, complete bool) *pages {
-	p := &pages{index: make(map[string]*entry, len(entries))}
+	p := &pages{index: make(map[string]*entry, len(entries)), complete: complete}
 	buf := []byte{'['}
 	for _, e := range entries {
 		raw := []byte(e.tool.Raw)
@@ -124,9 +117,38 @@ func sameTools(x, y *pages) bool {
 	return bytes.Equal(x.tools, y.tools)
 }
 
-// toolList is what one upstream listed last.
+// toolList is what one upstream listed last. It never changes; it is replaced.
 type toolList struct {
-	tools []upstream.Tool
-	at    time.Time
-	stale bool // read from disk; the upstream itself has not answered yet
+	tools   []upstream.Tool  // sorted by name
+	offered []*upstream.Tool // those of tools that the filter keeps
+	at      time.Time
+	stale   bool // read from disk; the upstream itself has not answered yet
+}
+
+// newToolList sorts tools, which it takes over: an upstream that shuffles its
+// list must not spoil the host's prompt cache.
+func newToolList(tools []upstream.Tool, keep func(string) bool, at time.Time, stale bool) *toolList {
+	slices.SortStableFunc(tools, func(x, y upstream.Tool) int { return cmp.Compare(x.Name, y.Name) })
+	l := &toolList{tools: tools, at: at, stale: stale}
+	for i := range tools {
+		if keep == nil || keep(tools[i].Name) {
+			l.offered = append(l.offered, &tools[i])
+		}
+	}
+	return l
+}
+
+// offer returns the tools that clients see; none where there is no list.
+func (l *toolList) offer() []*upstream.Tool {
+	if l == nil {
+		return nil
+	}
+	return l.offered
+}
+
+// same reports whether both have the same tools.
+func (l *toolList) same(o *toolList) bool {
+	return slices.EqualFunc(l.tools, o.tools, func(x, y upstream.Tool) bool {
+		return x.Name == y.Name && bytes.Equal(x.Raw, y.Raw)
+	})
 }

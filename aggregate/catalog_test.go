@@ -1,8 +1,10 @@
 package aggregate_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -293,4 +295,114 @@ func TestManyToolsOfManyUpstreams(t *testing.T) {
 			t.Errorf("%d tools from %s to %s", len(got), got[0], got[len(got)-1])
 		}
 	})
+}
+
+func TestOneAloneWaitsForNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hanging := newFake(t, "slow")
+		hanging.hang = true
+		a, err := aggregate.New([]aggregate.Member{member(newFake(t, "crm", "get")), member(hanging)}, aggregate.Options{Plain: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		run(t, a)
+		lone, _ := a.View("crm")
+		began := time.Now()
+		if diff := cmp.Diff([]string{"get"}, names(t, lone)); diff != "" {
+			t.Error(diff)
+		}
+		if took := time.Since(began); took >= time.Second {
+			t.Errorf("it waited %s for another upstream", took)
+		}
+	})
+}
+
+func TestAnUnchangedListIsNotServedAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		f, other := newFake(t, "a", "x", "y"), newFake(t, "b", "z")
+		v, stop := start(t, aggregate.Options{Log: slog.New(slog.NewTextHandler(&logged, nil))}, member(f), member(other))
+		list := func() []byte {
+			raw, err := v.ListTools(t.Context(), &aggregate.Request{Principal: upstream.Local()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return raw
+		}
+		first := list()
+		time.Sleep(time.Second)
+		f.set(t, "y", "x")
+		f.touch()
+		time.Sleep(time.Second)
+		if again := list(); &again[0] != &first[0] || f.listed() != 2 {
+			t.Errorf("listed %d times; the same tools were serialised again", f.listed())
+		}
+		f.set(t)
+		f.touch()
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"b_z"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		f.set(t, "x")
+		f.touch()
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"a_x", "b_z"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		stop()
+		if n := strings.Count(logged.String(), "tools listed"); n != 4 {
+			t.Errorf("%d lines in the log, want one for each upstream and change:\n%s", n, logged.String())
+		}
+	})
+}
+
+func TestCatalogsOfRemovedUpstreamsAreDeleted(t *testing.T) {
+	dir := t.TempDir()
+	files := func() []string {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, e := range entries {
+			out = append(out, e.Name())
+		}
+		return out
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a, err := aggregate.New([]aggregate.Member{member(newFake(t, "a", "x")), member(newFake(t, "b", "x"))},
+			aggregate.Options{CatalogDir: dir, Plain: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, stop := run(t, a)
+		names(t, v)
+		if diff := cmp.Diff([]string{"a.catalog.json", "b.catalog.json"}, files()); diff != "" {
+			t.Error(diff)
+		}
+		if err := a.Swap([]aggregate.Member{member(newFake(t, "b", "x"))}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"b.catalog.json"}, files()); diff != "" {
+			t.Error(diff)
+		}
+		stop()
+	})
+	for _, name := range []string{".catalog-1", "mine.txt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(filepath.Join(dir, name), time.Unix(0, 0), time.Unix(0, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a, err := aggregate.New(nil, aggregate.Options{CatalogDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, stop := run(t, a)
+	stop()
+	if diff := cmp.Diff([]string{"mine.txt"}, files()); diff != "" {
+		t.Error(diff)
+	}
 }

@@ -61,9 +61,11 @@ func deadline(limit time.Duration) upstream.Middleware {
 	}
 }
 
-// settle names what is known of a write that was sent and never answered.
+// settle names what is known of a write that was sent and of which no usable
+// answer came.
 func settle(e *upstream.Error, t *upstream.Tool) *upstream.Error {
-	lost := e.Kind == upstream.Timeout || e.Kind == upstream.Unavailable
+	lost := e.Kind == upstream.Timeout || e.Kind == upstream.Unavailable ||
+		e.Kind == upstream.UpstreamError && e.RPC == nil // an answer that could not be used
 	if lost && e.Sent && t.HasHints && !t.Hints.ReadOnly {
 		e.Kind = upstream.WriteOutcomeUnknown
 	}

@@ -3,7 +3,9 @@ package aggregate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -22,16 +24,27 @@ var (
 
 // forEra returns a tool result as a client of the given era expects it. The
 // bytes are untouched where nothing has to change.
-func forEra(result json.RawMessage, modern bool) json.RawMessage {
+func forEra(res *upstream.Result, modern bool) json.RawMessage {
+	has := func(name string) bool { _, ok := res.Get(name); return ok }
 	if !modern {
-		return rawjson.Delete(result, modernOnly...)
+		if !slices.ContainsFunc(modernOnly, has) {
+			return res.Raw
+		}
+		return rawjson.Delete(res.Raw, modernOnly...)
 	}
-	if _, ok := rawjson.Get(result, memberResultType); ok {
-		return result
+	typ, ok := res.Get(memberResultType)
+	if string(typ) == string(resultComplete) {
+		return res.Raw
 	}
-	out, err := rawjson.Set(result, memberResultType, resultComplete)
+	// An adapter answers for its era's other result types, so a value that comes
+	// as far as here is a legacy server's own member of that name.
+	put := rawjson.Add
+	if ok {
+		put = rawjson.Set
+	}
+	out, err := put(res.Raw, memberResultType, resultComplete)
 	if err != nil { // ParseResult has seen that it is an object
-		return result
+		return res.Raw
 	}
 	return out
 }

@@ -18,6 +18,10 @@ const MetaError = "io.github.bulkhead-mcp/error"
 // maxQuote is how much of an upstream's own words a failure repeats, in bytes.
 const maxQuote = 2 << 10
 
+// maxData is how much of an error object's data a failure carries, in bytes;
+// larger data is left out.
+const maxData = 16 << 10
+
 // failureResult turns an error into what the model reads: a tool result whose
 // text begins with a stable code and names the source. Most hosts show a
 // result's text to the model, while a protocol error may be replaced or end
@@ -47,9 +51,19 @@ func failureFacts(e *upstream.Error) map[string]any {
 		facts["retryAfterMs"] = e.RetryAfter.Milliseconds()
 	}
 	if e.RPC != nil {
-		facts["upstream"] = e.RPC
+		facts["upstream"] = bounded(e.RPC)
 	}
 	return facts
+}
+
+// bounded returns an upstream's error object within what a failure may say of
+// it: nothing cuts a failure later on.
+func bounded(rpc *upstream.RPCError) *upstream.RPCError {
+	b := &upstream.RPCError{Code: rpc.Code, Message: Printable(rpc.Message, maxQuote)}
+	if len(rpc.Data) <= maxData {
+		b.Data = rpc.Data
+	}
+	return b
 }
 
 func failureText(e *upstream.Error) string {
@@ -103,6 +117,10 @@ func advice(e *upstream.Error) []string {
 		} else if e.RetryAfter == 0 {
 			parts = append(parts, "retry later")
 		}
+	case upstream.NeedsLogin:
+		return []string{"a person has to renew the sign-in; repeating the call will not help"}
+	case upstream.Denied:
+		return []string{"repeating the call will not help"}
 	case upstream.RateLimited, upstream.Overloaded:
 		if e.RetryAfter == 0 {
 			parts = append(parts, "retry later")

@@ -51,6 +51,17 @@ func (a *Aggregate) newMember(cfg Member) *member {
 	return m
 }
 
+// inherit takes over what the same source listed under other settings, so that
+// its tools do not vanish until it has listed them again.
+func (m *member) inherit(old []*member) {
+	for _, o := range old {
+		l := o.list.Load()
+		if o.ID == m.ID && o.Identity == m.Identity && l != nil {
+			m.list.Store(newToolList(slices.Clone(l.tools), m.Keep, l.at, true))
+		}
+	}
+}
+
 // watch keeps the adapter connected until ctx ends.
 func (m *member) watch(ctx context.Context) {
 	w, ok := m.Adapter.(upstream.Watcher)
@@ -169,16 +180,22 @@ func (m *member) relist(ctx context.Context) bool {
 		return false
 	}
 	m.listErr.Store(nil)
-	old := m.list.Load()
-	m.list.Store(&toolList{tools: tools, at: time.Now()})
-	if old == nil || old.stale || !slices.EqualFunc(old.tools, tools, sameTool) {
+	old, fresh := m.list.Load(), newToolList(tools, m.Keep, time.Now(), false)
+	same := old != nil && old.same(fresh)
+	if same { // the snapshot still holds, and so does what hangs on its tools
+		fresh.tools, fresh.offered = old.tools, old.offered
+	}
+	m.list.Store(fresh)
+	if !same || old.stale {
 		m.log.Info("tools listed", "tools", len(tools))
-		if err := m.agg.store.save(m.ID, m.Identity, tools); err != nil {
+		if err := m.agg.store.save(m.ID, m.Identity, fresh.tools); err != nil {
 			m.log.Warn("catalog not kept on disk", "error", err)
 		}
 	}
-	m.agg.build() // before hear: whoever waits for this upstream sees its tools
-	m.agg.announce()
+	if !same {
+		m.agg.build() // before hear: whoever waits for this upstream sees its tools
+		m.agg.announce()
+	}
 	return true
 }
 
@@ -186,10 +203,6 @@ func (m *member) setListErr(e *upstream.Error) {
 	if old := m.listErr.Swap(e); old == nil || old.Error() != e.Error() {
 		m.log.Warn("tools not listed", "error", e)
 	}
-}
-
-func sameTool(x, y upstream.Tool) bool {
-	return x.Name == y.Name && string(x.Raw) == string(y.Raw)
 }
 
 // announce notes that the catalog was built anew. It never blocks.
@@ -201,12 +214,19 @@ func (a *Aggregate) announce() {
 }
 
 // publish tells the subscribers of a new catalog once things are quiet, and
-// only those whose list really differs.
-func (a *Aggregate) publish(ctx context.Context) {
-	announced := a.snap.Load()
+// only those whose list really differs from the one announced last.
+func (a *Aggregate) publish(ctx context.Context, announced *snapshot) {
 	for sleepOrSignal(ctx, 0, a.built) {
 		now := a.snap.Load()
-		a.subs.tell(func(id upstream.ID) bool { return !sameTools(announced.pages(id), now.pages(id)) })
+		changed := make(map[upstream.ID]bool) // subscribers are many, views few
+		a.subs.tell(func(id upstream.ID) bool {
+			is, known := changed[id]
+			if !known {
+				is = !sameTools(announced.pages(id), now.pages(id))
+				changed[id] = is
+			}
+			return is
+		})
 		announced = now
 	}
 }

@@ -51,7 +51,7 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 				level, outcome = slog.LevelWarn, e.Kind.Code()
 				attrs = append(attrs, slog.String("error", e.Error()))
 				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments {
-					m.failed.Store(&failure{time.Now(), e})
+					m.failed.Store(&failure{time.Now(), unquoted(e)})
 				}
 			case res.IsError:
 				outcome, size = "tool_error", len(res.Raw)
@@ -73,6 +73,17 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			return res, err
 		}
 	}
+}
+
+// unquoted returns e without the upstream's own words: they answered one
+// caller, while a source's last failure is told to every caller.
+func unquoted(e *upstream.Error) *upstream.Error {
+	if e.RPC == nil {
+		return e
+	}
+	u := *e
+	u.RPC, u.Public, u.Err = nil, "", nil
+	return &u
 }
 
 func ms(key string, d time.Duration) slog.Attr {

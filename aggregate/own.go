@@ -79,11 +79,11 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 	r, ok := o.agg.rests.get(args.Handle, c.Principal)
 	if !ok {
 		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.NotFound,
-			Public: "the handle is unknown or has expired; make the original call again"}
+			Public: "the handle is unknown or has expired; if the original call only reads, make it again"}
 	}
 	if args.Page < 1 || args.Page > len(r.pages) {
 		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments,
-			Public: fmt.Sprintf("there are %d pages", len(r.pages))}
+			Public: fmt.Sprintf("page must be from 1 to %d", len(r.pages))}
 	}
 	note := fmt.Sprintf("[%s: page %d of %d of the rest; this is the end]", r.owner.source, args.Page, len(r.pages))
 	if args.Page < len(r.pages) {
@@ -102,7 +102,7 @@ func arguments(c *upstream.Call, into any) error {
 	}
 	if err := json.Unmarshal(c.Arguments, into); err != nil {
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			err = fmt.Errorf("%s is a %s, not a %s", wrong.Field, wrong.Value, wrong.Type)
+			err = fmt.Errorf("%s: got %s, want %s", wrong.Field, wrong.Value, wrong.Type)
 		}
 		return &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments, Public: err.Error()}
 	}

@@ -289,3 +289,67 @@ func TestResultsPassByteForByte(t *testing.T) {
 		}
 	})
 }
+
+func TestAWriteWithoutAUsableAnswerIsCalledUnknown(t *testing.T) {
+	for _, tt := range []struct {
+		err  upstream.Error
+		want string
+	}{
+		{upstream.Error{Kind: upstream.UpstreamError, Sent: true, Public: "answered with invalid JSON"}, "write_outcome_unknown: crm: answered with invalid JSON; "},
+		{upstream.Error{Kind: upstream.UpstreamError, Sent: true, RPC: &upstream.RPCError{Code: 1, Message: "no"}}, "upstream_error: crm: it answered "},
+		{upstream.Error{Kind: upstream.UpstreamError, Public: "there is no MCP server"}, "upstream_error: crm: there is no MCP server; "},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t, "crm")
+			f.tools = append(f.tools, parse(t, "crm", `{"name":"put","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":false}}`))
+			f.call = failing(tt.err)
+			v, _ := start(t, aggregate.Options{}, member(f))
+			if got := call(t, v, "crm_put", `{}`).text(); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestAFailureIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := []byte(`"` + strings.Repeat("d", 5<<20) + `"`)
+		v := serve(t, aggregate.Options{}, failing(upstream.Error{Kind: upstream.UpstreamError,
+			RPC: &upstream.RPCError{Code: -32000, Message: strings.Repeat("m", 5<<20) + "\u202e", Data: data}}))
+		raw, err := v.CallTool(t.Context(), &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"crm_get"}`)})
+		if err != nil || len(raw) > 10<<10 || !bytes.Contains(raw, []byte(`"code":-32000`)) {
+			t.Errorf("%d bytes, %v: %.200s", len(raw), err, raw)
+		}
+	})
+}
+
+func TestRefusedArgumentsStayOutOfTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		f := newFake(t, "crm")
+		f.tools = append(f.tools, parse(t, "crm", `{"name":"get","inputSchema":{"type":"object","properties":{"pin":{"type":"string","pattern":"^[0-9]+$"}}}}`))
+		m := member(f)
+		m.CheckSchema = true
+		v, stop := start(t, aggregate.Options{Log: slog.New(slog.NewTextHandler(&logged, nil))}, m)
+		names(t, v)
+		if got := call(t, v, "crm_get", `{"pin":"canary"}`).text(); !strings.HasPrefix(got, "invalid_arguments: crm: pin: ") {
+			t.Error(got)
+		}
+		stop()
+		if s := logged.String(); strings.Contains(s, "canary") || !strings.Contains(s, "invalid_arguments") {
+			t.Error(s)
+		}
+	})
+}
+
+func TestALegacyServersOwnResultTypeMeansNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := serve(t, aggregate.Options{}, func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			return upstream.ParseResult([]byte(`{"resultType":"input_required","content":[]}`))
+		})
+		got := callAs(t, v, &aggregate.Request{Principal: upstream.Local(), Modern: true}, "crm_get", `{}`)
+		if got.ResultType != "complete" {
+			t.Errorf("a modern client is told %q", got.ResultType)
+		}
+	})
+}

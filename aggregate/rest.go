@@ -58,19 +58,32 @@ func (s *restStore) put(o restOwner, items []json.RawMessage, limit int) string 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	s.shrink(maxRests-size, now)
+	s.rests[handle] = &rest{owner: o, pages: pages, size: size, expires: now.Add(restsExpire)}
+	s.order = append(s.order, handle)
+	s.size += size
+	time.AfterFunc(restsExpire, s.sweep) // memory is let go even if nobody asks again
+	return handle
+}
+
+func (s *restStore) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.shrink(maxRests, time.Now())
+}
+
+// shrink deletes what has expired, and the oldest until at most size bytes are
+// left. s.mu is held.
+func (s *restStore) shrink(size int, now time.Time) {
 	for len(s.order) > 0 {
 		oldest := s.rests[s.order[0]]
-		if s.size+size <= maxRests && oldest.expires.After(now) {
+		if s.size <= size && oldest.expires.After(now) {
 			break
 		}
 		delete(s.rests, s.order[0])
 		s.size -= oldest.size
 		s.order = s.order[1:]
 	}
-	s.rests[handle] = &rest{owner: o, pages: pages, size: size, expires: now.Add(restsExpire)}
-	s.order = append(s.order, handle)
-	s.size += size
-	return handle
 }
 
 // get returns the rest behind a handle, if the principal may read it.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -57,4 +59,18 @@ func TestPagesOfAHugeText(t *testing.T) {
 	if got.String() != "before"+text {
 		t.Error("the pages are not the text")
 	}
+}
+
+func TestExpiredRestsAreLetGoUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRestStore()
+		s.put(restOwner{upstream.Local(), "crm"}, []json.RawMessage{textPart("x")}, 1<<10)
+		time.Sleep(restsExpire + time.Second)
+		synctest.Wait()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.size != 0 || len(s.rests) != 0 || len(s.order) != 0 {
+			t.Errorf("%d bytes of %d rests are still kept", s.size, len(s.rests))
+		}
+	})
 }

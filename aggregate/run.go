@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // retireGrace is how long a member that was taken out goes on at least, for
@@ -26,7 +28,9 @@ func (a *Aggregate) assemble(descriptions []Member, old []*member) ([]*member, e
 		if i >= 0 {
 			list = append(list, old[i])
 		} else {
-			list = append(list, a.newMember(d))
+			m := a.newMember(d)
+			m.inherit(old)
+			list = append(list, m)
 		}
 	}
 	slices.SortFunc(list, func(x, y *member) int { return strings.Compare(string(x.ID), string(y.ID)) })
@@ -41,13 +45,15 @@ func (a *Aggregate) assemble(descriptions []Member, old []*member) ([]*member, e
 // Run keeps the catalog up to date until ctx ends, then closes the adapters.
 // It returns when everything it started has ended.
 func (a *Aggregate) Run(ctx context.Context) error {
+	announced := a.snap.Load() // before the members start: clients may have seen this one
 	a.mu.Lock()
 	a.running = ctx
+	a.tidy()
 	for _, m := range a.members() {
 		a.start(m) //nolint:contextcheck // members live as long as Run, not as its caller's call
 	}
 	a.mu.Unlock()
-	a.publish(ctx)
+	a.publish(ctx, announced)
 	a.mu.Lock()
 	a.running = nil
 	a.mu.Unlock()
@@ -80,7 +86,20 @@ func (a *Aggregate) Swap(descriptions []Member) error {
 			a.retire(m)
 		}
 	}
+	a.tidy()
 	return nil
+}
+
+// tidy deletes the catalogs of upstreams that are no longer there. a.mu is
+// held.
+func (a *Aggregate) tidy() {
+	known := make(map[upstream.ID]bool)
+	for _, m := range a.members() {
+		known[m.ID] = true
+	}
+	if err := a.store.prune(known); err != nil {
+		a.log.Warn("old catalogs not deleted", "error", err)
+	}
 }
 
 // start puts a member to work, if Run runs. a.mu is held.
@@ -88,7 +107,8 @@ func (a *Aggregate) start(m *member) {
 	if a.running == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(a.running)
+	running := a.running
+	ctx, cancel := context.WithCancel(running)
 	m.cancel = cancel
 	a.working.Go(func() {
 		defer cancel()
@@ -97,7 +117,12 @@ func (a *Aggregate) start(m *member) {
 		w.Go(func() { m.refresh(ctx) })
 		w.Wait()
 		<-ctx.Done() // an adapter that watches nothing is still in use
-		if err := m.Adapter.Close(); err != nil {
+		err := m.Adapter.Close()
+		switch {
+		case err == nil:
+		case running.Err() == nil: // taken out: that is no failure of the whole
+			m.log.Warn("upstream not closed cleanly", "error", err)
+		default:
 			a.mu.Lock()
 			a.closeErr = errors.Join(a.closeErr, fmt.Errorf("upstream %s: %w", m.ID, err))
 			a.mu.Unlock()

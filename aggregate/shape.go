@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -30,8 +31,8 @@ func shaped(limit int, rests *restStore) upstream.Middleware {
 
 // cut splits a result into its first limit bytes of content and the rest.
 func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*upstream.Result, error) {
-	parts := contentParts(res.Raw)
-	structured, hasStructured := rawjson.Get(res.Raw, "structuredContent")
+	parts := contentParts(res, limit)
+	structured, hasStructured := res.Get("structuredContent")
 	switch {
 	case !hasStructured:
 	case len(parts) == 0:
@@ -50,8 +51,12 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 		}
 	}
 	shown, rest := split(parts, limit)
-	if len(rest) == 0 {
-		return res, nil // only longer for saying the same twice, or by its braces
+	if len(rest) == 0 { // only longer for saying the same twice, or by its braces and spaces
+		var tight bytes.Buffer
+		if err := json.Compact(&tight, res.Raw); err != nil {
+			return nil, upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+		}
+		return upstream.ParseResult(tight.Bytes())
 	}
 	handle := rests.put(owner(c), rest, limit)
 	items := append(shown, textPart(notice(c, len(res.Raw), handle, res.IsError)))
@@ -86,19 +91,42 @@ func hasOutputSchema(t *upstream.Tool) bool {
 	return ok
 }
 
-func contentParts(result json.RawMessage) []json.RawMessage {
-	content, _ := rawjson.Get(result, "content")
+// contentParts returns the items of a result's content. A text in an embedded
+// resource that is longer than limit bytes becomes an item of text behind one
+// that names the resource, because only text can be cut.
+func contentParts(res *upstream.Result, limit int) []json.RawMessage {
+	content, _ := res.Get("content")
 	var parts []json.RawMessage
 	for item := range rawjson.Elements(content) {
+		if len(item) > limit {
+			resource, _ := rawjson.Get(item, "resource")
+			if text, ok := rawjson.GetString(resource, "text"); ok {
+				uri, _ := rawjson.GetString(resource, "uri")
+				parts = append(parts, textPart("[resource "+Printable(uri, maxURI)+"]"), textPart(text))
+				continue
+			}
+		}
 		parts = append(parts, item)
 	}
 	return parts
 }
 
-// repeats reports whether one of the text items is the JSON of structured.
+// maxURI is how much of a resource's address is shown, in bytes.
+const maxURI = 200
+
+// repeats reports whether one of the text items is the JSON of structured,
+// however it is indented.
 func repeats(parts []json.RawMessage, structured json.RawMessage) bool {
+	var want, got bytes.Buffer
+	if json.Compact(&want, structured) != nil {
+		return false
+	}
 	for _, p := range parts {
-		if text, ok := rawjson.GetString(p, "text"); ok && text == string(structured) {
+		text, ok := rawjson.GetString(p, "text")
+		if !ok || len(text) < want.Len() {
+			continue
+		}
+		if got.Reset(); json.Compact(&got, []byte(text)) == nil && bytes.Equal(got.Bytes(), want.Bytes()) {
 			return true
 		}
 	}
@@ -144,7 +172,8 @@ func splitText(item json.RawMessage, limit int) (head, tail json.RawMessage) {
 
 func isText(item json.RawMessage) bool {
 	typ, _ := rawjson.GetString(item, "type")
-	return typ == "text"
+	text, _ := rawjson.Get(item, "text")
+	return typ == "text" && rawjson.Kind(text) == '"'
 }
 
 // fitting returns how much of text, in bytes, fits into a text item of at most

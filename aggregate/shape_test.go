@@ -237,3 +237,73 @@ func TestInstructionsStayShort(t *testing.T) {
 		t.Errorf("%d bytes: %s", len(s), s)
 	}
 }
+
+func TestALongEmbeddedResourceIsReadAsText(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := strings.Repeat("lorem ", 2000)
+		v := big(t, 1000, plainTool, `{"content":[{"type":"resource","resource":{"uri":"file:///notes.txt","text":"`+text+`"}},`+
+			`{"type":"text","no":"`+strings.Repeat("x", 2000)+`"}]}`)
+		first := call(t, v, "crm_get", `{}`)
+		for _, item := range first.Content {
+			if len(item.Text) > 1000 {
+				t.Errorf("an item of %d bytes", len(item.Text))
+			}
+		}
+		texts, _ := readAll(t, v, first)
+		if got := strings.Join(texts, ""); got != "[resource file:///notes.txt]"+text {
+			t.Errorf("read %d bytes: %.60s", len(got), got)
+		}
+	})
+}
+
+func TestIndentedStructuredContentIsSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		indented := "{\n  \"rows\": \"" + strings.Repeat("x", 3000) + "\"\n}"
+		quoted, _ := json.Marshal(indented)
+		v := big(t, 1000, plainTool, `{"content":[{"type":"text","text":`+string(quoted)+`}],"structuredContent":{"rows":"`+strings.Repeat("x", 3000)+`"}}`)
+		texts, _ := readAll(t, v, call(t, v, "crm_get", `{}`))
+		if got := strings.Join(texts, ""); got != indented {
+			t.Errorf("read %d bytes, want %d", len(got), len(indented))
+		}
+	})
+}
+
+func TestWhiteSpaceDoesNotPassTheLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := big(t, 1000, plainTool, `{"content":[{"type":"text","text":"hello"}],`+strings.Repeat(" ", 5000)+`"_meta":{"k":1}}`)
+		raw, err := v.CallTool(t.Context(), &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"crm_get"}`)})
+		if want := `{"content":[{"type":"text","text":"hello"}],"_meta":{"k":1}}`; err != nil || string(raw) != want {
+			t.Errorf("%v, %d bytes: %.100s", err, len(raw), raw)
+		}
+	})
+}
+
+// odd is a fake that holds many tools back.
+type odd struct{ *fake }
+
+func (odd) Held() []upstream.Held {
+	held := make([]upstream.Held, 10_000)
+	for i := range held {
+		held[i] = upstream.Held{Tool: fmt.Sprint("t", i), Reason: "name is missing"}
+	}
+	return held
+}
+
+func TestSourcesStaysShortAndQuotesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "crm", "get")
+		f.call = failing(upstream.Error{Kind: upstream.UpstreamError, RPC: &upstream.RPCError{Code: 7, Message: "canary: of another caller"}})
+		a, err := aggregate.New([]aggregate.Member{{ID: "crm", Adapter: odd{f}, Prefix: "crm"}}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		if got := call(t, v, "crm_get", `{}`).text(); !strings.Contains(got, "canary") {
+			t.Error(got)
+		}
+		got := call(t, v, "bulkhead_sources", `{}`)
+		if len(got.Structured) > 5000 || strings.Contains(got.text(), "canary") || !strings.Contains(got.text(), `"heldBackMore":9980`) {
+			t.Errorf("%d bytes: %.300s", len(got.Structured), got.text())
+		}
+	})
+}

@@ -26,14 +26,16 @@ type SourceStatus struct {
 	Tools     int    `json:"tools"` // offered to clients
 	// Stale says that the tools are those of an earlier run: the source has
 	// not listed them since this start.
-	Stale       bool           `json:"stale,omitempty"`
-	ToolsListed string         `json:"toolsListed,omitempty"` // when they were listed
-	HeldBack    []HeldBack     `json:"heldBack,omitempty"`
-	Server      string         `json:"server,omitempty"`   // its own name and version
-	Protocol    string         `json:"protocol,omitempty"` // MCP revision spoken with it
-	Restarts    int            `json:"restarts,omitempty"`
-	InFlight    int64          `json:"inFlight,omitempty"`
-	LastFailure *FailureStatus `json:"lastFailure,omitempty"`
+	Stale       bool       `json:"stale,omitempty"`
+	ToolsListed string     `json:"toolsListed,omitempty"` // when they were listed
+	HeldBack    []HeldBack `json:"heldBack,omitempty"`    // the first of them
+	// HeldBackMore is how many tools are held back beside those named.
+	HeldBackMore int            `json:"heldBackMore,omitempty"`
+	Server       string         `json:"server,omitempty"`   // its own name and version
+	Protocol     string         `json:"protocol,omitempty"` // MCP revision spoken with it
+	Restarts     int            `json:"restarts,omitempty"`
+	InFlight     int64          `json:"inFlight,omitempty"`
+	LastFailure  *FailureStatus `json:"lastFailure,omitempty"`
 }
 
 // HeldBack is a tool that is not offered because common hosts would drop the
@@ -42,6 +44,9 @@ type HeldBack struct {
 	Tool   string `json:"tool"`
 	Reason string `json:"reason"`
 }
+
+// maxHeld is how many tools that are held back are named for one source.
+const maxHeld = 20
 
 // FailureStatus is the last call to a source that failed.
 type FailureStatus struct {
@@ -63,7 +68,7 @@ func (m *member) status() SourceStatus {
 	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load()}
 	l := m.list.Load()
 	if l != nil {
-		s.Tools, s.Stale, s.ToolsListed = len(m.offered(l)), l.stale, stamp(l.at)
+		s.Tools, s.Stale, s.ToolsListed = len(l.offered), l.stale, stamp(l.at)
 	}
 	listErr := m.listErr.Load()
 	s.State = string(upstream.Connecting)
@@ -82,9 +87,12 @@ func (m *member) status() SourceStatus {
 		s.Error = "tools not listed: " + whatHappened(listErr)
 	}
 	if h, ok := m.Adapter.(upstream.Holder); ok {
-		for _, held := range h.Held() {
-			s.HeldBack = append(s.HeldBack, HeldBack{Printable(held.Tool, 200), Printable(held.Reason, maxQuote)})
+		all := h.Held()
+		named := all[:min(len(all), maxHeld)]
+		for _, held := range named {
+			s.HeldBack = append(s.HeldBack, HeldBack{Printable(held.Tool, 200), Printable(held.Reason, 200)})
 		}
+		s.HeldBackMore = len(all) - len(named)
 	}
 	if f := m.failed.Load(); f != nil {
 		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Tool, failureText(f.err)}
@@ -115,8 +123,12 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 		}
 	}
 	var b strings.Builder
-	b.WriteString("This server gathers several independent data sources. Independent calls may be made at the same time; " +
-		"they run in parallel and take as long as the slowest.")
+	if only == "" {
+		b.WriteString("This server gathers several independent data sources.")
+	} else {
+		b.WriteString("This server gives access to one data source.")
+	}
+	b.WriteString(" Independent calls may be made at the same time; they run in parallel and take as long as the slowest.")
 	if len(up) > 0 {
 		fmt.Fprintf(&b, " Sources: %s.", list(up, 600))
 	}
@@ -137,6 +149,9 @@ func list(names []string, limit int) string {
 	if len(s) <= limit {
 		return s
 	}
-	short := s[:strings.LastIndex(s[:limit], ", ")]
+	short := s[:max(strings.LastIndex(s[:limit], ", "), 0)]
+	if short == "" {
+		return fmt.Sprintf("%d sources", len(names))
+	}
 	return fmt.Sprintf("%s and %d more", short, len(names)-strings.Count(short, ", ")-1)
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -25,10 +26,15 @@ type savedCatalog struct {
 	Tools    []json.RawMessage `json:"tools,omitempty"`
 }
 
-const catalogVersion = 1
+const (
+	catalogVersion = 1
+	catalogSuffix  = ".catalog.json"
+	tempPrefix     = ".catalog-"
+	tempAge        = time.Hour // by then no write is under way any longer
+)
 
 func (s catalogStore) path(id upstream.ID) string {
-	return filepath.Join(s.dir, string(id)+".catalog.json")
+	return filepath.Join(s.dir, string(id)+catalogSuffix)
 }
 
 // save writes the list, replacing the file in one step.
@@ -53,7 +59,7 @@ func (s catalogStore) save(id upstream.ID, identity string, tools []upstream.Too
 	if err != nil {
 		return err
 	}
-	tmp, err := os.CreateTemp(s.dir, "."+string(id)+"-*")
+	tmp, err := os.CreateTemp(s.dir, tempPrefix+"*")
 	if err != nil {
 		return err
 	}
@@ -70,7 +76,7 @@ func (s catalogStore) save(id upstream.ID, identity string, tools []upstream.Too
 
 // load returns the list kept for an upstream; nil if there is none that
 // belongs to this identity.
-func (s catalogStore) load(id upstream.ID, identity string) (*toolList, error) {
+func (s catalogStore) load(id upstream.ID, identity string, keep func(string) bool) (*toolList, error) {
 	if s.dir == "" {
 		return nil, nil
 	}
@@ -91,21 +97,44 @@ func (s catalogStore) load(id upstream.ID, identity string) (*toolList, error) {
 	if f.Version != catalogVersion || f.Identity != identity {
 		return nil, nil
 	}
-	l := &toolList{at: f.Saved, stale: true}
+	tools := make([]upstream.Tool, 0, len(f.Tools))
 	for _, raw := range f.Tools {
 		t, err := upstream.ParseTool(id, raw)
 		if err != nil {
 			return nil, fmt.Errorf("tool %s: %w", t.Name, err)
 		}
-		l.tools = append(l.tools, t)
+		tools = append(tools, t)
 	}
-	return l, nil
+	return newToolList(tools, keep, f.Saved, true), nil
+}
+
+// prune deletes the files of upstreams that are not known, and what a write
+// that was cut off has left behind.
+func (s catalogStore) prune(known map[upstream.ID]bool) error {
+	if s.dir == "" {
+		return nil
+	}
+	files, err := os.ReadDir(s.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, f := range files {
+		id, ours := strings.CutSuffix(f.Name(), catalogSuffix)
+		if ours = ours && !known[upstream.ID(id)]; !ours && strings.HasPrefix(f.Name(), tempPrefix) {
+			info, statErr := f.Info()
+			ours = statErr == nil && time.Since(info.ModTime()) > tempAge
+		}
+		if ours {
+			err = errors.Join(err, os.Remove(filepath.Join(s.dir, f.Name())))
+		}
+	}
+	return err
 }
 
 // loadCatalog puts the list kept on disk in place, marked stale. A file that
 // cannot be read costs only the quick start.
 func (m *member) loadCatalog() {
-	l, err := m.agg.store.load(m.ID, m.Identity)
+	l, err := m.agg.store.load(m.ID, m.Identity, m.Keep)
 	if err != nil {
 		m.log.Warn("catalog on disk not usable", "file", m.agg.store.path(m.ID), "error", err)
 	}

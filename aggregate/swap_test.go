@@ -2,6 +2,9 @@ package aggregate_test
 
 import (
 	"context"
+	"errors"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -82,6 +85,78 @@ func TestSwapKeepsWhatIsTheSameAndDrainsWhatIsNot(t *testing.T) {
 		stop()
 		if !kept.closed.Load() || !fresh.closed.Load() {
 			t.Error("not closed at the end")
+		}
+	})
+}
+
+// stubborn is a fake that does not close cleanly.
+type stubborn struct{ *fake }
+
+func (*stubborn) Close() error { return errors.New("it will not go") }
+
+func TestManySwapsLeaveNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fresh := func() []aggregate.Member {
+			return []aggregate.Member{{ID: "crm", Adapter: &stubborn{newFake(t, "crm", "get")}, Prefix: "crm"}}
+		}
+		a, err := aggregate.New(fresh(), aggregate.Options{Plain: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- a.Run(ctx) }()
+		v, _ := a.View("")
+		names(t, v)
+		before := runtime.NumGoroutine()
+		for range 200 {
+			if err := a.Swap(fresh()); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := call(t, v, "crm_get", `{}`); got.IsError {
+				t.Fatal(got.text())
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if after := runtime.NumGoroutine(); after > before+5 {
+			t.Errorf("%d goroutines, %d before", after, before)
+		}
+		cancel()
+		if err := <-done; err == nil || strings.Count(err.Error(), "it will not go") != 1 {
+			t.Errorf("Run = %v, want only what did not close at the end", err)
+		}
+	})
+}
+
+func TestToolsDoNotVanishWhileASourceIsSetUpAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, err := aggregate.New([]aggregate.Member{member(newFake(t, "crm", "get", "put"))}, aggregate.Options{Plain: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		names(t, v)
+		again := member(newFake(t, "crm", "get", "put"))
+		again.Adapter.(*fake).hang = true // it takes its time to connect
+		again.Keep = func(tool string) bool { return tool == "get" }
+		if err := a.Swap([]aggregate.Member{again}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"crm_get"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if s := a.Status().Sources[0]; !s.Stale {
+			t.Errorf("%+v", s)
+		}
+		other := member(newFake(t, "crm", "x"))
+		other.Adapter.(*fake).hang, other.Identity = true, "another source"
+		if err := a.Swap([]aggregate.Member{other}); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{}, names(t, v)); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -35,6 +35,7 @@ func validated(schema bool, log *slog.Logger) upstream.Middleware {
 				return nil, &upstream.Error{
 					Upstream: c.Tool.Upstream, Tool: c.Tool.Name, Op: "validate",
 					Kind: upstream.InvalidArguments, Public: problem,
+					Err: errArguments, // what is wrong may quote the arguments, which no log line may
 				}
 			}
 			return next(ctx, c)
@@ -42,16 +43,18 @@ func validated(schema bool, log *slog.Logger) upstream.Middleware {
 	}
 }
 
+var errArguments = errors.New("the arguments are not what the tool takes")
+
 // schemaCache compiles each tool's input schema once.
 type schemaCache struct {
 	log      *slog.Logger
-	compiled sync.Map // tool definition text → *compiledSchema
-	size     atomic.Int64
+	compiled sync.Map     // *upstream.Tool → *compiledSchema
+	size     atomic.Int64 // bytes of the definitions in it
 }
 
-// maxSchemas bounds the cache against an upstream that keeps changing its
-// definitions.
-const maxSchemas = 20_000
+// maxSchemas bounds the cache, in bytes of definitions, against an upstream
+// that keeps changing them.
+const maxSchemas = 32 << 20
 
 type compiledSchema struct {
 	once   sync.Once
@@ -60,10 +63,13 @@ type compiledSchema struct {
 
 // check returns what is wrong with the arguments, "" if nothing.
 func (s *schemaCache) check(t *upstream.Tool, arguments []byte) string {
-	v, known := s.compiled.LoadOrStore(string(t.Raw), &compiledSchema{})
-	if !known && s.size.Add(1) > maxSchemas {
-		s.compiled.Clear()
-		s.size.Store(0)
+	v, known := s.compiled.Load(t)
+	if !known {
+		if size := int64(len(t.Raw)); s.size.Add(size) > maxSchemas {
+			s.compiled.Clear()
+			s.size.Store(size)
+		}
+		v, _ = s.compiled.LoadOrStore(t, &compiledSchema{})
 	}
 	cs := v.(*compiledSchema)
 	cs.once.Do(func() {

@@ -43,7 +43,7 @@ func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, erro
 		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams,
 			Message: "unknown cursor: this list has one page; leave the cursor out"}
 	}
-	v.agg.ready(ctx, func() bool { return v.agg.snap.Load().complete })
+	v.agg.ready(ctx, func() bool { return v.pages().complete })
 	p := v.pages()
 	if r.Modern {
 		return p.modern, nil
@@ -55,28 +55,36 @@ func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, erro
 // failing upstream is a result with isError; only a call that names no tool of
 // ours is an error, an *upstream.RPCError.
 func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error) {
-	name, ok := rawjson.GetString(r.Params, "name")
-	if !ok {
+	var name, arguments json.RawMessage
+	for m := range rawjson.Members(r.Params) {
+		switch m.Name {
+		case "name":
+			name = m.Value
+		case "arguments":
+			arguments = m.Value
+		}
+	}
+	if rawjson.Kind(name) != '"' {
 		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: "params.name is missing or not a string"}
 	}
 	if !r.Principal.Valid() {
 		return nil, &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}
 	}
-	e, err := v.lookup(ctx, name)
+	exposed := rawjson.String(name)
+	e, err := v.lookup(ctx, exposed)
 	if err != nil {
 		return nil, err
 	}
-	arguments, _ := rawjson.Get(r.Params, "arguments")
 	c := &upstream.Call{
 		ID: strconv.FormatUint(v.agg.calls.Add(1), 36), Principal: r.Principal,
-		Session: r.Session, Client: r.Client, Tool: e.tool, Exposed: name,
-		Params: r.Params, Arguments: arguments, Timing: &upstream.Timing{},
+		Session: r.Session, Client: r.Client, Tool: e.tool, Exposed: exposed,
+		Params: r.Params, Arguments: arguments, Progress: r.Progress, Timing: &upstream.Timing{},
 	}
 	res, failed := e.handler(ctx, c)
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
-	return rawjson.OneLine(forEra(res.Raw, r.Modern)), nil
+	return rawjson.OneLine(forEra(res, r.Modern)), nil
 }
 
 // lookup finds a tool by its exposed name. A call that comes before the

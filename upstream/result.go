@@ -8,23 +8,52 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// Result is what a tool answered.
+// Result is what a tool answered. Raw must not be changed once it is set.
 type Result struct {
 	Raw     json.RawMessage // the whole result object, as the upstream sent it
 	IsError bool            // result.isError
+
+	members []rawjson.Member // of Raw; nil if they are to be looked for in it
 }
 
-// ParseResult wraps the result object of an upstream. raw must have passed
+// maxIndexed is how many members of a result are remembered. One that has more
+// is not what the protocol knows, and is searched anew each time.
+const maxIndexed = 16
+
+// ParseResult wraps the result object of an upstream and notes where its
+// members are, so that a long one is walked through once. raw must have passed
 // [rawjson.Check].
 func ParseResult(raw json.RawMessage) (*Result, error) {
 	if rawjson.Kind(raw) != '{' {
 		return nil, fmt.Errorf("the result is not an object: %.40s", raw)
 	}
-	r := &Result{Raw: raw}
-	if v, ok := rawjson.Get(raw, "isError"); ok {
-		r.IsError = string(bytes.TrimSpace(v)) == "true"
+	r := &Result{Raw: raw, members: make([]rawjson.Member, 0, 4)}
+	n := 0
+	for m := range rawjson.Members(raw) {
+		if m.Name == "isError" {
+			r.IsError = string(m.Value) == "true"
+		}
+		if n++; n <= maxIndexed {
+			r.members = append(r.members, m)
+		}
+	}
+	if n > maxIndexed {
+		r.members = nil
 	}
 	return r, nil
+}
+
+// Get returns the value of the member called name.
+func (r *Result) Get(name string) (json.RawMessage, bool) {
+	if r.members == nil {
+		return rawjson.Get(r.Raw, name)
+	}
+	for _, m := range r.members {
+		if m.Name == name {
+			return m.Value, true
+		}
+	}
+	return nil, false
 }
 
 // TextResult builds a result of one text item.

@@ -117,6 +117,24 @@ func TestBuiltResultsAndToolsKeepEveryCharacter(t *testing.T) {
 	if err != nil || string(tool.Raw) != want {
 		t.Errorf("%s, %v", tool.Raw, err)
 	}
+	for _, more := range []int{0, 5, 50} {
+		raw := `{"a": {"isError":true}`
+		for i := range more {
+			raw += fmt.Sprintf(`,"m%d":%d`, i, i)
+		}
+		r, err := upstream.ParseResult(json.RawMessage(raw + ` , "isError" : true , "z":[1] }`))
+		if err != nil || !r.IsError {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		for name, want := range map[string]string{"a": `{"isError":true}`, "z": "[1]", "absent": ""} {
+			if v, ok := r.Get(name); string(v) != want || ok != (want != "") {
+				t.Errorf("with %d more members %s is %s, %v", more, name, v, ok)
+			}
+		}
+	}
+	if v, _ := upstream.TextResult("x", true).Get("isError"); string(v) != "true" {
+		t.Errorf("isError of a result that was built is %s", v)
+	}
 	if _, err := upstream.ParseResult(json.RawMessage(`[]`)); err == nil {
 		t.Error("an array passed as a result")
 	}

@@ -103,6 +103,9 @@ func line(c *checked) string {
 	for _, h := range c.HeldBack {
 		fmt.Fprintf(&b, "        tool %q is held back: %s\n", h.Tool, h.Reason)
 	}
+	if c.HeldBackMore > 0 {
+		fmt.Fprintf(&b, "        and %d more\n", c.HeldBackMore)
+	}
 	return b.String()
 }
 
@@ -136,6 +139,9 @@ func (p *progress) watch(ctx context.Context, a *aggregate.Aggregate, limit time
 			c := &checked{SourceStatus: s, OK: listed, TookMS: float64(time.Since(began).Microseconds()) / 1000}
 			if !c.OK && c.Error == "" {
 				c.Error = fmt.Sprintf("no answer within %s", limit)
+				if ctx.Err() != nil {
+					c.Error = "interrupted before it answered"
+				}
 			}
 			results[s.Name] = c
 			p.clear()

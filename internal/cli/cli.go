@@ -98,6 +98,10 @@ func commands() []command {
 // Main runs one command and returns the exit status.
 func Main(ctx context.Context, args []string, env Env) int {
 	inv, cmd, err := parse(args, env)
+	if help, ok := errors.AsType[helpError](err); ok {
+		_, _ = io.WriteString(env.Out, help.text)
+		return exitOK
+	}
 	if err == nil {
 		err = cmd.run(ctx, inv)
 	}
@@ -176,15 +180,11 @@ func report(w io.Writer, err error) int {
 	var (
 		usage  *usageError
 		hinted *hintError
-		help   helpError
 		faults config.Faults
 		file   *config.FileError
 	)
 	switch {
 	case err == nil:
-		return exitOK
-	case errors.As(err, &help):
-		_, _ = io.WriteString(w, help.text)
 		return exitOK
 	case errors.As(err, &failedError{}):
 		return exitFailed
@@ -203,9 +203,14 @@ func report(w io.Writer, err error) int {
 		}
 		return exitFailed
 	}
-	say("error", err.Error())
-	if errors.As(err, &hinted) {
+	switch {
+	case errors.As(err, &hinted):
+		say("error", err.Error())
 		say("hint", hinted.hint)
+	case errors.Is(err, context.Canceled):
+		say("error", "interrupted")
+	default:
+		say("error", err.Error())
 	}
 	return exitFailed
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +25,7 @@ type deferred struct {
 	id    upstream.ID
 	build func(context.Context) (upstream.Adapter, error)
 	inner atomic.Pointer[upstream.Adapter]
-	built chan struct{} // closed when inner is set
+	tried chan struct{} // closed after the first attempt: inner or fail is set
 	fail  atomic.Pointer[buildFailure]
 	began time.Time
 	log   *slog.Logger
@@ -37,20 +38,22 @@ type buildFailure struct {
 }
 
 func newDeferred(id upstream.ID, log *slog.Logger, build func(context.Context) (upstream.Adapter, error)) *deferred {
-	return &deferred{id: id, build: build, built: make(chan struct{}), began: time.Now(), log: log}
+	return &deferred{id: id, build: build, tried: make(chan struct{}), began: time.Now(), log: log}
 }
 
 // Watch builds the adapter and then watches it.
 func (d *deferred) Watch(ctx context.Context, changed func()) error {
+	tried := sync.OnceFunc(func() { close(d.tried) })
 	for wait := retryFirst; ; wait = min(2*wait, retryAtMost) {
 		a, err := d.build(ctx)
 		if err == nil {
 			d.inner.Store(&a)
-			close(d.built)
+			tried()
 			if w, ok := a.(upstream.Watcher); ok {
 				return w.Watch(ctx, changed)
 			}
 			changed()
+			<-ctx.Done() // it keeps no connection that could end
 			return nil
 		}
 		f := &buildFailure{err: err, since: time.Now(), next: time.Now().Add(wait)}
@@ -58,6 +61,7 @@ func (d *deferred) Watch(ctx context.Context, changed func()) error {
 			f.since = old.since
 		}
 		d.fail.Store(f)
+		tried()
 		d.log.Warn("credential not fetched", "upstream", d.id, "error", err, "retry_in", wait)
 		select {
 		case <-ctx.Done():
@@ -67,22 +71,22 @@ func (d *deferred) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// ready returns the adapter, waiting for it unless building it has failed.
+// ready returns the adapter. It waits for the first attempt to build it, and
+// for no later one.
 func (d *deferred) ready(ctx context.Context) (upstream.Adapter, error) {
+	select {
+	case <-d.tried:
+	case <-ctx.Done():
+		e := upstream.AsError(d.id, "", context.Cause(ctx))
+		e.Op, e.Sent = "connect", false
+		return nil, e
+	}
 	if a := d.inner.Load(); a != nil {
 		return *a, nil
 	}
-	if f := d.fail.Load(); f != nil {
-		return nil, &upstream.Error{Upstream: d.id, Op: "connect", Kind: upstream.Unavailable,
-			Public:     "its credential could not be fetched; the operator has to see to it", // not where it is kept
-			RetryAfter: max(time.Until(f.next), 0), Err: f.err}
-	}
-	select {
-	case <-d.built:
-		return *d.inner.Load(), nil
-	case <-ctx.Done():
-		return nil, upstream.AsError(d.id, "", context.Cause(ctx))
-	}
+	f := d.fail.Load()
+	return nil, &upstream.Error{Upstream: d.id, Op: "connect", Kind: upstream.Unavailable,
+		Public: secretMissing, RetryAfter: max(time.Until(f.next), 0), Err: f.err}
 }
 
 // Tools implements upstream.Adapter.

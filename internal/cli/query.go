@@ -7,9 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -110,12 +114,26 @@ func printResult(inv *invocation, raw json.RawMessage) error {
 	if inv.opt.json {
 		err = printJSON(inv.Out, raw)
 	} else {
-		_, err = io.WriteString(inv.Out, readable(raw))
+		text := readable(raw)
+		if f, ok := inv.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			text = harmless(text)
+		}
+		_, err = io.WriteString(inv.Out, text)
 	}
 	if err == nil && res.IsError {
 		err = failedError{}
 	}
 	return err
+}
+
+// harmless escapes what could drive the terminal: the text is an upstream's.
+// Elsewhere it is written as it came.
+func harmless(text string) string {
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = aggregate.Printable(l, math.MaxInt)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // readable returns a result's content as text; what is no text is named.
@@ -170,7 +188,7 @@ func note(s aggregate.SourceStatus) string {
 	if s.Stale {
 		parts = append(parts, "tools as of "+s.ToolsListed)
 	}
-	if n := len(s.HeldBack); n > 0 {
+	if n := len(s.HeldBack) + s.HeldBackMore; n > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s held back", n, plural(n, "tool")))
 	}
 	return strings.Join(parts, "; ")

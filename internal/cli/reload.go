@@ -77,12 +77,14 @@ func (r *reloader) reload(ctx context.Context) {
 		r.w.log.Warn("the [server] table has changed; that takes a restart")
 		cfg.Server = r.w.cfg.Server
 	}
+	old := r.w.cfg
 	r.w.cfg = cfg
 	members, err := r.w.members(ctx)
 	if err == nil {
 		err = r.agg.Swap(members) //nolint:contextcheck // they live as long as the aggregate runs
 	}
 	if err != nil {
+		r.w.cfg = old
 		r.w.log.Error("configuration not reloaded", "error", err)
 		return
 	}

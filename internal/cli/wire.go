@@ -11,6 +11,7 @@ import (
 	"path"
 	"path/filepath"
 	"reflect"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -72,9 +73,13 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 	if w.state != "" {
 		catalogs = filepath.Join(w.state, "catalog")
 	}
+	listWait := w.cfg.Server.ListWait
+	if listWait == 0 { // configured as 0, which the aggregate takes for its default
+		listWait = -1
+	}
 	return aggregate.New(members, aggregate.Options{
 		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
-		ListWait: w.cfg.Server.ListWait, CatalogDir: catalogs,
+		ListWait: listWait, CatalogDir: catalogs,
 	})
 }
 
@@ -119,11 +124,13 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	return m, nil
 }
 
-// keep turns the allow and deny patterns into a filter.
+// keep turns the allow and deny patterns into a filter. A tool's name is no
+// path: in it a star matches a slash too.
 func keep(f config.ToolFilter) func(string) bool {
+	flat := func(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 	any := func(patterns []string, name string) bool {
 		for _, p := range patterns {
-			if ok, _ := path.Match(p, name); ok { // the patterns are checked at load
+			if ok, _ := path.Match(flat(p), flat(name)); ok { // the patterns are checked at load
 				return true
 			}
 		}
@@ -134,8 +141,8 @@ func keep(f config.ToolFilter) func(string) bool {
 
 // identity changes when another source stands behind an upstream's name.
 func identity(u config.Upstream) string {
-	raw, err := json.Marshal([]any{u.Kind, u.Command, u.URL, u.Sandbox, u.Dir, u.Env})
-	if err != nil { // strings only
+	raw, err := json.Marshal([]any{u.Kind, u.Command, u.URL, u.Sandbox, u.Dir, u.Env, u.Auth})
+	if err != nil { // strings only, and of secrets only where they are kept
 		return ""
 	}
 	sum := sha256.Sum256(raw)
@@ -161,7 +168,7 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapt
 			return mcpserver.NewStdio(opt, grant.Command, w.exe, "sandbox", u.Sandbox, "--latency", u.Latency.String()), nil
 		case u.URL != "":
 			base := egress.New(idleConns)
-			return closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
+			return &closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
 		}
 		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
 	}
@@ -178,7 +185,7 @@ type closing struct {
 }
 
 // Close implements upstream.Adapter.
-func (c closing) Close() error {
+func (c *closing) Close() error {
 	err := c.Adapter.Close()
 	c.release()
 	return err

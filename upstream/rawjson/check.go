@@ -1,6 +1,9 @@
 package rawjson
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // checker is a recursive-descent validator; recursion is bounded by max.
 type checker struct {
@@ -9,9 +12,14 @@ type checker struct {
 	max  int
 	dups bool
 	keys []span // member names of the objects that are open, innermost last
+	esc  bool   // the last string has an escape in it
 }
 
-type span struct{ from, to int }
+// span is a member name in the text, with its quotes.
+type span struct {
+	from, to int
+	escaped  bool
+}
 
 func (c *checker) fail(reason string) error { return &SyntaxError{Offset: c.i, Reason: reason} }
 
@@ -60,7 +68,7 @@ func (c *checker) object(depth int) error {
 			return err
 		}
 		if !c.dups {
-			c.keys = append(c.keys, span{from, c.i})
+			c.keys = append(c.keys, span{from, c.i, c.esc})
 		}
 		c.space()
 		if c.i >= len(c.b) || c.b[c.i] != ':' {
@@ -91,13 +99,18 @@ func (c *checker) object(depth int) error {
 // cheaper than building a set.
 const smallObject = 12
 
+// mayEqual rules most pairs of names out by their length.
+func (s span) mayEqual(o span) bool {
+	return s.to-s.from == o.to-o.from || s.escaped || o.escaped
+}
+
 func (c *checker) duplicates(base int) error {
 	keys := c.keys[base:]
-	defer func() { c.keys = c.keys[:base] }()
+	c.keys = c.keys[:base] // what is beyond stays until the next name is noted
 	if len(keys) <= smallObject {
 		for i, k := range keys {
 			for _, l := range keys[:i] {
-				if c.sameName(k, l) {
+				if k.mayEqual(l) && c.sameName(k, l) {
 					return &SyntaxError{Offset: k.from, Reason: "member " + string(c.b[k.from:k.to]) + " is named twice"}
 				}
 			}
@@ -117,11 +130,8 @@ func (c *checker) duplicates(base int) error {
 
 func (c *checker) sameName(a, b span) bool {
 	x, y := c.b[a.from:a.to], c.b[b.from:b.to]
-	if string(x) == string(y) {
-		return true
-	}
-	if !escaped(x) && !escaped(y) {
-		return false
+	if !a.escaped && !b.escaped {
+		return string(x) == string(y)
 	}
 	return name(x) == name(y)
 }
@@ -157,60 +167,71 @@ func (c *checker) array(depth int) error {
 }
 
 func (c *checker) str() error {
-	b, i := c.b, c.i+1
-	for {
-		i += plainRun(b[i:])
-		if i >= len(b) {
-			c.i = len(b)
-			return c.fail("unexpected end of text in a string")
-		}
-		switch ch := b[i]; {
-		case ch == '"':
-			c.i = i + 1
-			return nil
-		case ch < 0x20:
+	b := c.b
+	i, escaped := plainRun(b, c.i+1)
+	for i < len(b) && b[i] == '\\' {
+		n := escapeLen(b[i:])
+		if n == 0 {
 			c.i = i
-			return c.fail("control character in a string")
-		case ch == '\\':
-			n := escapeLen(b[i:])
-			if n == 0 {
-				c.i = i
-				return c.fail("invalid escape in a string")
-			}
-			i += n
-		default:
-			i++
+			return c.fail("invalid escape in a string")
 		}
+		i, _ = plainRun(b, i+n)
+		escaped = true
 	}
+	c.esc = escaped
+	if i >= len(b) {
+		c.i = len(b)
+		return c.fail("unexpected end of text in a string")
+	}
+	if b[i] != '"' {
+		c.i = i
+		return c.fail("control character in a string")
+	}
+	c.i = i + 1
+	return nil
 }
 
-// plainRun returns how many leading bytes of b need no attention inside a
-// string: no quote, backslash or control character. It looks at eight bytes at
-// a time.
-func plainRun(b []byte) int {
+// plainRun returns the index of the first byte of b from i on that needs
+// attention inside a string: a quote, a control character, or a backslash that
+// begins no escape of two bytes; len(b) or more if there is none. It looks at
+// eight bytes at a time, and says whether it has passed an escape.
+func plainRun(b []byte, i int) (end int, escaped bool) {
 	const (
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
-	i := 0
-	for ; i+8 <= len(b); i += 8 {
-		w := uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
-			uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
+	for i+8 <= len(b) {
+		w := binary.LittleEndian.Uint64(b[i:])
 		q := w ^ (ones * '"')
 		s := w ^ (ones * '\\')
-		// A byte is found where subtracting borrowed; the lowest hit is exact.
+		// A byte is found where subtracting borrowed. The lowest hit is exact; one
+		// above it may be a neighbour's borrow.
 		hit := ((q - ones) & ^q) | ((s - ones) & ^s) | ((w - ones*0x20) & ^w)
-		if hit &= highs; hit != 0 {
-			return i + bits.TrailingZeros64(hit)/8
+		next := i + 8
+		for hit &= highs; hit != 0; {
+			at := bits.TrailingZeros64(hit) / 8
+			switch ch := b[i+at]; {
+			case ch == '\\' && i+at+1 < len(b) && shortEscape[b[i+at+1]]:
+				escaped = true
+				next = max(next, i+at+2)
+				hit &= ^uint64(0) << (8*at + 16) // not what is escaped either
+			case ch == '"', ch == '\\', ch < 0x20:
+				return i + at, escaped
+			default:
+				hit &= hit - 1
+			}
 		}
+		i = next
 	}
-	for ; i < len(b); i++ {
-		if b[i] == '"' || b[i] == '\\' || b[i] < 0x20 {
-			break
-		}
+	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
+		i++
 	}
-	return i
+	return i, escaped
 }
+
+// shortEscape has the characters that make an escape with the backslash before
+// them (RFC 8259, section 7).
+var shortEscape = [256]bool{'"': true, '\\': true, '/': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}
 
 // escapeLen returns the length of the escape sequence at the start of b, 0 if
 // it is none.
@@ -218,21 +239,18 @@ func escapeLen(b []byte) int {
 	if len(b) < 2 {
 		return 0
 	}
-	switch b[1] {
-	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+	if shortEscape[b[1]] {
 		return 2
-	case 'u':
-		if len(b) < 6 {
+	}
+	if b[1] != 'u' || len(b) < 6 {
+		return 0
+	}
+	for _, h := range b[2:6] {
+		if !isHex(h) {
 			return 0
 		}
-		for _, h := range b[2:6] {
-			if !isHex(h) {
-				return 0
-			}
-		}
-		return 6
 	}
-	return 0
+	return 6
 }
 
 func isHex(h byte) bool {

@@ -110,6 +110,12 @@ func Set(obj []byte, name string, value []byte) ([]byte, error) {
 			return slices.Concat(obj[:m.End-len(m.Value)], value, obj[m.End:]), nil
 		}
 	}
+	return Add(obj, name, value)
+}
+
+// Add returns a copy of obj with one more member, the last. obj must have none
+// of this name.
+func Add(obj []byte, name string, value []byte) ([]byte, error) {
 	open := skipSpace(obj, 0)
 	closing := bytes.LastIndexByte(obj, '}')
 	if open >= len(obj) || obj[open] != '{' || closing < open {
@@ -172,9 +178,9 @@ func name(quoted []byte) string {
 func skipString(b []byte, i int) int {
 	i++
 	for i < len(b) {
-		i += plainRun(b[i:])
+		i, _ = plainRun(b, i)
 		if i >= len(b) {
-			return len(b)
+			break
 		}
 		switch b[i] {
 		case '"':

@@ -56,6 +56,34 @@ func TestCheckSaysWhatAndWhere(t *testing.T) {
 	}
 }
 
+// Strings are looked at several bytes at a time, so each offset counts.
+func TestCheckAtEachOffset(t *testing.T) {
+	for n := range 20 {
+		pad := strings.Repeat("x", n)
+		for tail, reason := range map[string]string{
+			`\"`: "", `\\\"`: "", `\u00e9`: "", `\n\n\t`: "",
+			`\x`: "invalid escape", `\u00g0`: "invalid escape", "\x1f": "control character", "\n": "control character",
+		} {
+			text := `{"` + pad + tail + `":"` + pad + tail + `"}`
+			err := rawjson.Check([]byte(text), rawjson.Limits{})
+			if reason == "" {
+				v, ok := rawjson.Get([]byte(text), rawjson.String([]byte(`"`+pad+tail+`"`)))
+				if err != nil || !ok || string(v) != `"`+pad+tail+`"` {
+					t.Errorf("%q: %v; %s", text, err, v)
+				}
+				continue
+			}
+			var syntax *rawjson.SyntaxError
+			if !errors.As(err, &syntax) || !strings.HasPrefix(syntax.Reason, reason) || syntax.Offset != 2+n {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		if err := rawjson.Check([]byte(`"`+pad+`\`), rawjson.Limits{}); err == nil {
+			t.Errorf("a backslash after %d bytes ended the text", n)
+		}
+	}
+}
+
 func TestCheckFindsDuplicatesInLargeObjects(t *testing.T) {
 	var b bytes.Buffer
 	b.WriteByte('{')
@@ -89,6 +117,9 @@ func TestSetLeavesEveryOtherByteAlone(t *testing.T) {
 		if err != nil || string(got) != tt.want {
 			t.Errorf("Set(%s, %s) = %s, %v; want %s", tt.obj, tt.name, got, err, tt.want)
 		}
+	}
+	if got, err := rawjson.Add([]byte(` { "a" : 1 } `), "k", []byte("2")); err != nil || string(got) != ` { "a" : 1 ,"k":2} ` {
+		t.Errorf("Add = %s, %v", got, err)
 	}
 	if _, err := rawjson.Set([]byte(`[1]`), "k", []byte("1")); !errors.Is(err, rawjson.ErrNotObject) {
 		t.Errorf("Set on an array = %v, want ErrNotObject", err)
