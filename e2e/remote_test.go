@@ -143,6 +143,7 @@ func TestRemoteGone(t *testing.T) {
 	if !slices.Contains(c.tools(), "bad_echo") {
 		t.Error("its tools are gone from the list")
 	}
+	eventually(func() bool { return c.source("bad").State == "down" })
 	if s := c.source("bad"); s.State != "down" || s.Error == "" || s.LastFailure == nil {
 		t.Errorf("%+v", s)
 	}
