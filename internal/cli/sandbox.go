@@ -41,14 +41,5 @@ func serveSandbox(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	done := make(chan error, 1)
-	go func() { done <- a.Run(running) }()
-	err = srv.ServeStdio(ctx, inv.In, inv.Out)
-	stop()
-	if ended := <-done; err == nil {
-		err = ended
-	}
-	return err
+	return beside(ctx, a, func() error { return srv.ServeStdio(ctx, inv.In, inv.Out) })
 }

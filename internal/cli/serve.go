@@ -27,14 +27,19 @@ func running(ctx context.Context, env Env, cfg *config.Config, quiet bool,
 	if err != nil {
 		return err
 	}
-	// Not ended by ctx: calls that are being drained still need their upstreams.
+	return errors.Join(beside(ctx, a, func() error { return f(ctx, w, a) }), w.close())
+}
+
+// beside runs an aggregate for as long as f takes. ctx does not end it: calls
+// that are being drained still need their upstreams.
+func beside(ctx context.Context, a *aggregate.Aggregate, f func() error) error {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- a.Run(running) }()
-	err = f(ctx, w, a)
+	err := f()
 	stop()
-	return errors.Join(err, <-done, w.close())
+	return errors.Join(err, <-done)
 }
 
 // serve runs the server over stdio or HTTP.
