@@ -65,6 +65,7 @@ type Aggregate struct {
 	store   catalogStore
 
 	building sync.Mutex    // one build at a time
+	names    *namer        // guarded by building, as are the members' own
 	built    chan struct{} // capacity 1: there is a new snapshot to announce
 	settled  chan struct{} // closed when every member has been heard of
 	unheard  atomic.Int32  // members not heard of yet
@@ -89,7 +90,7 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		opt.ListWait = 2 * time.Second
 	}
 	a := &Aggregate{
-		opt: opt, log: opt.Log, rests: newRestStore(),
+		opt: opt, log: opt.Log, rests: newRestStore(), names: newNamer(),
 		store:   catalogStore{dir: opt.CatalogDir},
 		built:   make(chan struct{}, 1),
 		settled: make(chan struct{}), coldDone: make(chan struct{}),

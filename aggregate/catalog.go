@@ -52,7 +52,8 @@ func (a *Aggregate) build() {
 	defer a.building.Unlock()
 	members, old := a.members(), a.snap.Load()
 	s := &snapshot{alone: make(map[upstream.ID]*pages, len(members))}
-	names, complete := newNamer(), true
+	complete := true
+	a.names.trim()
 	var own []*entry
 	if !a.opt.Plain {
 		own = ownTools{a}.entries()
@@ -62,16 +63,16 @@ func (a *Aggregate) build() {
 		l := m.list.Load()
 		complete = complete && l != nil
 		for _, t := range l.offer() {
-			entries = append(entries, &entry{names.name(m.ID, m.Prefix, t.Name), t, m.handler})
+			entries = append(entries, &entry{a.names.name(m.ID, m.Prefix, t.Name), t, m.handler})
 		}
 		if old != nil && l != nil && old.alone[m.ID] != nil && old.alone[m.ID].from == l {
 			s.alone[m.ID] = old.alone[m.ID]
 			continue
 		}
-		lone := newNamer()
+		m.names.trim()
 		var loneEntries []*entry
 		for _, t := range l.offer() {
-			loneEntries = append(loneEntries, &entry{lone.name(m.ID, "", t.Name), t, m.handler})
+			loneEntries = append(loneEntries, &entry{m.names.name(m.ID, "", t.Name), t, m.handler})
 		}
 		s.alone[m.ID] = serialise(append(loneEntries, own...), l != nil)
 		s.alone[m.ID].from = l

@@ -263,6 +263,30 @@ func TestEachUpstreamAlone(t *testing.T) {
 	})
 }
 
+func TestALatecomerTakesNobodysName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late, early := newFake(t, "a", "search"), newFake(t, "b", "search")
+		late.hang = true
+		flat := func(f *fake) aggregate.Member {
+			m := member(f)
+			m.Prefix = ""
+			return m
+		}
+		v, _ := start(t, aggregate.Options{}, flat(late), flat(early))
+		if diff := cmp.Diff([]string{"search"}, names(t, v)); diff != "" {
+			t.Fatal(diff)
+		}
+		late.touch()
+		time.Sleep(time.Second)
+		if diff := cmp.Diff([]string{"search_a", "search"}, names(t, v)); diff != "" {
+			t.Error(diff)
+		}
+		if got := call(t, v, "search", `{}`).text(); got != "b:search:{}" {
+			t.Errorf("a name that was listed came to mean another source: %s", got)
+		}
+	})
+}
+
 func TestToolFilter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := member(newFake(t, "a", "get", "drop"))

@@ -26,6 +26,7 @@ type member struct {
 	agg     *Aggregate
 	log     *slog.Logger
 	handler upstream.Handler
+	names   *namer        // of its tools where it stands alone
 	changed chan struct{} // capacity 1: the list may differ
 	list    atomic.Pointer[toolList]
 	listErr atomic.Pointer[upstream.Error] // why the last list failed; nil if it did not
@@ -44,7 +45,7 @@ type failure struct {
 func (a *Aggregate) newMember(cfg Member) *member {
 	m := &member{
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
-		changed: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), names: newNamer(),
 	}
 	m.handler = a.pipeline(m)
 	m.loadCatalog()

@@ -16,20 +16,53 @@ const maxName = 48
 // ownPrefix begins the names of our own tools; no upstream tool may take one.
 const ownPrefix = "bulkhead_"
 
-// namer gives each tool its exposed name. The outcome depends only on the
-// sequence of calls, so callers go through upstreams and tools in a fixed
-// order.
+// namer gives each tool its exposed name and remembers it: a name that a client
+// has seen never comes to mean another tool while we run, or a write could go
+// to the wrong source. New names depend only on the sequence of calls, so
+// callers go through upstreams and tools in a fixed order.
 type namer struct {
-	taken map[string]bool
+	names map[namedTool]string
+	taken map[string]bool // the values of names
 }
 
-func newNamer() *namer { return &namer{taken: make(map[string]bool)} }
+// namedTool is everything that a name is made from.
+type namedTool struct {
+	id           upstream.ID
+	prefix, tool string
+}
+
+// maxNames bounds what is remembered against an upstream that keeps renaming
+// its tools.
+const maxNames = 200_000
+
+func newNamer() *namer {
+	return &namer{names: make(map[namedTool]string), taken: make(map[string]bool)}
+}
+
+// trim forgets everything if it is too much. It is called between two builds of
+// the catalog: within one, a name must not be given twice.
+func (n *namer) trim() {
+	if len(n.names) >= maxNames {
+		clear(n.names)
+		clear(n.taken)
+	}
+}
 
 // name returns <prefix>_<tool>, or <tool> where prefix is empty, in characters
 // that every host takes and at most maxName of them. A name that is taken
 // degrades: to <tool>_<upstream> where there is no prefix, then to a suffix
 // hashed from the tool's full identity.
 func (n *namer) name(id upstream.ID, prefix, tool string) string {
+	key := namedTool{id, prefix, tool}
+	if name, ok := n.names[key]; ok {
+		return name
+	}
+	name := n.choose(id, prefix, tool)
+	n.names[key] = name
+	return name
+}
+
+func (n *namer) choose(id upstream.ID, prefix, tool string) string {
 	full := tool
 	if prefix != "" {
 		full = prefix + "_" + tool

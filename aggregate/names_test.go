@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"regexp"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -71,6 +72,17 @@ func TestNamesAreLegalDistinctAndStable(t *testing.T) {
 			seen[name] = true
 		}
 	})
+}
+
+func TestNamesAreBounded(t *testing.T) {
+	n := newNamer()
+	for i := range maxNames + 10 {
+		n.trim()
+		n.name("a", "", strconv.Itoa(i))
+	}
+	if len(n.names) > maxNames || len(n.taken) != len(n.names) {
+		t.Errorf("%d names of %d tools are remembered", len(n.taken), len(n.names))
+	}
 }
 
 func FuzzName(f *testing.F) {
