@@ -180,9 +180,11 @@ func TestSources(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		down := newFake(t, "tickets", "open")
 		down.state = upstream.Down
+		slow := newFake(t, "slow")
+		slow.hang = true
 		crm := newFake(t, "crm", "get", "put")
 		crm.call = failing(upstream.Error{Kind: upstream.Timeout})
-		a, err := aggregate.New([]aggregate.Member{member(crm), member(down)}, aggregate.Options{})
+		a, err := aggregate.New([]aggregate.Member{member(crm), member(down), member(slow)}, aggregate.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -197,8 +199,8 @@ func TestSources(t *testing.T) {
 		if err := json.Unmarshal(got.Structured, &st); err != nil {
 			t.Fatal(err)
 		}
-		if len(st.Sources) != 2 || st.Sources[0].Name != "crm" || st.Sources[0].State != "up" || st.Sources[0].Tools != 2 ||
-			st.Sources[1].Name != "tickets" || st.Sources[1].State != "down" || st.Sources[1].Tools != 0 {
+		if len(st.Sources) != 3 || st.Sources[0].Name != "crm" || st.Sources[0].State != "up" || st.Sources[0].Tools != 2 ||
+			st.Sources[2].Name != "tickets" || st.Sources[2].State != "down" || st.Sources[2].Tools != 0 {
 			t.Errorf("%+v", st)
 		}
 		if f := st.Sources[0].LastFailure; f == nil || f.Tool != "get" || !strings.HasPrefix(f.Text, "timeout: crm: ") {
@@ -217,7 +219,7 @@ func TestSources(t *testing.T) {
 			}
 		}
 		said := v.Instructions()
-		if !strings.Contains(said, "Sources: crm.") || !strings.Contains(said, "Not answering at the moment: tickets.") {
+		if !strings.Contains(said, "Sources: crm, slow.") || !strings.Contains(said, "Not answering at the moment: tickets.") {
 			t.Error(said)
 		}
 	})

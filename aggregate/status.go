@@ -116,7 +116,7 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 	for _, s := range a.Status().Sources {
 		switch {
 		case only != "" && string(only) != s.Name:
-		case s.State == string(upstream.Down), s.State == string(upstream.Connecting) && s.Tools == 0:
+		case s.State == string(upstream.Down): // one that is just starting is not missing
 			missing = append(missing, s.Name)
 		default:
 			up = append(up, s.Name)
