@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -149,67 +147,6 @@ func TestAShuffledListIsNoChange(t *testing.T) {
 		time.Sleep(time.Second)
 		if diff := cmp.Diff(first, names(t, v)); diff != "" || told.Load() != 0 {
 			t.Errorf("announced %d times; %s", told.Load(), diff)
-		}
-	})
-}
-
-func TestWarmStartAnswersAtOnceFromDisk(t *testing.T) {
-	dir := t.TempDir()
-	pretty := "{\n \"name\": \"p\",\n \"x-odd\": 12345678901234567890,\n \"inputSchema\": {\"type\": \"object\", \"title\": \"<&>\"}}"
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t, "a", "x")
-		f.tools = append(f.tools, parse(t, "a", pretty))
-		v, stop := start(t, aggregate.Options{CatalogDir: dir}, member(f))
-		names(t, v)
-		stop()
-	})
-	synctest.Test(t, func(t *testing.T) {
-		f := newFake(t, "a", "x")
-		f.tools = append(f.tools, parse(t, "a", pretty))
-		f.hang = true
-		a, err := aggregate.New([]aggregate.Member{member(f)}, aggregate.Options{CatalogDir: dir, Plain: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, _ := run(t, a)
-		var told atomic.Int32
-		defer v.Subscribe(func() { told.Add(1) })()
-		began := time.Now()
-		if diff := cmp.Diff([]string{"a_p", "a_x"}, names(t, v)); diff != "" {
-			t.Error(diff)
-		}
-		if took := time.Since(began); took != 0 {
-			t.Errorf("a warm start's first list took %s", took)
-		}
-		synctest.Wait()
-		if s := a.Status().Sources[0]; !s.Stale || s.Tools != 2 {
-			t.Errorf("status = %+v, want 2 stale tools", s)
-		}
-		f.touch()
-		time.Sleep(time.Second)
-		if s := a.Status().Sources[0]; s.Stale {
-			t.Errorf("status = %+v, want fresh tools", s)
-		}
-		if told.Load() != 0 {
-			t.Error("the same list as on disk was announced as a change")
-		}
-	})
-	synctest.Test(t, func(t *testing.T) { // another source under the same name
-		m := member(newFake(t, "a"))
-		m.Adapter.(*fake).hang = true
-		m.Identity = "other"
-		v, _ := start(t, aggregate.Options{CatalogDir: dir}, m)
-		if diff := cmp.Diff([]string{}, names(t, v)); diff != "" {
-			t.Error(diff)
-		}
-	})
-	if err := os.WriteFile(filepath.Join(dir, "a.catalog.json"), []byte(`{"version":1,"tools":[{]`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	synctest.Test(t, func(t *testing.T) { // a damaged file costs only the quick start
-		v, _ := start(t, aggregate.Options{CatalogDir: dir}, member(newFake(t, "a", "x")))
-		if diff := cmp.Diff([]string{"a_x"}, names(t, v)); diff != "" {
-			t.Error(diff)
 		}
 	})
 }
@@ -378,55 +315,4 @@ func TestAnUnchangedListIsNotServedAnew(t *testing.T) {
 			t.Errorf("%d lines in the log, want one for each upstream and change:\n%s", n, logged.String())
 		}
 	})
-}
-
-func TestCatalogsOfRemovedUpstreamsAreDeleted(t *testing.T) {
-	dir := t.TempDir()
-	files := func() []string {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var out []string
-		for _, e := range entries {
-			out = append(out, e.Name())
-		}
-		return out
-	}
-	synctest.Test(t, func(t *testing.T) {
-		a, err := aggregate.New([]aggregate.Member{member(newFake(t, "a", "x")), member(newFake(t, "b", "x"))},
-			aggregate.Options{CatalogDir: dir, Plain: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		v, stop := run(t, a)
-		names(t, v)
-		if diff := cmp.Diff([]string{"a.catalog.json", "b.catalog.json"}, files()); diff != "" {
-			t.Error(diff)
-		}
-		if err := a.Swap([]aggregate.Member{member(newFake(t, "b", "x"))}); err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff([]string{"b.catalog.json"}, files()); diff != "" {
-			t.Error(diff)
-		}
-		stop()
-	})
-	for _, name := range []string{".catalog-1", "mine.txt"} {
-		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chtimes(filepath.Join(dir, name), time.Unix(0, 0), time.Unix(0, 0)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a, err := aggregate.New(nil, aggregate.Options{CatalogDir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, stop := run(t, a)
-	stop()
-	if diff := cmp.Diff([]string{"mine.txt"}, files()); diff != "" {
-		t.Error(diff)
-	}
 }

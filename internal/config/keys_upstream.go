@@ -88,7 +88,7 @@ var authKeys = []key{
 	{name: "user", kind: text, example: "reports", pattern: userForm, expect: "a user name without a colon",
 		doc:   "User name. With type `basic`.",
 		field: func(t target) any { return &t.upstream.Auth.User }},
-	{name: "password", kind: secret, example: map[string]any{"command": []any{"op", "read", "op://work/crm/password"}},
+	{name: "password", kind: secret, example: map[string]any{"command": []any{"op", "read", "op://vault/crm/password"}},
 		doc:   "Password. With type `basic`.",
 		field: func(t target) any { return &t.upstream.Auth.Password }},
 }

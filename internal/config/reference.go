@@ -31,7 +31,7 @@ Editors that understand JSON Schema complete and check the file when it begins w
 |---|---|
 | ` + "`{ env = \"CRM_TOKEN\" }`" + ` | in an environment variable of Bulkhead |
 | ` + "`{ file = \"~/.secrets/crm\" }`" + ` | in a file that only its owner can read; one line break at its end is dropped |
-| ` + "`{ command = [\"op\", \"read\", \"op://work/crm/token\"] }`" + ` | printed by a program within 10 seconds, run without a shell |
+| ` + "`{ command = [\"op\", \"read\", \"op://vault/crm/token\"] }`" + ` | printed by a program within 10 seconds, run without a shell |
 | ` + "`{ keyring = \"bulkhead/crm\" }`" + ` | in the operating system's keyring, as service/account |
 
 ## Environment variables
