@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -37,28 +38,53 @@ func patience(client string) time.Duration {
 	return unknownHostPatience
 }
 
+// longestCall is how long a call may go on at most while its progress keeps
+// the host patient.
+const longestCall = 30 * time.Minute
+
 // deadline bounds the whole call: queueing, attempts and what lies between
-// them. limit 0 follows the host's own patience.
+// them. limit 0 follows the host's own patience, which begins anew with each
+// progress that the host is told of.
 func deadline(limit time.Duration) upstream.Middleware {
 	return func(next upstream.Handler) upstream.Handler {
 		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-			limit := limit
+			wait := limit
 			if limit <= 0 {
-				limit = patience(c.Client)
+				wait = patience(c.Client)
 			}
-			bounded, cancel := context.WithTimeout(ctx, limit)
-			defer cancel()
+			bounded, cancel := context.WithCancelCause(ctx)
+			defer cancel(nil)
+			timer := time.AfterFunc(wait, func() { cancel(context.DeadlineExceeded) })
+			defer timer.Stop()
+			if limit <= 0 && c.Progress != nil {
+				c = patient(c, timer, wait)
+			}
 			res, err := next(bounded, c)
 			if err == nil {
 				return res, nil
 			}
 			e := *upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
-			if e.Kind == upstream.Timeout && ctx.Err() == nil && errors.Is(bounded.Err(), context.DeadlineExceeded) {
-				e.Public = fmt.Sprintf("no answer within %s, the time a call may take", limit)
+			late := ctx.Err() == nil && errors.Is(context.Cause(bounded), context.DeadlineExceeded)
+			if late && (e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled) {
+				e.Kind = upstream.Timeout
+				e.Public = fmt.Sprintf("no answer within %s, the time a call may take", wait)
 			}
 			return nil, settle(&e, c.Tool)
 		}
 	}
+}
+
+// patient returns c with a Progress that starts the timer anew.
+func patient(c *upstream.Call, timer *time.Timer, wait time.Duration) *upstream.Call {
+	tell, began := c.Progress, time.Now()
+	extended := *c
+	extended.Progress = func(params json.RawMessage) {
+		if time.Since(began) < longestCall {
+			timer.Reset(wait)
+		}
+		tell(params)
+	}
+	return &extended
 }
 
 // settle names what is known of a write that was sent and of which no usable
