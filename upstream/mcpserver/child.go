@@ -28,7 +28,7 @@ const (
 // joins them all.
 type child struct {
 	opt    *Options
-	heard  func(method string)
+	heard  func(method string, msg []byte)
 	cmd    *exec.Cmd
 	group  group
 	stdin  *os.File
@@ -76,7 +76,7 @@ func (o *outgoing) withdraw() bool {
 
 // startChild starts the process. The context of the launcher does not end with
 // ctx: close gives the process time to leave by itself.
-func startChild(ctx context.Context, o *Options, heard func(string), launch Launcher, name string, arg []string) (link, error) {
+func startChild(ctx context.Context, o *Options, heard func(string, []byte), launch Launcher, name string, arg []string) (link, error) {
 	cmd := launch(context.WithoutCancel(ctx), name, arg...)
 	p, err := openPipes()
 	if err != nil {
@@ -313,7 +313,7 @@ func (c *child) take(ln line) {
 	e := scan(ln.text)
 	switch {
 	case e.hasMethod && e.id == nil:
-		c.heard(e.method)
+		c.heard(e.method, ln.text)
 	case e.hasMethod:
 		if e.answerable() {
 			c.post(reply(e))

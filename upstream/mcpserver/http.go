@@ -200,7 +200,7 @@ func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader
 		e := scan(data)
 		switch got, ok := parseID(e.id); {
 		case e.hasMethod:
-			l.heard(p, e)
+			l.heard(p, e, data)
 		case ok && got == id:
 			// Its connection can be used again once the stream has ended,
 			// which it normally does at once.
@@ -237,16 +237,16 @@ func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error)
 }
 
 // heard takes a notification or a request of the server.
-func (l *httpLink) heard(p *peer, e envelope) {
+func (l *httpLink) heard(p *peer, e envelope, msg []byte) {
 	if e.id == nil {
-		l.a.notified(e.method)
+		l.a.notified(e.method, msg)
 		return
 	}
 	if p.modern || !e.answerable() {
 		return // there are no such requests in the modern era
 	}
-	msg := reply(e)
-	l.a.post.add(func(ctx context.Context) { _ = l.send(ctx, p, request{}, msg) })
+	answer := reply(e)
+	l.a.post.add(func(ctx context.Context) { _ = l.send(ctx, p, request{}, answer) })
 }
 
 func (l *httpLink) notify(ctx context.Context, p *peer, method string, params []byte) error {

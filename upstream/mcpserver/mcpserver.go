@@ -88,6 +88,8 @@ type Adapter struct {
 	greet *greeter
 	post  errands
 	held  atomic.Pointer[[]upstream.Held]
+	// progress is the same for all connections, so no token is used twice.
+	progress progress
 	// mirror: annotated arguments travel in headers too, if the era is modern.
 	mirror       bool
 	toolsChanged chan struct{} // a list_changed has come; capacity 1 coalesces

@@ -228,7 +228,7 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if c.peer.listChanged {
+	if listens(c) {
 		wg.Go(func() { listen(ctx, a, c) })
 	}
 	if l, ok := c.link.(*httpLink); ok {
@@ -254,9 +254,9 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	}
 }
 
-// notified takes the notifications of every link. It never blocks: it runs on
-// the goroutine that reads answers.
-func (a *Adapter) notified(method string) {
+// notified takes the notifications of every link, msg being the whole text. It
+// never blocks: it runs on the goroutine that reads answers.
+func (a *Adapter) notified(method string, msg []byte) {
 	switch method {
 	case methodChanged:
 		select {
@@ -264,7 +264,7 @@ func (a *Adapter) notified(method string) {
 		default: // one is due already
 		}
 	case methodProgress:
-		// Dropped for now: no call asks for it, hop-scoped tokens are removed.
+		a.progress.take(msg)
 	}
 }
 
