@@ -114,7 +114,7 @@ func FuzzSSE(f *testing.F) {
 		text, _ := strings.CutPrefix(string(in), "\xef\xbb\xbf")
 		lines := strings.Split(text, "\n")
 		for _, l := range lines[:len(lines)-1] {
-			l = strings.TrimSuffix(l, "\r")
+			l = strings.TrimRight(l, "\r")
 			field, value, _ := strings.Cut(l, ":")
 			switch {
 			case l == "":

@@ -77,7 +77,7 @@ func (l *httpLink) verify(ctx context.Context, c *conn) {
 		case <-l.doubt:
 		}
 		limited, cancel := context.WithTimeout(ctx, reachTime)
-		_, err := l.do(limited, c.peer, r)
+		_, err := c.link.do(limited, c.peer, r)
 		cancel()
 		if ctx.Err() != nil || err == nil {
 			continue

@@ -96,6 +96,7 @@ func TestProgressReachesItsCallInOrder(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) *mcpserver.Adapter{
 		"stdio": func(t *testing.T) *mcpserver.Adapter { return start(t, "progress") },
 		"http":  func(t *testing.T) *mcpserver.Adapter { return startHTTP(t, &legacy{onCall: streams}) },
+		"sse":   func(t *testing.T) *mcpserver.Adapter { return startSSE(t, &older{onCall: olderStreams}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := start(t)
