@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
@@ -61,7 +62,15 @@ func TestNoFallBack(t *testing.T) {
 		kind upstream.Kind
 		gets bool
 	}{
-		"nothing there":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "", upstream.UpstreamError, true},
+		"nothing there": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, "", upstream.UpstreamError, true},
+		"endless stream": {func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != http.MethodGet {
+				w.WriteHeader(404)
+				return
+			}
+			sse(w)
+			<-r.Context().Done()
+		}, "", upstream.UpstreamError, true},
 		"modern only":    {(&older{}).ServeHTTP, mcpserver.Modern, upstream.UpstreamError, false},
 		"needs a login":  {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(401) }, "", upstream.NeedsLogin, false},
 		"is overwhelmed": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }, "", upstream.Unavailable, false},
@@ -73,7 +82,7 @@ func TestNoFallBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var gets atomic.Int64
 			o := quickly()
-			o.Era = c.era
+			o.Era, o.ConnectTimeout = c.era, time.Second
 			a := newHTTP(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
 					gets.Add(1)

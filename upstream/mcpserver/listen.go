@@ -17,13 +17,10 @@ import (
 // notification may have been missed while no stream was open.
 const relistGap = 30 * time.Second
 
-// listens reports whether there is a stream to ask for: that of changes of the
-// list, if the server announces them, and over legacy HTTP one on which some
-// servers also send the progress of calls.
-func listens(c *conn) bool {
-	_, http := c.link.(*httpLink)
-	return c.peer.listChanged || (http && !c.peer.modern)
-}
+// listens reports whether to ask for a stream: that of changes of the list, if
+// the server announces them, or that of a session over HTTP, on which some
+// servers send the progress of calls.
+func listens(p *peer) bool { return p.listChanged || p.session != "" }
 
 // listen keeps the stream open on which a server sends what belongs to no
 // answer, until ctx ends or the server refuses it for good. It runs beside the

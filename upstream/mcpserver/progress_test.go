@@ -92,11 +92,26 @@ func streams(w http.ResponseWriter, _ *http.Request, m *fakeMsg) bool {
 	return true
 }
 
+// modernStreams is a server of the modern era.
+func modernStreams(w http.ResponseWriter, r *http.Request) {
+	var m fakeMsg
+	_ = json.NewDecoder(r.Body).Decode(&m)
+	switch m.Method {
+	case "server/discover":
+		answerJSON(w, m.ID, `{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}`)
+	case "tools/call":
+		streams(w, r, &m)
+	default:
+		w.WriteHeader(http.StatusNotFound)
+	}
+}
+
 func TestProgressReachesItsCallInOrder(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) *mcpserver.Adapter{
-		"stdio": func(t *testing.T) *mcpserver.Adapter { return start(t, "progress") },
-		"http":  func(t *testing.T) *mcpserver.Adapter { return startHTTP(t, &legacy{onCall: streams}) },
-		"sse":   func(t *testing.T) *mcpserver.Adapter { return startSSE(t, &older{onCall: olderStreams}) },
+		"stdio":       func(t *testing.T) *mcpserver.Adapter { return start(t, "progress") },
+		"http":        func(t *testing.T) *mcpserver.Adapter { return startHTTP(t, &legacy{onCall: streams}) },
+		"modern http": func(t *testing.T) *mcpserver.Adapter { return startHTTP(t, http.HandlerFunc(modernStreams)) },
+		"sse":         func(t *testing.T) *mcpserver.Adapter { return startSSE(t, &older{onCall: olderStreams}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := start(t)

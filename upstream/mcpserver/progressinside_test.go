@@ -35,6 +35,22 @@ func TestProgressHasALimit(t *testing.T) {
 	})
 }
 
+func TestWithToken(t *testing.T) {
+	meta := []byte(`"v":1`)
+	for _, c := range []struct {
+		meta  []byte
+		token int64
+		want  string
+	}{{nil, 0, ""}, {nil, 7, `"progressToken":7`}, {meta, 0, `"v":1`}, {meta[:4:5], 7, `"v":,"progressToken":7`}} {
+		if got := string(withToken(c.meta, c.token)); got != c.want {
+			t.Errorf("withToken(%s, %d) = %s, want %s", c.meta, c.token, got, c.want)
+		}
+	}
+	if string(meta) != `"v":1` {
+		t.Errorf("the shared members have become %s", meta)
+	}
+}
+
 func TestProgressEndsWithItsCall(t *testing.T) {
 	var p progress
 	var over bool // the race detector watches it

@@ -176,7 +176,7 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 		p, err = a.fallBack(ctx, limited, l, err)
 	}
 	if err != nil {
-		silent := errors.Is(context.Cause(limited), errConnectTime)
+		silent := errors.Is(context.Cause(limited), errConnectTime) && !noEndpoint(err)
 		// Some servers end, or never speak again, on a method they do not know.
 		// Only a child can show that; over HTTP silence has other reasons, and
 		// merely ends the trust in a memory.
@@ -210,8 +210,8 @@ func (a *Adapter) fallBack(ctx, limited context.Context, l *link, why error) (*p
 	switch {
 	case err == nil:
 		a.dial, a.other = a.other, a.dial
-	case noEndpoint(err):
-		err = why
+	case noEndpoint(err), limited.Err() != nil && !upstream.AsError("", "", err).Sent:
+		err = why // it is no such server, or a stream that never said where to send anything
 	}
 	return p, err
 }
@@ -252,7 +252,7 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if listens(c) {
+	if listens(c.peer) {
 		wg.Go(func() { listen(ctx, a, c) })
 	}
 	switch l := c.link.(type) {
