@@ -12,9 +12,13 @@ import (
 // Call implements [upstream.Adapter]. The result is the upstream's own text. An
 // error object of the upstream is an *[upstream.Error] with RPC set; its kind
 // is InvalidArguments for code -32602 and UpstreamError for every other.
+// Progress is asked for where the call wants it, under a token of ours; no more
+// than 1,000 notifications a second and 64 KiB each are passed on.
 func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
+	token, stop := a.progress.follow(call.Progress)
+	defer stop()
 	raw, c, err := a.exchange(ctx, func(p *peer) request {
-		return request{method: methodCall, params: callParams(call, p.meta), tool: call.Tool}
+		return request{method: methodCall, params: callParams(call, withToken(p.meta, token)), tool: call.Tool}
 	})
 	if err != nil {
 		return nil, a.named(err, call.Tool.Name, methodCall)
@@ -84,7 +88,7 @@ func (a *Adapter) judge(c *conn, method string, rpc *upstream.RPCError) error {
 		e.Err = &broken{again: true, forget: true, err: rpc}
 	case rpc.Code == codeHeaderMismatch:
 		// Our idea of the tool's header annotations is out of date.
-		a.notified(methodChanged)
+		a.notified(methodChanged, nil)
 	}
 	return e
 }

@@ -1,7 +1,6 @@
 package mcpserver
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -27,17 +26,14 @@ const (
 // writer, the two readers, the waiter and the one that sees to the end. close
 // joins them all.
 type child struct {
-	opt    *Options
-	heard  func(method string)
+	demux
 	cmd    *exec.Cmd
 	group  group
 	stdin  *os.File
 	stdout *os.File
 	stderr *stderrLog
 
-	queue   chan *outgoing
-	pending pending
-	stray   atomic.Int64 // answers that nobody waits for
+	queue chan *outgoing
 
 	mu     sync.Mutex
 	reason string // why we ended it; "" if it ended by itself
@@ -76,7 +72,7 @@ func (o *outgoing) withdraw() bool {
 
 // startChild starts the process. The context of the launcher does not end with
 // ctx: close gives the process time to leave by itself.
-func startChild(ctx context.Context, o *Options, heard func(string), launch Launcher, name string, arg []string) (link, error) {
+func startChild(ctx context.Context, o *Options, heard func(string, []byte), launch Launcher, name string, arg []string) (link, error) {
 	cmd := launch(context.WithoutCancel(ctx), name, arg...)
 	p, err := openPipes()
 	if err != nil {
@@ -91,12 +87,14 @@ func startChild(ctx context.Context, o *Options, heard func(string), launch Laun
 		return nil, startFailure(err)
 	}
 	c := &child{
-		opt: o, heard: heard, cmd: cmd, group: groupOf(cmd),
+		demux: demux{opt: o, heard: heard},
+		cmd:   cmd, group: groupOf(cmd),
 		stdin: p.ours[0], stdout: p.ours[1],
 		stderr: newStderrLog(p.ours[2], o),
 		queue:  make(chan *outgoing, queueLen),
 		quit:   make(chan struct{}), exited: make(chan struct{}), eof: make(chan struct{}), dead: make(chan struct{}),
 	}
+	c.demux.post = c.post
 	if o.Keeper != nil {
 		o.Keeper.Track(cmd.Process.Pid)
 	}
@@ -306,47 +304,6 @@ func (c *child) read() {
 			return
 		}
 	}
-}
-
-// take routes one message.
-func (c *child) take(ln line) {
-	e := scan(ln.text)
-	switch {
-	case e.hasMethod && e.id == nil:
-		c.heard(e.method)
-	case e.hasMethod:
-		if e.answerable() {
-			c.post(reply(e))
-		}
-	default:
-		id, ok := parseID(e.id)
-		if !ok {
-			c.strayed()
-			return
-		}
-		msg := ln.text
-		if !ln.owned {
-			msg = bytes.Clone(msg)
-		}
-		if !c.pending.deliver(id, incoming{msg: msg}) {
-			c.strayed()
-		}
-	}
-}
-
-func (c *child) tooLong(ln line) {
-	c.opt.Log.Warn("over-long message skipped", "upstream", c.opt.ID, "bytes", ln.size, "limit", c.opt.MaxMessage)
-	if id, ok := ownerOf(ln); ok {
-		c.pending.deliver(id, incoming{err: failure(upstream.UpstreamError, true,
-			fmt.Sprintf("answered with %d bytes; the limit is %d", ln.size, c.opt.MaxMessage), nil)})
-	}
-}
-
-// strayed notes an answer that nobody waits for: unknown, the second one, or
-// one that came after its call was given up.
-func (c *child) strayed() {
-	n := c.stray.Add(1)
-	c.opt.Log.Debug("answer without a call dropped", "upstream", c.opt.ID, "so_far", n)
 }
 
 // oneLine frames a message for stdio, which allows no line end inside one.

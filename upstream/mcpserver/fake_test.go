@@ -35,6 +35,9 @@ type fakeMsg struct {
 			MS   int    `json:"ms"`
 		} `json:"arguments"`
 		RequestID json.RawMessage `json:"requestId"`
+		Meta      struct {
+			Token json.RawMessage `json:"progressToken"`
+		} `json:"_meta"`
 	} `json:"params"`
 }
 
@@ -211,6 +214,23 @@ func (f *fake) call(m *fakeMsg) {
 	case "duplicate members":
 		f.line(`{"jsonrpc":"2.0","id":%s,"result":{"isError":false,"isError":true}}`, m.ID)
 		return
+	case "progress":
+		go func() {
+			for i := range m.Params.Arguments.MS {
+				f.line("%s", progressOf(m, i))
+			}
+			f.result(m.ID, textResult(string(m.Params.Meta.Token)))
+		}()
+		return
+	case "late progress":
+		f.result(m.ID, textResult("done"))
+		f.line("%s", progressOf(m, 0))
+		return
+	case "odd progress":
+		for _, params := range oddProgress(m) {
+			f.line(`{"jsonrpc":"2.0","method":"notifications/progress","params":%s}`, params)
+		}
+		f.line(`{"jsonrpc":"2.0","method":"notifications/progress"}`)
 	case "answers twice":
 		f.result(m.ID, textResult("first"))
 		f.result(m.ID, textResult("second"))

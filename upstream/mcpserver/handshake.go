@@ -56,11 +56,12 @@ type greeter struct {
 // to probe. In Auto a hint that proves wrong costs one more round; a modern hint
 // needs no case of its own, because the probe asks the modern question first.
 func (g *greeter) handshake(ctx context.Context, l link, hint Era) (*peer, error) {
+	_, older := l.(*sseLink) // a transport of the legacy era only
 	switch {
+	case g.opt.Era == Legacy, older:
+		return g.initialize(ctx, l)
 	case g.opt.Era == Modern:
 		return g.discover(ctx, l)
-	case g.opt.Era == Legacy:
-		return g.initialize(ctx, l)
 	case hint == Legacy:
 		p, err := g.initialize(ctx, l)
 		if final(err) {

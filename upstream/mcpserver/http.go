@@ -88,6 +88,12 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if ctx.Err() == nil {
 		return answer{}, err
 	}
+	return answer{}, l.abandon(ctx, p, r.method, id, &t)
+}
+
+// abandon is the failure of a request that ended with its context. It tells the
+// server so, if that may have seen the request.
+func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64, t *trip) *upstream.Error {
 	if !t.connected.Load() {
 		select {
 		case l.doubt <- struct{}{}:
@@ -96,10 +102,10 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	}
 	// In the modern era the closed stream is the cancellation; before it, it
 	// means nothing (MCP 2025-11-25, transports, §Sending Messages).
-	if t.sent.Load() && !p.modern && r.method != methodInitialize {
+	if t.sent.Load() && !p.modern && method != methodInitialize {
 		l.a.post.add(func(ctx context.Context) { _ = l.notify(ctx, p, methodCancelled, cancelledParams(id)) })
 	}
-	return answer{}, ended(ctx, t.sent.Load())
+	return ended(ctx, t.sent.Load())
 }
 
 // post sends one message and notes how far it comes.
@@ -193,19 +199,19 @@ func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader
 			}
 			_ = more.Close()
 			more = next
-			events.br.Reset(more)
+			events.goOn(more)
 			continue
 		}
 		idle = 0
 		e := scan(data)
 		switch got, ok := parseID(e.id); {
 		case e.hasMethod:
-			l.heard(p, e)
+			l.heard(p, e, data)
 		case ok && got == id:
 			// Its connection can be used again once the stream has ended,
 			// which it normally does at once.
 			t := time.AfterFunc(tailWait, cut)
-			_, _ = io.CopyN(io.Discard, events.br, 4<<10)
+			_, _ = io.CopyN(io.Discard, events.lines.br, 4<<10)
 			t.Stop()
 			return parseAnswer(data)
 		default:
@@ -237,26 +243,26 @@ func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error)
 }
 
 // heard takes a notification or a request of the server.
-func (l *httpLink) heard(p *peer, e envelope) {
+func (l *httpLink) heard(p *peer, e envelope, msg []byte) {
 	if e.id == nil {
-		l.a.notified(e.method)
+		l.a.notified(e.method, msg)
 		return
 	}
 	if p.modern || !e.answerable() {
 		return // there are no such requests in the modern era
 	}
-	msg := reply(e)
-	l.a.post.add(func(ctx context.Context) { _ = l.send(ctx, p, request{}, msg) })
+	answer := reply(e)
+	l.a.post.add(func(ctx context.Context) { _ = l.send(ctx, p, request{}, answer, new(trip)) })
 }
 
 func (l *httpLink) notify(ctx context.Context, p *peer, method string, params []byte) error {
-	return l.send(ctx, p, request{method: method}, encodeNotification(method, params))
+	return l.send(ctx, p, request{method: method}, encodeNotification(method, params), new(trip))
 }
 
-// send posts a message that has no answer.
-func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte) error {
-	var t trip
-	resp, err := l.post(ctx, p, r, msg, &t)
+// send posts a message that has no answer in the response, and notes how far it
+// comes.
+func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte, t *trip) error {
+	resp, err := l.post(ctx, p, r, msg, t)
 	if err != nil {
 		if ctx.Err() != nil {
 			return ended(ctx, t.sent.Load())

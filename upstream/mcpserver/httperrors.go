@@ -28,7 +28,7 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 			rpc = parseRPCError(e)
 		}
 	}
-	status := fmt.Errorf("HTTP %d: %s", resp.StatusCode, escape(bounded(string(body), 300)))
+	status := &statusError{resp.StatusCode, escape(bounded(string(body), 300))}
 	fail := func(kind upstream.Kind, sent bool, public string) (answer, error) {
 		e := failure(kind, sent, public, status)
 		e.RPC, e.RetryAfter = rpc, retryAfter(resp.Header)
@@ -49,7 +49,7 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 	case rpc != nil && code == http.StatusBadRequest && p.ready && wantsHandshake(rpc):
 		return answer{}, failure(upstream.Unavailable, false, "it asks for a new handshake",
 			&broken{again: true, forget: true, err: status})
-	case rpc != nil:
+	case rpc != nil && code != http.StatusMethodNotAllowed: // which is never about the message
 		return answer{rpc: rpc}, nil
 	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed:
 		return fail(upstream.UpstreamError, false,
@@ -62,6 +62,26 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 	default:
 		return fail(upstream.UpstreamError, true, fmt.Sprintf("answered HTTP %d", code))
 	}
+}
+
+// statusError is the HTTP status that a failure comes from.
+type statusError struct {
+	code int
+	text string // the start of the body, escaped
+}
+
+func (e *statusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.code, e.text) }
+
+// noEndpoint reports whether err says that what we asked for is not to be had
+// at an address, by any status of that meaning (MCP 2025-06-18, transports,
+// §Backwards Compatibility, takes every 4xx for it). That a login is missing, or
+// that we shall wait, says nothing of the kind.
+func noEndpoint(err error) bool {
+	if errors.Is(err, errNoStream) {
+		return true
+	}
+	s, ok := errors.AsType[*statusError](err)
+	return ok && s.code/100 == 4 && upstream.AsError("", "", err).Kind == upstream.UpstreamError
 }
 
 // sessionLost reports whether a response says that our session is unknown. The

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -114,7 +115,7 @@ func FuzzSSE(f *testing.F) {
 		text, _ := strings.CutPrefix(string(in), "\xef\xbb\xbf")
 		lines := strings.Split(text, "\n")
 		for _, l := range lines[:len(lines)-1] {
-			l = strings.TrimSuffix(l, "\r")
+			l = strings.TrimRight(l, "\r")
 			field, value, _ := strings.Cut(l, ":")
 			switch {
 			case l == "":
@@ -163,6 +164,35 @@ func FuzzMessage(f *testing.F) {
 		}
 		_ = escape(string(in))
 	})
+}
+
+func TestTargetOfMessages(t *testing.T) {
+	const home = "https://user:pw@crm.example/a/sse?key=k"
+	base, err := url.Parse(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &sseLink{endpoint: home}
+	for ref, want := range map[string]string{
+		"messages?s=1":                     "https://user:pw@crm.example/a/messages?s=1",
+		" /messages ":                      "https://user:pw@crm.example/messages",
+		"?s=1":                             "https://user:pw@crm.example/a/sse?s=1",
+		"https://CRM.example:443/m#x":      "https://user:pw@CRM.example:443/m",
+		"https://other:pw@crm.example/m":   "https://user:pw@crm.example/m",
+		"//crm.example/m":                  "https://user:pw@crm.example/m",
+		"http://crm.example/m":             "",
+		"https://crm.example:8443/m":       "",
+		"https://crm.example.evil.example": "",
+		"https://crm.example@evil.example": "",
+		"//evil.example/m":                 "",
+		"https:messages":                   "",
+		"javascript:alert(1)":              "",
+		"/m\x00":                           "",
+	} {
+		if got, err := l.target(base, ref); got != want || (err == nil) != (want != "") {
+			t.Errorf("target of %q is %q, %v; want %q", ref, got, err, want)
+		}
+	}
 }
 
 func TestStalledChildIsReplaced(t *testing.T) {

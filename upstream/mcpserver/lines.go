@@ -18,6 +18,8 @@ const ends = 4 << 10
 type lineReader struct {
 	br  *bufio.Reader
 	max int64
+	// brief: an over-long line ends the stream instead of being skipped.
+	brief bool
 }
 
 func newLineReader(r io.Reader, max int64) *lineReader {
@@ -59,6 +61,9 @@ func (l *lineReader) next() (line, error) {
 			kept := long.Bytes()
 			tail = append(tail, kept[max(len(kept)-ends, 0):]...)
 			long.Truncate(min(len(kept), ends))
+			if l.brief {
+				err = errTooLong
+			}
 		}
 		tail = append(tail, chunk...)
 		tail = append(tail[:0], tail[max(len(tail)-ends, 0):]...)

@@ -17,9 +17,14 @@ import (
 // notification may have been missed while no stream was open.
 const relistGap = 30 * time.Second
 
-// listen keeps the stream open on which a server announces changes of its list,
-// until ctx ends or the server refuses it for good. It runs beside the calls
-// and never disturbs them.
+// listens reports whether to ask for a stream: that of changes of the list, if
+// the server announces them, or that of a session over HTTP, on which some
+// servers send the progress of calls.
+func listens(p *peer) bool { return p.listChanged || p.session != "" }
+
+// listen keeps the stream open on which a server sends what belongs to no
+// answer, until ctx ends or the server refuses it for good. It runs beside the
+// calls and never disturbs them.
 func listen(ctx context.Context, a *Adapter, c *conn) {
 	relisted := time.Now()
 	for n := 1; ; n++ {
@@ -33,7 +38,7 @@ func listen(ctx context.Context, a *Adapter, c *conn) {
 			return
 		}
 		if !again {
-			a.opt.Log.Debug("no stream of changes", "upstream", a.opt.ID, "error", err)
+			a.opt.Log.Debug("no stream of notifications", "upstream", a.opt.ID, "error", err)
 			return
 		}
 		if time.Since(began) >= steadyAfter {
@@ -42,9 +47,9 @@ func listen(ctx context.Context, a *Adapter, c *conn) {
 		if !pause(ctx, backoff(n)) {
 			return
 		}
-		if time.Since(relisted) >= relistGap {
+		if c.peer.listChanged && time.Since(relisted) >= relistGap {
 			relisted = time.Now()
-			a.notified(methodChanged)
+			a.notified(methodChanged, nil)
 		}
 	}
 }
@@ -69,7 +74,7 @@ func (l *httpLink) verify(ctx context.Context, c *conn) {
 		case <-l.doubt:
 		}
 		limited, cancel := context.WithTimeout(ctx, reachTime)
-		_, err := l.do(limited, c.peer, r)
+		_, err := c.link.do(limited, c.peer, r)
 		cancel()
 		if ctx.Err() != nil || err == nil {
 			continue
@@ -164,7 +169,7 @@ func (l *httpLink) get(ctx context.Context, p *peer) error {
 			return streamFailure(err, l.a.opt.MaxMessage)
 		}
 		if e := scan(data); e.hasMethod {
-			l.heard(p, e)
+			l.heard(p, e, data)
 		}
 	}
 }

@@ -1,20 +1,21 @@
 // Package mcpserver reaches another MCP server, either as a child process over
-// stdio or by Streamable HTTP, and relays what it says byte for byte.
+// stdio or by HTTP, and relays what it says byte for byte.
 //
 // Job: find out which protocol era the server speaks, keep a connection to it
 // (restart, re-initialise, back off), list its tools, run calls on it, and turn
 // everything that can go wrong on the way into an *[upstream.Error].
 //
-// It owns the two transports, the era handshake and the child processes. It
-// must not know configuration, credentials, other upstreams, or what becomes of
-// its tools and results; whoever builds an [Adapter] hands in a launcher or an
-// HTTP client that already carries the environment and the login.
+// It owns the transports (stdio, Streamable HTTP and the older HTTP+SSE), the
+// era handshake and the child processes. It must not know configuration,
+// credentials, other upstreams, or what becomes of its tools and results;
+// whoever builds an [Adapter] hands in a launcher or an HTTP client that already
+// carries the environment and the login.
 //
 // How it fits together: an [Adapter] holds one immutable [status]; its
 // supervisor (Watch) replaces it. A [conn] is one handshake on one [link]; a
-// link is a child process or an HTTP endpoint. Requests of an old conn can
-// never be answered through a new one, because ids and pending tables belong to
-// the link that sent them.
+// link is a child process, an HTTP endpoint or the stream of an HTTP+SSE server.
+// Requests of an old conn can never be answered through a new one, because ids
+// and pending tables belong to the link that sent them.
 package mcpserver
 
 import (
@@ -82,12 +83,17 @@ const (
 // Adapter is one MCP server. It implements [upstream.Adapter],
 // [upstream.Watcher], [upstream.Reporter] and [upstream.Holder].
 type Adapter struct {
-	opt   Options
-	dial  func(context.Context) (link, error)
+	opt  Options
+	dial func(context.Context) (link, error)
+	// other is the transport to fall back to; nil if there is none. Only the
+	// supervisor looks at these two.
+	other func(context.Context) (link, error)
 	board *board
 	greet *greeter
 	post  errands
 	held  atomic.Pointer[[]upstream.Held]
+	// progress is the same for all connections, so no token is used twice.
+	progress progress
 	// mirror: annotated arguments travel in headers too, if the era is modern.
 	mirror       bool
 	toolsChanged chan struct{} // a list_changed has come; capacity 1 coalesces
@@ -117,8 +123,12 @@ func NewStdio(o Options, launch Launcher, name string, arg ...string) *Adapter {
 	return a
 }
 
-// NewHTTP returns an adapter for a server at a Streamable HTTP endpoint. hc
-// carries the login, the origin check and the dial guard. Unless hc has a
+// NewHTTP returns an adapter for a server at a Streamable HTTP endpoint, or, if
+// that does not take what is posted there and the era is not Modern, at an
+// endpoint of the older transport, see [NewSSE]; what was found is tried first
+// for as long as the adapter lives.
+//
+// hc carries the login, the origin check and the dial guard. Unless hc has a
 // policy of its own, no redirect is followed: it would carry the login along.
 // Its Timeout is ignored, because it would cut streams; contexts bound
 // everything here.
@@ -129,7 +139,26 @@ func NewHTTP(o Options, endpoint string, hc *http.Client) *Adapter {
 	a.dial = func(ctx context.Context) (link, error) {
 		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx, doubt: make(chan struct{}, 1)}, nil
 	}
+	if a.opt.Era != Modern {
+		a.other = dialSSE(a, endpoint, client)
+	}
 	return a
+}
+
+// NewSSE returns an adapter for a server of the older HTTP+SSE transport (MCP
+// 2024-11-05), whose stream is at endpoint. It speaks the legacy era. Messages
+// go to the address that the stream names, which must have the same origin. hc
+// is as for [NewHTTP].
+func NewSSE(o Options, endpoint string, hc *http.Client) *Adapter {
+	o.Era = Legacy
+	a := newAdapter(o)
+	a.board.eager = true
+	a.dial = dialSSE(a, endpoint, httpClient(hc))
+	return a
+}
+
+func dialSSE(a *Adapter, endpoint string, hc *http.Client) func(context.Context) (link, error) {
+	return func(ctx context.Context) (link, error) { return openSSE(ctx, a, endpoint, hc), nil }
 }
 
 func newAdapter(o Options) *Adapter {

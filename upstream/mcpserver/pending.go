@@ -1,7 +1,10 @@
 package mcpserver
 
 import (
+	"bytes"
+	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -20,8 +23,8 @@ func (in incoming) answer() (answer, error) {
 	return parseAnswer(in.msg)
 }
 
-// pending are the calls that wait for an answer of one child. The zero value is
-// ready for use. Ids are never used twice.
+// pending are the calls that wait for an answer on one channel. The zero value
+// is ready for use. Ids are never used twice.
 type pending struct {
 	mu    sync.Mutex
 	last  int64
@@ -58,4 +61,57 @@ func (p *pending) deliver(id int64, in incoming) bool {
 		ch <- in // it has room: this is the only message it will ever get
 	}
 	return ok
+}
+
+// demux routes what comes on a channel that all calls share: a child's output,
+// or the stream of an HTTP+SSE server. It never blocks on a call and never runs
+// one.
+type demux struct {
+	opt     *Options
+	heard   func(method string, msg []byte) // takes notifications
+	post    func(msg []byte)                // queues an answer to a request of the server
+	pending pending
+	stray   atomic.Int64 // answers that nobody waits for
+}
+
+// take routes one message.
+func (d *demux) take(ln line) {
+	e := scan(ln.text)
+	switch {
+	case e.hasMethod && e.id == nil:
+		d.heard(e.method, ln.text)
+	case e.hasMethod:
+		if e.answerable() {
+			d.post(reply(e))
+		}
+	default:
+		id, ok := parseID(e.id)
+		if !ok {
+			d.strayed()
+			return
+		}
+		msg := ln.text
+		if !ln.owned {
+			msg = bytes.Clone(msg)
+		}
+		if !d.pending.deliver(id, incoming{msg: msg}) {
+			d.strayed()
+		}
+	}
+}
+
+// tooLong fails the call whose answer a line is that is too long.
+func (d *demux) tooLong(ln line) {
+	d.opt.Log.Warn("over-long message skipped", "upstream", d.opt.ID, "bytes", ln.size, "limit", d.opt.MaxMessage)
+	if id, ok := ownerOf(ln); ok {
+		d.pending.deliver(id, incoming{err: failure(upstream.UpstreamError, true,
+			fmt.Sprintf("answered with %d bytes; the limit is %d", ln.size, d.opt.MaxMessage), nil)})
+	}
+}
+
+// strayed notes an answer that nobody waits for: unknown, the second one, or
+// one that came after its call was given up.
+func (d *demux) strayed() {
+	n := d.stray.Add(1)
+	d.opt.Log.Debug("answer without a call dropped", "upstream", d.opt.ID, "so_far", n)
 }

@@ -2,6 +2,7 @@ package mcpserver_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,57 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 )
+
+// TestBlackHoleBehindAStream: the stream that is still open does not make a
+// server count as up that takes no message any more.
+func TestBlackHoleBehindAStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var hole atomic.Bool
+		o := &older{}
+		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if hole.Load() {
+				<-r.Context().Done()
+				return nil, r.Context().Err()
+			}
+			if r.Method != http.MethodGet {
+				w := httptest.NewRecorder()
+				o.ServeHTTP(w, r)
+				return w.Result(), nil
+			}
+			body, w := io.Pipe()
+			go func() {
+				<-r.Context().Done()
+				_ = body.Close()
+			}()
+			go o.ServeHTTP(pipeWriter{w}, r)
+			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: r}, nil
+		})
+		a := mcpserver.NewSSE(mcpserver.Options{ID: "fake"}, "http://crm.invalid/sse", &http.Client{Transport: rt})
+		go func() { _ = a.Watch(t.Context(), func() {}) }()
+		wantText(t, a, "hi", "hi")
+
+		hole.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := call(ctx, a, "echo", `{}`)
+		wantKind(t, err, upstream.Timeout, false)
+		time.Sleep(11 * time.Second)
+		if h := a.Health(); h.State != upstream.Down || !strings.Contains(h.Err, "cannot be reached") {
+			t.Errorf("health is %+v", h)
+		}
+		hole.Store(false)
+		time.Sleep(2 * time.Minute)
+		wantText(t, a, "hi", "hi")
+		_ = a.Close()
+	})
+}
+
+// pipeWriter is a response that is read while it is written.
+type pipeWriter struct{ *io.PipeWriter }
+
+func (pipeWriter) Header() http.Header { return http.Header{} }
+func (pipeWriter) WriteHeader(int)     {}
+func (pipeWriter) Flush()              {}
 
 // TestBlackHole: an address that swallows everything after it has worked is
 // down within a bounded time, though no caller waits long enough to see a

@@ -13,8 +13,8 @@ const (
 	stderrTail = 4 << 10 // bytes kept to explain an exit
 )
 
-// ticker lets per events a second pass and counts the others. It belongs to one
-// goroutine.
+// ticker lets per events a second pass and counts the others. It is for one
+// goroutine at a time.
 type ticker struct {
 	per    int
 	since  time.Time

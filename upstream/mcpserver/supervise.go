@@ -91,7 +91,7 @@ func (a *Adapter) supervise(ctx context.Context, changed func()) {
 			up := time.Now()
 			changed()
 			err = a.attend(ctx, c, changed)
-			if ctx.Err() != nil || isDone(l) {
+			if ctx.Err() != nil || isDone(l) || !reusable(l) {
 				l.close(ctx, c.peer)
 				l = nil
 			}
@@ -172,8 +172,11 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 	hint := a.era
 	a.mu.Unlock()
 	p, err := a.greet.handshake(limited, *l, hint)
+	if err != nil && a.other != nil && noEndpoint(err) {
+		p, err = a.fallBack(ctx, limited, l, err)
+	}
 	if err != nil {
-		silent := errors.Is(context.Cause(limited), errConnectTime)
+		silent := errors.Is(context.Cause(limited), errConnectTime) && !noEndpoint(err)
 		// Some servers end, or never speak again, on a method they do not know.
 		// Only a child can show that; over HTTP silence has other reasons, and
 		// merely ends the trust in a memory.
@@ -190,6 +193,27 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 	}
 	a.learned(p)
 	return newConn(*l, p), nil
+}
+
+// fallBack tries the other HTTP transport where the one that was tried first is
+// not served, and replaces l (MCP 2025-11-25, transports, §Backwards
+// Compatibility). What works is tried first from then on. why is the failure so
+// far; it stays that where the other transport is not served either.
+func (a *Adapter) fallBack(ctx, limited context.Context, l *link, why error) (*peer, error) {
+	(*l).close(ctx, nil)
+	fresh, err := a.other(ctx)
+	if err != nil {
+		return nil, err
+	}
+	*l = fresh
+	p, err := a.greet.handshake(limited, fresh, Legacy)
+	switch {
+	case err == nil:
+		a.dial, a.other = a.other, a.dial
+	case noEndpoint(err), limited.Err() != nil && !upstream.AsError("", "", err).Sent:
+		err = why // it is no such server, or a stream that never said where to send anything
+	}
+	return p, err
 }
 
 // opposite returns the hint for the next handshake after one that went badly:
@@ -228,11 +252,14 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if c.peer.listChanged {
+	if listens(c.peer) {
 		wg.Go(func() { listen(ctx, a, c) })
 	}
-	if l, ok := c.link.(*httpLink); ok {
+	switch l := c.link.(type) {
+	case *httpLink:
 		wg.Go(func() { l.verify(ctx, c) })
+	case *sseLink:
+		wg.Go(func() { l.out.verify(ctx, c) })
 	}
 	for {
 		select {
@@ -254,9 +281,9 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	}
 }
 
-// notified takes the notifications of every link. It never blocks: it runs on
-// the goroutine that reads answers.
-func (a *Adapter) notified(method string) {
+// notified takes the notifications of every link, msg being the whole text. It
+// never blocks: it runs on the goroutine that reads answers.
+func (a *Adapter) notified(method string, msg []byte) {
 	switch method {
 	case methodChanged:
 		select {
@@ -264,8 +291,15 @@ func (a *Adapter) notified(method string) {
 		default: // one is due already
 		}
 	case methodProgress:
-		// Dropped for now: no call asks for it, hop-scoped tokens are removed.
+		a.progress.take(msg)
 	}
+}
+
+// reusable reports whether there can be another handshake on a link that is not
+// done: not where the stream is the session.
+func reusable(l link) bool {
+	_, sse := l.(*sseLink)
+	return !sse
 }
 
 func isDone(l link) bool {

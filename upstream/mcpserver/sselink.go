@@ -1,0 +1,262 @@
+package mcpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// sseLink speaks HTTP+SSE (MCP 2024-11-05, transports, §HTTP with SSE): one
+// stream brings everything the server says, first of all the address that takes
+// our messages. The stream is the session; what was pending fails with it.
+type sseLink struct {
+	demux
+	endpoint string
+	out      *httpLink // posts; its endpoint is known once ready is closed
+	cut      context.CancelFunc
+	ready    chan struct{}   // the address for messages is known
+	dead     chan struct{}   // the stream has ended
+	why      *upstream.Error // set before dead is closed
+}
+
+// openSSE begins to open the stream. It does not wait: the first request does,
+// as long as its context lasts. Everything ends with ctx.
+func openSSE(ctx context.Context, a *Adapter, endpoint string, hc *http.Client) *sseLink {
+	ctx, cut := context.WithCancel(ctx)
+	l := &sseLink{
+		demux:    demux{opt: &a.opt, heard: a.notified},
+		endpoint: endpoint,
+		out:      &httpLink{a: a, hc: hc, life: ctx, doubt: make(chan struct{}, 1)},
+		cut:      cut,
+		ready:    make(chan struct{}),
+		dead:     make(chan struct{}),
+	}
+	l.post = func(msg []byte) {
+		a.post.add(func(ctx context.Context) { _ = l.out.send(ctx, &peer{}, request{}, msg, new(trip)) })
+	}
+	go func() {
+		defer close(l.dead)
+		l.why = l.read(ctx)
+	}()
+	return l
+}
+
+func (l *sseLink) done() <-chan struct{} { return l.dead }
+
+// close ends the stream, and with it the session.
+func (l *sseLink) close(context.Context, *peer) {
+	l.cut()
+	<-l.dead
+	l.out.hc.CloseIdleConnections()
+}
+
+func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
+	if err := l.await(ctx); err != nil {
+		return answer{}, err
+	}
+	id, ch := l.pending.add()
+	defer l.pending.drop(id)
+	var t trip
+	var wg sync.WaitGroup
+	posting, stop := context.WithCancel(ctx)
+	posted := make(chan error, 1)
+	wg.Go(func() { posted <- l.out.send(posting, p, r, encode(id, r.method, r.params), &t) })
+	defer func() {
+		// Its connection can be used again once the server has confirmed it,
+		// which it normally has by now.
+		late := time.AfterFunc(tailWait, stop)
+		wg.Wait()
+		late.Stop()
+		stop()
+	}()
+	for {
+		select {
+		case in := <-ch:
+			return in.answer()
+		case err := <-posted:
+			switch {
+			case ctx.Err() != nil:
+				return answer{}, l.out.abandon(ctx, p, r.method, id, &t)
+			case err != nil:
+				return answer{}, refusedPost(err)
+			}
+		case <-ctx.Done():
+			return answer{}, l.out.abandon(ctx, p, r.method, id, &t)
+		case <-l.dead:
+			select {
+			case in := <-ch: // its last words
+				return in.answer()
+			default:
+				return answer{}, l.gone(t.sent.Load())
+			}
+		}
+	}
+}
+
+func (l *sseLink) notify(ctx context.Context, p *peer, method string, params []byte) error {
+	if err := l.await(ctx); err != nil {
+		return err
+	}
+	return refusedPost(l.out.notify(ctx, p, method, params))
+}
+
+// await waits until it is known where messages go.
+func (l *sseLink) await(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ended(ctx, false)
+	}
+	if isDone(l) {
+		return l.gone(false)
+	}
+	select {
+	case <-l.ready:
+		return nil
+	case <-ctx.Done():
+		return ended(ctx, false)
+	case <-l.dead:
+		return l.gone(false)
+	}
+}
+
+// gone is the failure of a request on a stream that has ended.
+func (l *sseLink) gone(sent bool) *upstream.Error {
+	e := *l.why
+	e.Sent = sent
+	select {
+	case <-l.ready:
+		e.Err = &broken{again: !sent, session: true, err: l.why.Err}
+	default: // it was never usable
+	}
+	return &e
+}
+
+// read opens the stream, routes what comes on it, and returns why it ended.
+func (l *sseLink) read(ctx context.Context) *upstream.Error {
+	resp, err := l.open(ctx)
+	if err == nil {
+		defer resp.Body.Close()
+		err = l.events(resp)
+	}
+	if ctx.Err() != nil {
+		return failure(upstream.Unavailable, false, "the connection to it was closed", errStopped)
+	}
+	return upstream.AsError("", "", err)
+}
+
+func (l *sseLink) open(ctx context.Context) (*http.Response, error) {
+	var t trip
+	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodGet, l.endpoint, nil)
+	if err != nil {
+		return nil, failure(upstream.Internal, false, "its address is not usable", err)
+	}
+	req.Header["Accept"] = []string{"text/event-stream"}
+	resp, err := l.out.hc.Do(req)
+	if err != nil {
+		return nil, transportFailure(err, t.sent.Load())
+	}
+	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if resp.StatusCode == http.StatusOK && typ == "text/event-stream" {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode/100 == 2 {
+		return nil, failure(upstream.UpstreamError, false, "there is no stream of events at its address", errNoStream)
+	}
+	ans, err := refused(&peer{}, resp)
+	if ans.rpc != nil {
+		return nil, rpcFailure(ans.rpc)
+	}
+	return nil, err
+}
+
+// events reads the stream to its end.
+func (l *sseLink) events(resp *http.Response) error {
+	events := newSSEReader(resp.Body, l.opt.MaxMessage)
+	data, err := events.next()
+	switch {
+	case err != nil:
+		return failure(upstream.Unavailable, false, "its stream ended before it said where to send messages", err)
+	case events.name != "endpoint":
+		return failure(upstream.UpstreamError, false, "its stream does not begin by saying where to send messages",
+			fmt.Errorf("%w for messages: the first event is %q", errNoStream, escape(events.name)))
+	}
+	if l.out.endpoint, err = l.target(resp.Request.URL, string(data)); err != nil {
+		return err
+	}
+	close(l.ready)
+	events.lines.brief = false // one answer that is too long costs the others nothing
+	for {
+		data, err := events.next()
+		switch {
+		case errors.Is(err, errTooLong):
+			l.tooLong(events.over)
+		case err != nil:
+			return failure(upstream.Unavailable, true, "the connection broke before the answer came", err)
+		case events.name == "" || events.name == "message":
+			l.take(line{text: data, owned: true})
+		}
+	}
+}
+
+// target returns the address for messages. It may be relative to that of the
+// stream, and must not leave the configured origin: messages carry the login.
+func (l *sseLink) target(base *url.URL, ref string) (string, error) {
+	home, err := url.Parse(l.endpoint)
+	if err != nil {
+		return "", failure(upstream.Internal, false, "its address is not usable", err)
+	}
+	u, err := base.Parse(strings.TrimSpace(ref))
+	if err != nil {
+		return "", failure(upstream.UpstreamError, false, "the address it names for messages is not usable",
+			fmt.Errorf("endpoint event of %d bytes", len(ref)))
+	}
+	if origin(u) != origin(home) {
+		return "", failure(upstream.UpstreamError, false,
+			"it names an address on another origin for messages, which is not used; the configured url must have that origin",
+			fmt.Errorf("endpoint event: %s instead of %s", escape(bounded(origin(u), 200)), origin(home)))
+	}
+	u.User, u.Fragment = home.User, ""
+	return u.String(), nil
+}
+
+// origin returns the scheme, host and port of an address (RFC 6454, section 4).
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+}
+
+// refusedPost is the failure of a message that was not accepted. A server that
+// no longer knows the session says so with 404 or in words; it has not executed
+// the message.
+func refusedPost(err error) error {
+	if err == nil {
+		return nil
+	}
+	text := ""
+	if s, ok := errors.AsType[*statusError](err); ok {
+		switch s.code {
+		case http.StatusNotFound, http.StatusGone:
+			text = "session"
+		case http.StatusBadRequest:
+			text = s.text
+		}
+	}
+	if rpc, ok := errors.AsType[*upstream.RPCError](err); ok { // arguments are judged on the stream
+		text = rpc.Message
+	}
+	if !strings.Contains(strings.ToLower(text), "session") {
+		return err
+	}
+	return failure(upstream.Unavailable, false, "it has lost the session", &broken{again: true, session: true, err: err})
+}
