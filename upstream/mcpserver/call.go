@@ -31,17 +31,15 @@ func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 }
 
 func parseResult(raw json.RawMessage, modern bool) (*upstream.Result, error) {
-	// MCP 2026-07-28, basic, §Results: absent means complete. Before that the
-	// member is a server's own.
-	if modern {
-		if typ, ok := rawjson.GetString(raw, "resultType"); ok && typ != "complete" {
-			return nil, failure(upstream.UpstreamError, true, "it asks for input, which is not supported yet",
-				fmt.Errorf("resultType %.40q", typ))
-		}
-	}
 	res, err := upstream.ParseResult(raw)
 	if err != nil {
 		return nil, failure(upstream.UpstreamError, true, "answered with a result that is not an object", err)
+	}
+	// MCP 2026-07-28, basic, §Results: absent means complete. Before that the
+	// member is a server's own.
+	if typ, ok := res.Get("resultType"); ok && modern && rawjson.String(typ) != "complete" {
+		return nil, failure(upstream.UpstreamError, true, "it asks for input, which is not supported yet",
+			fmt.Errorf("resultType %.40s", typ))
 	}
 	return res, nil
 }

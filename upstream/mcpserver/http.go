@@ -306,7 +306,7 @@ func readAll(resp *http.Response, limit int64) ([]byte, error) {
 	}
 	var buf bytes.Buffer
 	if n := resp.ContentLength; n > 0 {
-		buf.Grow(int(min(n, 1<<20)) + bytes.MinRead) // no more on a mere promise
+		buf.Grow(int(min(n, 4<<20)) + bytes.MinRead) // no more on a mere promise
 	}
 	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
 	switch {
