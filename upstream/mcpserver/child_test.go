@@ -147,7 +147,12 @@ func TestModesThatMustNotDisturb(t *testing.T) {
 func TestBadAnswersCostOnlyTheirCall(t *testing.T) {
 	for _, mode := range []string{"garbage", "duplicate members", "asks for input"} {
 		t.Run(mode, func(t *testing.T) {
-			a := start(t, mode)
+			o := quickly()
+			if mode == "asks for input" {
+				o.Era = mcpserver.Modern // a busy machine must not make it legacy
+			}
+			a := newFake(t, mode, o)
+			watch(t, a)
 			_, err := call(t.Context(), a, "echo", `{}`)
 			wantKind(t, err, upstream.UpstreamError, true)
 			if _, err := a.Tools(t.Context()); err != nil {
