@@ -2,6 +2,7 @@ package inbound_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -21,6 +22,7 @@ func TestRealClient(t *testing.T) {
 		for _, era := range []string{"legacy", "modern"} {
 			t.Run(transportName+" "+era, func(t *testing.T) {
 				f := newFake()
+				f.custom = counting
 				s := newServer(t, f, inbound.Options{})
 				var tr transport.Interface
 				if transportName == "stdio" {
@@ -92,8 +94,11 @@ func converse(t *testing.T, c *client.Client, f *fake, version string) {
 	if err := c.Start(ctx); err != nil {
 		t.Fatal(err)
 	}
-	changes := make(chan struct{}, 100)
+	changes, progress := make(chan struct{}, 100), make(chan string, 100)
 	c.OnNotification(func(n mcp.JSONRPCNotification) {
+		if n.Method == "notifications/progress" {
+			progress <- fmt.Sprint(n.Params.AdditionalFields["progressToken"], n.Params.AdditionalFields["progress"])
+		}
 		if n.Method == mcp.MethodNotificationToolsListChanged {
 			changes <- struct{}{}
 		}
@@ -119,6 +124,22 @@ func converse(t *testing.T, c *client.Client, f *fake, version string) {
 	}
 	if r := f.request(); r.Client != "real" || r.Modern != mcp.IsModernProtocol(version) {
 		t.Fatalf("%+v", r)
+	}
+	req.Params.Name = "custom"
+	req.Params.Arguments = map[string]any{"n": 3}
+	req.Params.Meta = &mcp.Meta{ProgressToken: "mine"}
+	if _, err := c.CallTool(ctx, req); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		select {
+		case got := <-progress:
+			if want := fmt.Sprint("mine", i+1); got != want {
+				t.Fatalf("%s instead of %s", got, want)
+			}
+		case <-ctx.Done():
+			t.Fatal("the client was not told of progress")
+		}
 	}
 	if mcp.IsModernProtocol(version) {
 		stop, err := c.ListenAsync(ctx, mcp.SubscriptionFilter{ToolsListChanged: true}, nil)

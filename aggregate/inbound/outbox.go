@@ -21,10 +21,12 @@ type outbox struct {
 	err    error // why nothing can be written any more
 }
 
-// line is one message.
+// line is one message, or the place of those that a call has to tell of its
+// progress by the time it is written.
 type line struct {
-	lane lane
-	text pieces
+	lane     lane
+	text     pieces
+	progress *progress // nil for a message
 }
 
 // lane says who waits for whom. The reader's own small answers are counted
@@ -66,10 +68,20 @@ func (o *outbox) push(from lane, text pieces) error {
 	if o.closed {
 		return errClosed
 	}
-	o.queue = append(o.queue, line{from, text})
+	o.queue = append(o.queue, line{lane: from, text: text})
 	o.size[from] += text.size()
 	o.change.Broadcast()
 	return nil
+}
+
+// ready makes o [notes]. Of each call, one line at most is queued.
+func (o *outbox) ready(p *progress) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.queue = append(o.queue, line{progress: p})
+		o.change.Broadcast()
+	}
 }
 
 // close has write return when everything queued is written.
@@ -98,17 +110,28 @@ func (o *outbox) write(w io.Writer) error {
 			return err
 		}
 		for _, l := range batch {
-			for _, p := range l.text {
-				_, _ = buf.Write(p) // an error stays until Flush returns it
+			if l.progress == nil {
+				writeLine(buf, l.text)
+				o.written(l)
+				continue
 			}
-			_ = buf.WriteByte('\n')
-			o.written(l)
+			for _, text := range l.progress.take() {
+				writeLine(buf, pieces{text})
+			}
 		}
 		if err := buf.Flush(); err != nil {
 			o.fail(err)
 			return err
 		}
 	}
+}
+
+// writeLine leaves errors to Flush.
+func writeLine(w *bufio.Writer, text pieces) {
+	for _, p := range text {
+		_, _ = w.Write(p)
+	}
+	_ = w.WriteByte('\n')
 }
 
 // take waits for messages; none means that the outbox is closed and empty.

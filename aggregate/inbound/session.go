@@ -102,6 +102,13 @@ func (f *flight) settle() bool {
 	return !f.cancelled
 }
 
+// wanted reports whether the client still waits for the request.
+func (f *flight) wanted() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
+	return !f.cancelled
+}
+
 // release gives the place back. It comes after the answer is delivered, so that
 // a client which does not read its answers runs out of places, not we out of
 // memory.

@@ -178,7 +178,7 @@ func (c *stdioConn) handle(line []byte) {
 // not asked: what it wants is clear without.
 func (c *stdioConn) request(m *message) {
 	r := c.session.request(m)
-	r.to = c
+	r.to, r.notes = c, c.out
 	now, later := c.rpc.admit(c.calls, r)
 	if now != nil {
 		c.say(now)
@@ -194,7 +194,7 @@ func (c *stdioConn) request(m *message) {
 }
 
 func (c *stdioConn) batch(msgs []message) {
-	run, fault := c.rpc.batch(c.calls, c.session, msgs)
+	run, fault := c.rpc.batch(c.calls, c.session, msgs, c.out)
 	if fault != nil {
 		c.say(&reply{err: fault})
 		return
