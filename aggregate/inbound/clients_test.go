@@ -18,17 +18,20 @@ import (
 // A client of another make lists, calls and is told of changes, over both
 // transports in both eras.
 func TestRealClient(t *testing.T) {
-	for _, transportName := range []string{"stdio", "http"} {
+	for _, transportName := range []string{"stdio", "http", "sse"} {
 		for _, era := range []string{"legacy", "modern"} {
 			t.Run(transportName+" "+era, func(t *testing.T) {
 				f := newFake()
 				f.custom = counting
 				s := newServer(t, f, inbound.Options{})
 				var tr transport.Interface
-				if transportName == "stdio" {
+				switch transportName {
+				case "stdio":
 					tr = overPipes(t, s)
-				} else {
+				case "http":
 					tr = overHTTP(t, s, era)
+				case "sse":
+					tr = overEvents(t, s)
 				}
 				var opts []client.ClientOption
 				want := mcp.ProtocolVersion20260728
@@ -41,7 +44,7 @@ func TestRealClient(t *testing.T) {
 				converse(t, c, f, want)
 				// This client cancels legacy calls over HTTP by leaving, which
 				// is none in that era.
-				cancelCall(t, c, f, transportName == "stdio" || era == "modern")
+				cancelCall(t, c, f, transportName != "http" || era == "modern")
 			})
 		}
 	}
@@ -88,10 +91,20 @@ func overHTTP(t *testing.T, s *inbound.Server, era string) transport.Interface {
 	return tr
 }
 
+func overEvents(t *testing.T, s *inbound.Server) transport.Interface {
+	w := serve(t, s)
+	c, err := client.NewSSEMCPClient(w.url+"/sse", transport.WithHTTPClient(w.client), transport.WithSSELogger(slog.New(slog.DiscardHandler))) //nolint:staticcheck // legacy clients are what is tested
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.GetTransport()
+}
+
 func converse(t *testing.T, c *client.Client, f *fake, version string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.Start(ctx); err != nil {
+	// The stream of HTTP+SSE lives as long as this context.
+	if err := c.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	changes, progress := make(chan struct{}, 100), make(chan string, 100)

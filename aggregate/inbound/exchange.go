@@ -52,6 +52,20 @@ func (x *exchange) takes(kind string, id []byte) bool {
 	return false
 }
 
+// isBy reports whether the method is the only possible one. If not it answers so.
+func (x *exchange) isBy(method string) bool {
+	if x.r.Method == method {
+		return true
+	}
+	x.disallow(method)
+	return false
+}
+
+func (x *exchange) disallow(allowed string) {
+	x.w.Header().Set("Allow", allowed)
+	refuse(x.w, http.StatusMethodNotAllowed, x.r.Method+" is not possible here")
+}
+
 // refuse answers a request that did not get as far as JSON-RPC.
 func refuse(w http.ResponseWriter, status int, why string) {
 	(&exchange{w: w}).fail(status, &reply{err: invalid("%s", why)})

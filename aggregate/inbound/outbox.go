@@ -9,10 +9,12 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// outbox is the one writer of a stream of lines. Whoever has something to say
+// outbox is the one writer of a stream of messages. Whoever has something to say
 // leaves it here; nobody but the writer waits for the reader at the other end,
 // until too much of the same lane is waiting.
 type outbox struct {
+	framing
+
 	mu     sync.Mutex
 	change sync.Cond // something was queued or written, or the state below changed
 	queue  []line
@@ -21,12 +23,25 @@ type outbox struct {
 	err    error // why nothing can be written any more
 }
 
+// framing is what stands around each message, and how much is collected before
+// it is written.
+type framing struct {
+	head, tail string
+	buffer     int // bytes
+}
+
+var (
+	lineFraming  = framing{tail: "\n", buffer: 64 << 10}
+	eventFraming = framing{head: "event: message\ndata: ", tail: "\n\n", buffer: 4 << 10} // WHATWG HTML, section 9.2
+)
+
 // line is one message, or the place of those that a call has to tell of its
 // progress by the time it is written.
 type line struct {
 	lane     lane
 	text     pieces
 	progress *progress // nil for a message
+	bare     bool      // the first piece is written without framing
 }
 
 // lane says who waits for whom. The reader's own small answers are counted
@@ -45,8 +60,8 @@ const laneBytes = 4 << 20
 
 var errClosed = errors.New("the stream is closed")
 
-func newOutbox() *outbox {
-	o := &outbox{}
+func newOutbox(f framing) *outbox {
+	o := &outbox{framing: f}
 	o.change.L = &o.mu
 	return o
 }
@@ -84,6 +99,16 @@ func (o *outbox) ready(p *progress) {
 	}
 }
 
+// fill queues text that is no message, unless something is queued already.
+func (o *outbox) fill(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 && !o.closed {
+		o.queue = append(o.queue, line{text: pieces{[]byte(text)}, bare: true})
+		o.change.Broadcast()
+	}
+}
+
 // close has write return when everything queued is written.
 func (o *outbox) close() { o.end(nil) }
 
@@ -103,20 +128,23 @@ func (o *outbox) end(err error) {
 
 // write writes to w until close or fail is called or w fails.
 func (o *outbox) write(w io.Writer) error {
-	buf := bufio.NewWriterSize(w, 64<<10)
+	buf := bufio.NewWriterSize(w, o.buffer)
 	for {
 		batch, err := o.take()
 		if err != nil || batch == nil {
 			return err
 		}
 		for _, l := range batch {
-			if l.progress == nil {
-				writeLine(buf, l.text)
+			switch {
+			case l.bare:
+				_, _ = buf.Write(l.text[0]) // an error stays until Flush returns it
+			case l.progress != nil:
+				for _, text := range l.progress.take() {
+					o.frame(buf, pieces{text})
+				}
+			default:
+				o.frame(buf, l.text)
 				o.written(l)
-				continue
-			}
-			for _, text := range l.progress.take() {
-				writeLine(buf, pieces{text})
 			}
 		}
 		if err := buf.Flush(); err != nil {
@@ -126,12 +154,13 @@ func (o *outbox) write(w io.Writer) error {
 	}
 }
 
-// writeLine leaves errors to Flush.
-func writeLine(w *bufio.Writer, text pieces) {
+// frame leaves errors to Flush.
+func (f framing) frame(w *bufio.Writer, text pieces) {
+	_, _ = w.WriteString(f.head)
 	for _, p := range text {
 		_, _ = w.Write(p)
 	}
-	_ = w.WriteByte('\n')
+	_, _ = w.WriteString(f.tail)
 }
 
 // take waits for messages; none means that the outbox is closed and empty.

@@ -12,6 +12,9 @@ const (
 	streamWait = 30 * time.Second // for the client to take one notification
 )
 
+// comment is an event stream's sign of life.
+const comment = ": alive\n\n"
+
 // stream is where messages go that answer nothing.
 type stream interface {
 	// push sends a message, which must not be changed any more.
@@ -45,18 +48,12 @@ func (e *eventStream) beats() <-chan time.Time { return e.ticker.C }
 func (e *eventStream) ending() <-chan struct{} { return e.end }
 
 func (e *eventStream) push(text pieces) error {
-	return e.send(eventHead, rawjson.OneLine(text[0]), rawjson.OneLine(text[1]), rawjson.OneLine(text[2]), eventTail)
+	return e.send([]byte(eventFraming.head), rawjson.OneLine(text[0]), rawjson.OneLine(text[1]), rawjson.OneLine(text[2]), []byte(eventFraming.tail))
 }
-
-// What stands before and after the text of a message.
-var (
-	eventHead = []byte("event: message\ndata: ")
-	eventTail = []byte("\n\n")
-)
 
 // alive sends a comment, so that neither end nor anything between them takes
 // the silence for a dead connection.
-func (e *eventStream) alive() error { return e.send([]byte(": alive\n\n")) }
+func (e *eventStream) alive() error { return e.send([]byte(comment)) }
 
 // send writes the parts of one or more frames.
 func (e *eventStream) send(frame ...[]byte) error {
@@ -66,16 +63,19 @@ func (e *eventStream) send(frame ...[]byte) error {
 	_ = e.control.SetWriteDeadline(time.Now().Add(e.wait)) // not supported by test recorders only
 	if !e.started {
 		e.started = true
-		h := e.w.Header()
-		h.Set("Content-Type", "text/event-stream")
-		h.Set("Cache-Control", "no-cache, no-transform")
-		h.Set("X-Accel-Buffering", "no") // proxies must not collect events
+		startEvents(e.w.Header())
 	}
 	for _, part := range frame {
-		if _, e.err = e.w.Write(part); e.err != nil {
+		if _, e.err = e.w.Write(part); e.err != nil { //nolint:gosec // G705: JSON in a stream of events is no page
 			return e.err
 		}
 	}
 	e.err = e.control.Flush()
 	return e.err
+}
+
+func startEvents(h http.Header) {
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-cache, no-transform")
+	h.Set("X-Accel-Buffering", "no") // proxies must not collect events
 }

@@ -63,7 +63,7 @@ func (u *upgrade) tell() {
 	var frames [][]byte
 	for _, p := range waiting {
 		for _, text := range p.take() {
-			frames = append(frames, eventHead, text, eventTail)
+			frames = append(frames, []byte(eventFraming.head), text, []byte(eventFraming.tail))
 		}
 	}
 	if frames != nil {
