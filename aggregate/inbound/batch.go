@@ -15,8 +15,9 @@ const maxBatch = 1000
 
 // batch admits the messages of a batch and returns the work for them: it runs
 // them side by side and returns the text of the answer, nil if there is nothing
-// to say. release is called when that is delivered.
-func (d *dispatcher) batch(ctx context.Context, s *session, msgs []message) (run func() (text []byte, release func()), fault *upstream.RPCError) {
+// to say. Progress goes to to, unless that is nil. release is called when the answer
+// is delivered.
+func (d *dispatcher) batch(ctx context.Context, s *session, msgs []message, to notes) (run func() (text []byte, release func()), fault *upstream.RPCError) {
 	// Only this revision has batches (MCP 2025-03-26, basic, §Batching).
 	if version, _ := s.negotiated(); version != mcp.ProtocolVersion20250326 {
 		return nil, noBatches()
@@ -32,7 +33,9 @@ func (d *dispatcher) batch(ctx context.Context, s *session, msgs []message) (run
 		if m.fault == nil && (m.era.modern || m.method == methodInitialize) {
 			m.fault = invalid("%s cannot be part of a batch", m.method)
 		}
-		replies[i], later[i] = d.admit(ctx, s.request(m))
+		r := s.request(m)
+		r.notes = to
+		replies[i], later[i] = d.admit(ctx, r)
 	}
 	return func() ([]byte, func()) { return runBatch(replies, later) }, nil
 }

@@ -2,6 +2,7 @@ package inbound_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"testing"
@@ -17,16 +18,20 @@ import (
 // A client of another make lists, calls and is told of changes, over both
 // transports in both eras.
 func TestRealClient(t *testing.T) {
-	for _, transportName := range []string{"stdio", "http"} {
+	for _, transportName := range []string{"stdio", "http", "sse"} {
 		for _, era := range []string{"legacy", "modern"} {
 			t.Run(transportName+" "+era, func(t *testing.T) {
 				f := newFake()
+				f.custom = counting
 				s := newServer(t, f, inbound.Options{})
 				var tr transport.Interface
-				if transportName == "stdio" {
+				switch transportName {
+				case "stdio":
 					tr = overPipes(t, s)
-				} else {
+				case "http":
 					tr = overHTTP(t, s, era)
+				case "sse":
+					tr = overEvents(t, s)
 				}
 				var opts []client.ClientOption
 				want := mcp.ProtocolVersion20260728
@@ -37,9 +42,9 @@ func TestRealClient(t *testing.T) {
 				c := client.NewClient(tr, opts...)
 				defer c.Close()
 				converse(t, c, f, want)
-				// This client cancels legacy calls over HTTP by leaving, which
-				// is none in that era.
-				cancelCall(t, c, f, transportName == "stdio" || era == "modern")
+				// Over HTTP this client cancels by leaving, which is none in the
+				// legacy era, and over HTTP+SSE in neither.
+				cancelCall(t, c, f, transportName == "stdio" || transportName == "http" && era == "modern")
 			})
 		}
 	}
@@ -86,14 +91,27 @@ func overHTTP(t *testing.T, s *inbound.Server, era string) transport.Interface {
 	return tr
 }
 
+func overEvents(t *testing.T, s *inbound.Server) transport.Interface {
+	w := serve(t, s)
+	c, err := client.NewSSEMCPClient(w.url+"/sse", transport.WithHTTPClient(w.client), transport.WithSSELogger(slog.New(slog.DiscardHandler))) //nolint:staticcheck // legacy clients are what is tested
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.GetTransport()
+}
+
 func converse(t *testing.T, c *client.Client, f *fake, version string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := c.Start(ctx); err != nil {
+	// The stream of HTTP+SSE lives as long as this context.
+	if err := c.Start(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	changes := make(chan struct{}, 100)
+	changes, progress := make(chan struct{}, 100), make(chan string, 100)
 	c.OnNotification(func(n mcp.JSONRPCNotification) {
+		if n.Method == "notifications/progress" {
+			progress <- fmt.Sprint(n.Params.AdditionalFields["progressToken"], n.Params.AdditionalFields["progress"])
+		}
 		if n.Method == mcp.MethodNotificationToolsListChanged {
 			changes <- struct{}{}
 		}
@@ -119,6 +137,22 @@ func converse(t *testing.T, c *client.Client, f *fake, version string) {
 	}
 	if r := f.request(); r.Client != "real" || r.Modern != mcp.IsModernProtocol(version) {
 		t.Fatalf("%+v", r)
+	}
+	req.Params.Name = "custom"
+	req.Params.Arguments = map[string]any{"n": 3}
+	req.Params.Meta = &mcp.Meta{ProgressToken: "mine"}
+	if _, err := c.CallTool(ctx, req); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		select {
+		case got := <-progress:
+			if want := fmt.Sprint("mine", i+1); got != want {
+				t.Fatalf("%s instead of %s", got, want)
+			}
+		case <-ctx.Done():
+			t.Fatal("the client was not told of progress")
+		}
 	}
 	if mcp.IsModernProtocol(version) {
 		stop, err := c.ListenAsync(ctx, mcp.SubscriptionFilter{ToolsListChanged: true}, nil)

@@ -38,7 +38,10 @@ type request struct {
 	session *session
 	service Service
 	by      upstream.Principal
-	to      stream // for what precedes the answer; nil if there is only the answer
+	to      stream // for a subscription; nil if there cannot be one
+	notes   notes  // for progress; nil if the client cannot be told any
+
+	progress func(params json.RawMessage) // for the service; set when the work begins
 }
 
 // work is the work for an admitted request. It blocks. A nil reply means that
@@ -64,7 +67,7 @@ func (d *dispatcher) admit(ctx context.Context, r *request) (now *reply, later w
 		return &reply{id: r.id, err: invalid("%v", err)}, nil
 	}
 	return nil, func() (*reply, func()) {
-		out := d.answer(ctx, r)
+		out := d.work(ctx, f, r)
 		if !f.settle() {
 			out = nil
 		}
@@ -88,6 +91,19 @@ func (d *dispatcher) instant(ctx context.Context, r *request) *reply {
 		r.session.setNegotiated(version, clientName(info))
 	}
 	return out
+}
+
+// work works for an admitted request and blocks. Its progress ends before it
+// returns.
+func (d *dispatcher) work(ctx context.Context, f *flight, r *request) *reply {
+	token := r.progressToken()
+	if token == nil || r.notes == nil || r.method != methodToolsCall {
+		return d.answer(ctx, r)
+	}
+	p := newProgress(token, r.notes, f.wanted)
+	defer p.settle()
+	r.progress = p.add
+	return d.answer(ctx, r)
 }
 
 // answer works for a request and blocks. A panic is contained. It returns nil
@@ -131,6 +147,7 @@ func (r *request) toAggregate() *aggregate.Request {
 		Session:   r.session.id,
 		Client:    client,
 		Params:    r.params,
+		Progress:  r.progress,
 		Modern:    r.era.modern,
 	}
 }

@@ -20,7 +20,8 @@ type exchange struct {
 	name   string // of the upstream whose endpoint it is; "" is everything
 	svc    Service
 	by     upstream.Principal
-	events *eventStream // nil if the answer cannot be a stream
+	events *eventStream // nil if the answer is not a stream
+	later  *upgrade     // nil if it cannot become one
 }
 
 // body reads the body whole. If that fails it answers and returns false.
@@ -51,6 +52,20 @@ func (x *exchange) takes(kind string, id []byte) bool {
 	return false
 }
 
+// isBy reports whether the method is the only possible one. If not it answers so.
+func (x *exchange) isBy(method string) bool {
+	if x.r.Method == method {
+		return true
+	}
+	x.disallow(method)
+	return false
+}
+
+func (x *exchange) disallow(allowed string) {
+	x.w.Header().Set("Allow", allowed)
+	refuse(x.w, http.StatusMethodNotAllowed, x.r.Method+" is not possible here")
+}
+
 // refuse answers a request that did not get as far as JSON-RPC.
 func refuse(w http.ResponseWriter, status int, why string) {
 	(&exchange{w: w}).fail(status, &reply{err: invalid("%s", why)})
@@ -58,6 +73,15 @@ func refuse(w http.ResponseWriter, status int, why string) {
 
 // fail writes an answer with a status.
 func (x *exchange) fail(status int, r *reply) { x.write(status, r.text()) }
+
+// run has a request answered.
+func (x *exchange) run(ctx context.Context, rpc *dispatcher, r *request, status func(*upstream.RPCError) int) {
+	if x.events == nil && r.progressToken() != nil {
+		r.notes = x.notes()
+	}
+	now, later := rpc.admit(ctx, r)
+	x.deliver(now, later, status)
+}
 
 // deliver writes the answer. Work whose client cancelled it has none; an
 // accepted message without an answer is what that looks like over HTTP.
@@ -67,17 +91,43 @@ func (x *exchange) deliver(now *reply, later work, status func(*upstream.RPCErro
 		now, release = later()
 		defer release()
 	}
-	if x.events != nil && x.events.started {
-		if now != nil {
-			_ = x.events.push(now.text()) // the client is gone: nobody is left to be told
-		}
-		return
-	}
-	if now == nil {
+	x.finish()
+	switch {
+	case now != nil:
+		x.answer(status(now.err), now.text())
+	case !x.streams():
 		x.w.WriteHeader(http.StatusAccepted)
+	}
+}
+
+// notes returns where the progress of requests goes; nil if the client wants no
+// stream. Whoever sends no Accept header is not asked to understand one.
+func (x *exchange) notes() notes {
+	if len(x.r.Header.Values("Accept")) == 0 || !accepts(x.r, "text/event-stream") {
+		return nil
+	}
+	x.later = newUpgrade(x.w)
+	return x.later
+}
+
+// finish waits until all progress is told.
+func (x *exchange) finish() {
+	if x.later != nil {
+		x.events = x.later.finish()
+	}
+}
+
+// streams reports whether the answer has begun as a stream.
+func (x *exchange) streams() bool { return x.events != nil && x.events.started }
+
+// answer writes JSON text as the last event if the answer has begun as a stream,
+// otherwise as the body.
+func (x *exchange) answer(status int, text pieces) {
+	if x.streams() {
+		_ = x.events.push(text) // if it fails the client is gone: nobody is left to be told
 		return
 	}
-	x.write(status(now.err), now.text())
+	x.write(status, text)
 }
 
 // write writes JSON text as the body.

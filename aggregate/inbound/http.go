@@ -21,12 +21,13 @@ const (
 	headerBytes = 64 << 10
 )
 
-// httpEdge serves both eras over Streamable HTTP.
+// httpEdge serves both eras over Streamable HTTP, and HTTP+SSE.
 type httpEdge struct {
 	lookup   Lookup
 	rpc      *dispatcher
 	guard    guard
 	sessions *sessionTable
+	conns    *eventConns
 	calls    *session // admission of modern requests
 	listens  *session // admission of modern subscriptions: open ones must not crowd out calls
 	maxBody  int64
@@ -42,6 +43,7 @@ func newHTTPEdge(lookup Lookup, rpc *dispatcher, s seal, o Options) *httpEdge {
 		rpc:      rpc,
 		guard:    guard{hosts: o.Hosts, origins: o.Origins},
 		sessions: newSessionTable(s, o.MaxInFlight),
+		conns:    newEventConns(),
 		calls:    &session{max: o.MaxInFlight, shared: true},
 		listens:  &session{max: o.MaxInFlight, shared: true},
 		maxBody:  o.MaxBody,
@@ -53,16 +55,29 @@ func newHTTPEdge(lookup Lookup, rpc *dispatcher, s seal, o Options) *httpEdge {
 
 func (e *httpEdge) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/mcp", e.route)
-	mux.HandleFunc("/u/{name}/mcp", e.route)
+	for _, at := range []string{"", "/u/{name}"} {
+		mux.HandleFunc(at+"/mcp", e.route)
+		mux.HandleFunc(at+"/sse", e.events)
+		mux.HandleFunc(at+"/messages", e.messages)
+	}
 	return e.guard.before(mux)
 }
 
-func (e *httpEdge) route(w http.ResponseWriter, r *http.Request) {
+// exchange returns what a request is about. If it is about nothing it is
+// refused and nil is returned.
+func (e *httpEdge) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, r: r, name: r.PathValue("name"), by: principal(r)}
 	var ok bool
 	if x.svc, ok = e.lookup(x.name); !ok {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no upstream %.60q", x.name))
+		return nil
+	}
+	return x
+}
+
+func (e *httpEdge) route(w http.ResponseWriter, r *http.Request) {
+	x := e.exchange(w, r)
+	if x == nil {
 		return
 	}
 	// Modern clients have neither streams by GET nor sessions to DELETE.
@@ -75,8 +90,7 @@ func (e *httpEdge) route(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodDelete && !modern:
 		e.delete(x)
 	default:
-		w.Header().Set("Allow", map[bool]string{true: "POST", false: corsMethods}[modern])
-		refuse(w, http.StatusMethodNotAllowed, r.Method+" is not possible here")
+		x.disallow(map[bool]string{true: "POST", false: corsMethods}[modern])
 	}
 }
 

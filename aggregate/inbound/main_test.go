@@ -30,7 +30,7 @@ const patience = 20 * time.Second
 // fake is a service with tools that do what a test needs: echo says what it was
 // given, block waits to be released or cancelled, stubborn to be released only,
 // lines answers with line breaks, big with a megabyte,
-// huge with ten, panic panics, fail answers a JSON-RPC error.
+// huge with ten, custom does as the test says, panic panics, fail answers a JSON-RPC error.
 type fake struct {
 	mu      sync.Mutex
 	subs    map[int]func()
@@ -40,6 +40,7 @@ type fake struct {
 	release chan struct{} // closed: block returns
 	ended   chan error    // what the context of a block said when it was cancelled
 	last    *aggregate.Request
+	custom  func(context.Context, *aggregate.Request) // what the tool custom does; set before the first call
 }
 
 func newFake() *fake {
@@ -93,6 +94,9 @@ func (f *fake) CallTool(ctx context.Context, r *aggregate.Request) (json.RawMess
 		return json.RawMessage(`{"content":[{"type":"text","text":"` + strings.Repeat("x", 10<<20) + `"}]}`), nil
 	case "big":
 		return json.RawMessage(`{"content":[{"type":"text","text":"` + strings.Repeat("x", 1<<20) + `"}]}`), nil
+	case "custom":
+		f.custom(ctx, r)
+		return json.RawMessage(`{"content":[]}`), ctx.Err()
 	case "panic":
 		panic("boom")
 	}

@@ -79,18 +79,20 @@ func (e *httpEdge) batch(ctx context.Context, x *exchange, msgs []message) {
 	if !x.takes("application/json", nil) {
 		return
 	}
-	run, fault := e.rpc.batch(detached(ctx), h.session, msgs)
+	run, fault := e.rpc.batch(detached(ctx), h.session, msgs, x.notes())
 	if fault != nil {
 		x.fail(http.StatusBadRequest, &reply{err: fault})
 		return
 	}
 	text, release := run()
 	defer release()
-	if text == nil {
+	x.finish()
+	switch {
+	case text != nil:
+		x.answer(http.StatusOK, pieces{text})
+	case !x.streams():
 		x.w.WriteHeader(http.StatusAccepted)
-		return
 	}
-	x.write(http.StatusOK, pieces{text})
 }
 
 // modern serves a request that stands alone: a session id is ignored and none
@@ -100,13 +102,12 @@ func (e *httpEdge) modern(ctx context.Context, x *exchange, m *message) {
 	kind := "application/json"
 	if m.method == methodListen {
 		kind = "text/event-stream"
-		x.events = newEventStream(x.w, e.closing)
+		x.events = newEventStream(x.w, streamWait, e.closing)
 		defer x.events.close()
 		r.session, r.to = e.listens, x.events
 	}
 	if x.takes(kind, m.id) {
-		now, later := e.rpc.admit(ctx, r)
-		x.deliver(now, later, modernStatus)
+		x.run(ctx, e.rpc, r, modernStatus)
 	}
 }
 
@@ -121,8 +122,7 @@ func (e *httpEdge) legacy(ctx context.Context, x *exchange, m *message) {
 	}
 	if h := e.enter(x, m.id); h != nil {
 		defer e.sessions.leave(h)
-		now, later := e.rpc.admit(detached(ctx), h.request(m))
-		x.deliver(now, later, legacyStatus)
+		x.run(detached(ctx), e.rpc, h.request(m), legacyStatus)
 	}
 }
 
@@ -154,7 +154,7 @@ func (e *httpEdge) get(ctx context.Context, x *exchange) {
 		return
 	}
 	defer h.detach(s)
-	events := newEventStream(x.w, e.closing)
+	events := newEventStream(x.w, streamWait, e.closing)
 	defer events.close()
 	if events.alive() == nil { // clients wait for the first byte
 		relay(ctx, s.changed, legacyListChanged(), events)

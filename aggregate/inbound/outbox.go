@@ -9,10 +9,12 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// outbox is the one writer of a stream of lines. Whoever has something to say
+// outbox is the one writer of a stream of messages. Whoever has something to say
 // leaves it here; nobody but the writer waits for the reader at the other end,
 // until too much of the same lane is waiting.
 type outbox struct {
+	framing
+
 	mu     sync.Mutex
 	change sync.Cond // something was queued or written, or the state below changed
 	queue  []line
@@ -21,10 +23,25 @@ type outbox struct {
 	err    error // why nothing can be written any more
 }
 
-// line is one message.
+// framing is what stands around each message, and how much is collected before
+// it is written.
+type framing struct {
+	head, tail string
+	buffer     int // bytes
+}
+
+var (
+	lineFraming  = framing{tail: "\n", buffer: 64 << 10}
+	eventFraming = framing{head: "event: message\ndata: ", tail: "\n\n", buffer: 4 << 10} // WHATWG HTML, section 9.2
+)
+
+// line is one message, or the place of those that a call has to tell of its
+// progress by the time it is written.
 type line struct {
-	lane lane
-	text pieces
+	lane     lane
+	text     pieces
+	progress *progress // nil for a message
+	bare     bool      // the first piece is written without framing
 }
 
 // lane says who waits for whom. The reader's own small answers are counted
@@ -43,8 +60,8 @@ const laneBytes = 4 << 20
 
 var errClosed = errors.New("the stream is closed")
 
-func newOutbox() *outbox {
-	o := &outbox{}
+func newOutbox(f framing) *outbox {
+	o := &outbox{framing: f}
 	o.change.L = &o.mu
 	return o
 }
@@ -66,10 +83,30 @@ func (o *outbox) push(from lane, text pieces) error {
 	if o.closed {
 		return errClosed
 	}
-	o.queue = append(o.queue, line{from, text})
+	o.queue = append(o.queue, line{lane: from, text: text})
 	o.size[from] += text.size()
 	o.change.Broadcast()
 	return nil
+}
+
+// ready makes o [notes]. Of each call, one line at most is queued.
+func (o *outbox) ready(p *progress) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.closed {
+		o.queue = append(o.queue, line{progress: p})
+		o.change.Broadcast()
+	}
+}
+
+// fill queues text that is no message, unless something is queued already.
+func (o *outbox) fill(text string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) == 0 && !o.closed {
+		o.queue = append(o.queue, line{text: pieces{[]byte(text)}, bare: true})
+		o.change.Broadcast()
+	}
 }
 
 // close has write return when everything queued is written.
@@ -91,24 +128,39 @@ func (o *outbox) end(err error) {
 
 // write writes to w until close or fail is called or w fails.
 func (o *outbox) write(w io.Writer) error {
-	buf := bufio.NewWriterSize(w, 64<<10)
+	buf := bufio.NewWriterSize(w, o.buffer)
 	for {
 		batch, err := o.take()
 		if err != nil || batch == nil {
 			return err
 		}
 		for _, l := range batch {
-			for _, p := range l.text {
-				_, _ = buf.Write(p) // an error stays until Flush returns it
+			switch {
+			case l.bare:
+				_, _ = buf.Write(l.text[0]) // an error stays until Flush returns it
+			case l.progress != nil:
+				for _, text := range l.progress.take() {
+					o.frame(buf, pieces{text})
+				}
+			default:
+				o.frame(buf, l.text)
+				o.written(l)
 			}
-			_ = buf.WriteByte('\n')
-			o.written(l)
 		}
 		if err := buf.Flush(); err != nil {
 			o.fail(err)
 			return err
 		}
 	}
+}
+
+// frame leaves errors to Flush.
+func (f framing) frame(w *bufio.Writer, text pieces) {
+	_, _ = w.WriteString(f.head)
+	for _, p := range text {
+		_, _ = w.Write(p)
+	}
+	_, _ = w.WriteString(f.tail)
 }
 
 // take waits for messages; none means that the outbox is closed and empty.

@@ -1,5 +1,5 @@
-// Package inbound is the client's side of Bulkhead: it speaks MCP over stdio
-// and Streamable HTTP, to clients of the modern era (2026-07-28 and later) and
+// Package inbound is the client's side of Bulkhead: it speaks MCP over stdio,
+// Streamable HTTP and the older HTTP+SSE, to clients of the modern era (2026-07-28 and later) and
 // of the legacy era (2024-11-05 to 2025-11-25) on the same endpoint.
 //
 // Job: frame messages, refuse malformed ones at the door, tell the eras apart,
@@ -55,8 +55,8 @@ type Options struct {
 	MaxBody              int64         // bytes of one message; default 4 MiB
 	MaxDepth             int           // nesting of one message; default rawjson.DefaultDepth
 	Drain                time.Duration // for calls in flight at the end; default 10 s
-	// MaxInFlight bounds the requests under way in one stdio connection, in
-	// one legacy HTTP session, and over modern HTTP, which has no sessions,
+	// MaxInFlight bounds the requests under way in one stdio or HTTP+SSE
+	// connection, in one legacy HTTP session, and over modern HTTP, which has no sessions,
 	// in all together; there, subscriptions are counted apart from calls.
 	// Default 1024.
 	MaxInFlight int
@@ -133,10 +133,11 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) er
 	if !ok {
 		return errors.New("inbound: there is nothing to serve")
 	}
-	return newStdioConn(s.rpc, svc, s.opt).serve(ctx, in, out)
+	return serveStdio(ctx, s.rpc, svc, s.opt, in, out)
 }
 
-// Handler serves /mcp and /u/{name}/mcp. Streams end only with their requests;
+// Handler serves /mcp (Streamable HTTP), /sse with /messages (HTTP+SSE), and the
+// same under /u/{name} for one upstream. Streams end only with their requests;
 // [Server.Serve] ends them when it stops.
 func (s *Server) Handler() http.Handler { return s.http.handler() }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // session is what is under way for one client, as this package tells clients
-// apart: a stdio connection, a legacy HTTP session, or (shared) the modern HTTP
+// apart: a stdio or HTTP+SSE connection, a legacy HTTP session, or (shared) the modern HTTP
 // requests, which belong to no session.
 type session struct {
 	id        string // for logs and fairness; says nothing that could be used to join the session
@@ -99,6 +99,13 @@ func (f *flight) settle() bool {
 	if f.s.live[f.key] == f {
 		delete(f.s.live, f.key)
 	}
+	return !f.cancelled
+}
+
+// wanted reports whether the client still waits for the request.
+func (f *flight) wanted() bool {
+	f.s.mu.Lock()
+	defer f.s.mu.Unlock()
 	return !f.cancelled
 }
 
