@@ -22,8 +22,11 @@ func TestEightSources(t *testing.T) {
 	for i := range 8 {
 		config += sandboxUpstream(fmt.Sprintf("s%d", i+1), "crm", time.Duration(i+1)*100*time.Millisecond)
 	}
-	for _, way := range []string{"stdio", "http"} {
+	for _, way := range []string{"stdio", "http", "sse"} {
 		for _, era := range []string{"legacy", "modern"} {
+			if way == "sse" && era == "modern" {
+				continue // the older transport is of the older era
+			}
 			t.Run(way+" "+era, func(t *testing.T) {
 				c := otherClient(t, config, way, era)
 				var names []string
@@ -83,15 +86,20 @@ func otherClient(t *testing.T, config, way, era string) *mcpclient.Client {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var tr transport.Interface
-	if way == "stdio" {
+	var err error
+	switch way {
+	case "stdio":
 		p := start(t, config, nil)
 		tr = transport.NewIO(p.out, p.in, io.NopCloser(strings.NewReader("")))
-	} else {
+	case "sse":
 		_, url := serveHTTP(t, config)
-		var err error
-		if tr, err = transport.NewStreamableHTTP(url, transport.WithHTTPLogger(slog.New(slog.DiscardHandler))); err != nil {
-			t.Fatal(err)
-		}
+		tr, err = transport.NewSSE(strings.TrimSuffix(url, "/mcp") + "/sse")
+	default:
+		_, url := serveHTTP(t, config)
+		tr, err = transport.NewStreamableHTTP(url, transport.WithHTTPLogger(slog.New(slog.DiscardHandler)))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	var opts []mcpclient.ClientOption
 	version := mcp.ProtocolVersion20260728
@@ -101,7 +109,8 @@ func otherClient(t *testing.T, config, way, era string) *mcpclient.Client {
 	}
 	c := mcpclient.NewClient(tr, opts...)
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.Start(ctx); err != nil {
+	// The stream of the older transport lives as long as this context.
+	if err := c.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	init := mcp.InitializeRequest{}
