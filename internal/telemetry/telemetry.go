@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
 	"strings"
 	"unicode"
 )
@@ -20,9 +19,32 @@ const maxValue = 16 << 10
 
 // secretKeys are the attribute names, in lower case without separators, whose
 // values are never written.
-var secretKeys = []string{
-	"authorization", "proxyauthorization", "cookie", "setcookie", "token", "accesstoken", "refreshtoken",
-	"idtoken", "secret", "clientsecret", "password", "passwd", "apikey", "privatekey", "credential", "sessionid",
+var secretKeys = map[string]bool{
+	"authorization": true, "proxyauthorization": true, "cookie": true, "setcookie": true, "token": true,
+	"accesstoken": true, "refreshtoken": true, "idtoken": true, "secret": true, "clientsecret": true,
+	"password": true, "passwd": true, "apikey": true, "privatekey": true, "credential": true, "sessionid": true,
+}
+
+// secretKey looks a name up, whatever its case and separators. It runs for each
+// attribute of each line, so it allocates nothing.
+func secretKey(key string) bool {
+	var folded [24]byte // longer than the longest
+	n := 0
+	for i := range len(key) {
+		c := key[i]
+		if c == '-' || c == '_' || c == '.' {
+			continue
+		}
+		if n == len(folded) {
+			return false
+		}
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		folded[n] = c
+		n++
+	}
+	return secretKeys[string(folded[:n])]
 }
 
 // NewLogger returns a logger that writes to w. level is debug, info, warn or
@@ -43,7 +65,7 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 }
 
 func replace(_ []string, a slog.Attr) slog.Attr {
-	if slices.Contains(secretKeys, strings.NewReplacer("-", "", "_", "", ".", "").Replace(strings.ToLower(a.Key))) {
+	if secretKey(a.Key) {
 		return slog.String(a.Key, "[redacted]")
 	}
 	switch v := a.Value.Resolve(); v.Kind() {
