@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -24,12 +25,22 @@ const maxIndexed = 16
 // members are, so that a long one is walked through once. raw must have passed
 // [rawjson.Check].
 func ParseResult(raw json.RawMessage) (*Result, error) {
+	return IndexedResult(raw, nil)
+}
+
+// IndexedResult is [ParseResult] where the members of raw are known already,
+// from [rawjson.Index]; nil if they are not.
+func IndexedResult(raw json.RawMessage, members []rawjson.Member) (*Result, error) {
 	if rawjson.Kind(raw) != '{' {
 		return nil, fmt.Errorf("the result is not an object: %.40s", raw)
 	}
+	known := slices.Values(members)
+	if members == nil {
+		known = rawjson.Members(raw)
+	}
 	r := &Result{Raw: raw, members: make([]rawjson.Member, 0, 4)}
 	n := 0
-	for m := range rawjson.Members(raw) {
+	for m := range known {
 		if m.Name == "isError" {
 			r.IsError = string(m.Value) == "true"
 		}

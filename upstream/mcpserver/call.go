@@ -2,7 +2,6 @@ package mcpserver
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -17,21 +16,21 @@ import (
 func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
 	token, stop := a.progress.follow(call.Progress)
 	defer stop()
-	raw, c, err := a.exchange(ctx, func(p *peer) request {
+	ans, c, err := a.exchange(ctx, func(p *peer) request {
 		return request{method: methodCall, params: callParams(call, withToken(p.meta, token)), tool: call.Tool}
 	})
 	if err != nil {
 		return nil, a.named(err, call.Tool.Name, methodCall)
 	}
-	res, err := parseResult(raw, c.peer.modern)
+	res, err := parseResult(ans, c.peer.modern)
 	if err != nil {
 		return nil, a.named(err, call.Tool.Name, methodCall)
 	}
 	return res, nil
 }
 
-func parseResult(raw json.RawMessage, modern bool) (*upstream.Result, error) {
-	res, err := upstream.ParseResult(raw)
+func parseResult(ans answer, modern bool) (*upstream.Result, error) {
+	res, err := upstream.IndexedResult(ans.result, ans.members)
 	if err != nil {
 		return nil, failure(upstream.UpstreamError, true, "answered with a result that is not an object", err)
 	}
@@ -47,31 +46,31 @@ func parseResult(raw json.RawMessage, modern bool) (*upstream.Result, error) {
 // exchange sends one request on the current connection and returns the result.
 // A request that provably was not executed because the connection proved
 // unusable is sent once more, on the next one.
-func (a *Adapter) exchange(ctx context.Context, build func(*peer) request) (json.RawMessage, *conn, error) {
+func (a *Adapter) exchange(ctx context.Context, build func(*peer) request) (answer, *conn, error) {
 	if !a.enter() {
-		return nil, nil, failure(upstream.Unavailable, false, "it is shut down", errStopped)
+		return answer{}, nil, failure(upstream.Unavailable, false, "it is shut down", errStopped)
 	}
 	defer a.calls.Done()
 	for again := false; ; again = true {
 		c, err := a.board.await(ctx)
 		if err != nil {
-			return nil, nil, err
+			return answer{}, nil, err
 		}
 		req := build(c.peer)
 		ans, err := c.link.do(ctx, c.peer, req)
 		if err == nil && ans.rpc == nil {
-			return ans.result, c, nil
+			return ans, c, nil
 		}
 		if err == nil {
 			err = a.judge(c, req.method, ans.rpc)
 		}
 		b := brokenBy(err)
 		if b == nil {
-			return nil, c, err
+			return answer{}, c, err
 		}
 		a.board.report(c, err)
 		if !b.again || again {
-			return nil, c, err
+			return answer{}, c, err
 		}
 	}
 }

@@ -160,7 +160,7 @@ func FuzzMessage(f *testing.F) {
 		_, _ = ownerOf(line{text: in, tail: in})
 		a, err := parseAnswer(in)
 		if err == nil && a.rpc == nil {
-			_, _ = parseResult(a.result, true)
+			_, _ = parseResult(a, true)
 		}
 		_ = escape(string(in))
 	})

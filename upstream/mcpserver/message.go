@@ -45,6 +45,7 @@ type request struct {
 // answer is one response: a result or an error object.
 type answer struct {
 	result  json.RawMessage
+	members []rawjson.Member // of result, from the pass that checked it; nil if unknown
 	rpc     *upstream.RPCError
 	session string // HTTP: the Mcp-Session-Id that came with it
 }
@@ -110,11 +111,15 @@ func parseID(raw []byte) (int64, bool) {
 // parseAnswer checks a response and takes it apart. This is the only place
 // where relayed text is validated, and it runs on the caller's goroutine.
 func parseAnswer(msg []byte) (answer, error) {
-	if err := rawjson.Check(msg, rawjson.Limits{}); err != nil {
+	outer, inner, err := rawjson.Index(msg, rawjson.Limits{}, "result")
+	if err != nil {
 		return answer{}, failure(upstream.UpstreamError, true, "answered with invalid JSON", err)
 	}
-	var a answer
-	for m := range rawjson.Members(msg) {
+	if outer == nil { // far more members than a message has
+		outer = slices.Collect(rawjson.Members(msg))
+	}
+	a := answer{members: inner}
+	for _, m := range outer {
 		switch m.Name {
 		case "result":
 			a.result = m.Value

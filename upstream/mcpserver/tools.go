@@ -47,7 +47,7 @@ func (a *Adapter) Tools(ctx context.Context) ([]upstream.Tool, error) {
 
 // page reads one page and returns the cursor of the next, nil after the last.
 func (a *Adapter) page(ctx context.Context, l *listing, cursor json.RawMessage) (json.RawMessage, error) {
-	raw, c, err := a.exchange(ctx, func(p *peer) request {
+	ans, c, err := a.exchange(ctx, func(p *peer) request {
 		members := ""
 		if cursor != nil {
 			members = `"cursor":` + string(cursor)
@@ -62,10 +62,10 @@ func (a *Adapter) page(ctx context.Context, l *listing, cursor json.RawMessage) 
 		return nil, err
 	}
 	l.headers = c.peer.modern && a.mirror
-	if err := l.add(raw); err != nil {
+	if err := l.add(ans.result); err != nil {
 		return nil, err
 	}
-	next, _ := rawjson.Get(raw, "nextCursor")
+	next, _ := rawjson.Get(ans.result, "nextCursor")
 	// An empty cursor is a cursor like any other (MCP 2026-07-28, pagination);
 	// before that, servers used to say so that there is no more.
 	if rawjson.Kind(next) != '"' || (!c.peer.modern && string(next) == `""`) {

@@ -13,6 +13,7 @@ type checker struct {
 	dups bool
 	keys []span // member names of the objects that are open, innermost last
 	esc  bool   // the last string has an escape in it
+	idx  *index // where to note members; nil for nowhere
 }
 
 // span is a member name in the text, with its quotes.
@@ -67,8 +68,9 @@ func (c *checker) object(depth int) error {
 		if err := c.str(); err != nil {
 			return err
 		}
+		to := c.i
 		if !c.dups {
-			c.keys = append(c.keys, span{from, c.i, c.esc})
+			c.keys = append(c.keys, span{from, to, c.esc})
 		}
 		c.space()
 		if c.i >= len(c.b) || c.b[c.i] != ':' {
@@ -76,8 +78,15 @@ func (c *checker) object(depth int) error {
 		}
 		c.i++
 		c.space()
+		at := c.i
+		if c.idx != nil {
+			c.idx.enter(depth, c.b[from:to], at)
+		}
 		if err := c.value(depth); err != nil {
 			return err
+		}
+		if c.idx != nil {
+			c.idx.leave(depth, c.b, from, to, at, c.i)
 		}
 		c.space()
 		if c.i >= len(c.b) {

@@ -43,14 +43,16 @@ var ErrNotObject = errors.New("rawjson: not a JSON object")
 // within the limits and, unless AllowDups is set, without an object that names
 // a member twice (names are compared after unescaping). The error is a
 // *[SyntaxError].
-func Check(b []byte, lim Limits) error {
+func Check(b []byte, lim Limits) error { return check(b, lim, nil) }
+
+func check(b []byte, lim Limits, idx *index) error {
 	if lim.Depth <= 0 {
 		lim.Depth = DefaultDepth
 	}
 	if !utf8.Valid(b) {
 		return &SyntaxError{Offset: firstInvalidUTF8(b), Reason: "invalid UTF-8"}
 	}
-	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups}
+	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups, idx: idx}
 	c.space()
 	if err := c.value(0); err != nil {
 		return err

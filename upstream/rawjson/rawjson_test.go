@@ -181,6 +181,7 @@ func TestEditsAgreeWithDecoding(t *testing.T) {
 		if err := rawjson.Check(text, rawjson.Limits{}); err != nil {
 			t.Fatalf("Check(%s): %v", text, err)
 		}
+		checkIndex(t, text)
 		var want map[string]json.RawMessage
 		if rawjson.Kind(text) != '{' {
 			return
@@ -219,6 +220,42 @@ func TestEditsAgreeWithDecoding(t *testing.T) {
 			t.Fatalf("OneLine(%q) = %q", text, rawjson.OneLine(text))
 		}
 	})
+}
+
+// checkIndex holds that Index finds what Members does.
+func checkIndex(t *rapid.T, text []byte) {
+	all := slices.Collect(rawjson.Members(text))
+	within := "absent"
+	if len(all) > 0 {
+		within = rapid.SampledFrom(all).Draw(t, "within").Name
+	}
+	outer, inner, err := rawjson.Index(text, rawjson.Limits{}, within)
+	value, _ := rawjson.Get(text, within)
+	if err != nil || !slices.EqualFunc(outer, all, sameMember) ||
+		!slices.EqualFunc(inner, slices.Collect(rawjson.Members(value)), sameMember) {
+		t.Fatalf("Index(%s, %q) = %v, %v, %v", text, within, outer, inner, err)
+	}
+}
+
+func sameMember(a, b rawjson.Member) bool {
+	return a.Name == b.Name && string(a.Value) == string(b.Value) && a.Start == b.Start && a.End == b.End
+}
+
+func TestIndexIsBounded(t *testing.T) {
+	many := strings.TrimSuffix(strings.Repeat(`"a%":1,`, 100), ",")
+	for i := range 100 {
+		many = strings.Replace(many, "%", strings.Repeat("x", i), 1)
+	}
+	outer, inner, err := rawjson.Index([]byte(`{"result":{`+many+`},"id":1}`), rawjson.Limits{}, "result")
+	if err != nil || len(outer) != 2 || inner != nil {
+		t.Errorf("%d outer, %d inner, %v", len(outer), len(inner), err)
+	}
+	if outer, _, err := rawjson.Index([]byte(`{`+many+`}`), rawjson.Limits{}, "result"); err != nil || outer != nil {
+		t.Errorf("%d outer, %v", len(outer), err)
+	}
+	if _, _, err := rawjson.Index([]byte(`{"a":1,"a":2}`), rawjson.Limits{}, "a"); err == nil {
+		t.Error("a repeated member was accepted")
+	}
 }
 
 func sameJSON(a, b []byte) bool {
