@@ -272,6 +272,9 @@ func FuzzCheck(f *testing.F) {
 		if want := json.Valid(b) && utf8.Valid(b); (err == nil) != want && !bytes.Contains(b, bytes.Repeat([]byte("["), 900)) {
 			t.Fatalf("Check(%q) = %v, json.Valid = %v", b, err, want)
 		}
+		if _, _, indexed := rawjson.Index(b, rawjson.Limits{Depth: 1000, AllowDups: true}, "a"); (indexed == nil) != (err == nil) {
+			t.Fatalf("Index(%q) = %v, Check = %v", b, indexed, err)
+		}
 		// Nothing may panic, checked or not.
 		members := slices.Collect(rawjson.Members(b))
 		for range rawjson.Elements(b) {
