@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"encoding/json"
+	"net/http"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -17,5 +18,8 @@ type Request struct {
 	// another, all before CallTool returns. It returns at once. nil if the
 	// client sent no progress token.
 	Progress func(params json.RawMessage)
-	Modern   bool // protocol revision 2026-07-28 or later
+	// Header holds the Mcp-Param-* fields of a modern request over HTTP, in
+	// which arguments may stand a second time; nil elsewhere.
+	Header http.Header
+	Modern bool // protocol revision 2026-07-28 or later
 }

@@ -53,7 +53,8 @@ func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, erro
 
 // CallTool answers tools/call: the whole result object, in the client's era. A
 // failing upstream is a result with isError; only a call that names no tool of
-// ours is an error, an *upstream.RPCError.
+// ours, or whose header fields contradict it, is an error, an
+// *upstream.RPCError.
 func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error) {
 	var name, arguments json.RawMessage
 	for m := range rawjson.Members(r.Params) {
@@ -73,6 +74,9 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	exposed := rawjson.String(name)
 	e, err := v.lookup(ctx, exposed)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
 	c := &upstream.Call{

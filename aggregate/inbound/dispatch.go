@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -38,8 +39,9 @@ type request struct {
 	session *session
 	service Service
 	by      upstream.Principal
-	to      stream // for a subscription; nil if there cannot be one
-	notes   notes  // for progress; nil if the client cannot be told any
+	to      stream      // for a subscription; nil if there cannot be one
+	notes   notes       // for progress; nil if the client cannot be told any
+	header  http.Header // Mcp-Param-* of a modern request over HTTP; nil elsewhere
 
 	progress func(params json.RawMessage) // for the service; set when the work begins
 }
@@ -148,6 +150,7 @@ func (r *request) toAggregate() *aggregate.Request {
 		Client:    client,
 		Params:    r.params,
 		Progress:  r.progress,
+		Header:    r.header,
 		Modern:    r.era.modern,
 	}
 }

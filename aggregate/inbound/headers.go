@@ -107,3 +107,15 @@ func quoteShort(s string) string {
 	}
 	return string(rawjson.Quote(s))
 }
+
+// paramFields returns the fields in which a modern client repeats arguments,
+// and no other: nothing else of the client's request goes further in.
+func paramFields(all http.Header) http.Header {
+	out := make(http.Header)
+	for name, values := range all {
+		if strings.HasPrefix(name, mcp.HeaderParamPrefix) { // both are canonical
+			out[name] = values
+		}
+	}
+	return out
+}

@@ -119,7 +119,15 @@ func TestModernOverHTTP(t *testing.T) {
 	if r := f.request(); r.Session != "" || r.Client != "m" {
 		t.Fatalf("%+v", r)
 	}
-	w.want(w.post(body, modern("tools/call", "=?base64?ZWNobw==?=")...), 200, `"modern":true`)
+	w.want(w.post(body, append(modern("tools/call", "=?base64?ZWNobw==?="), "mcp-param-region: eu", "Authorization: Bearer canary")...), 200, `"modern":true`)
+	if h := f.request().Header; len(h) != 1 || h.Get("Mcp-Param-Region") != "eu" {
+		t.Errorf("the service sees the fields %v", h)
+	}
+	session := w.join("2025-11-25")
+	w.want(w.post(call("1", "echo", "{}"), session, "mcp-param-region: eu"), 200, `"modern":false`)
+	if h := f.request().Header; h != nil {
+		t.Errorf("the service sees the fields %v of a legacy client", h)
+	}
 
 	noMeta := call("1", "echo", "{}")
 	future := strings.ReplaceAll(body, "2026-07-28", "2027-01-01")

@@ -98,7 +98,7 @@ func (e *httpEdge) batch(ctx context.Context, x *exchange, msgs []message) {
 // modern serves a request that stands alone: a session id is ignored and none
 // is given; the client cancels by closing the connection.
 func (e *httpEdge) modern(ctx context.Context, x *exchange, m *message) {
-	r := &request{message: m, session: e.calls, service: x.svc, by: x.by}
+	r := &request{message: m, session: e.calls, service: x.svc, by: x.by, header: paramFields(x.r.Header)}
 	kind := "application/json"
 	if m.method == methodListen {
 		kind = "text/event-stream"
