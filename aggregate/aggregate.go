@@ -63,6 +63,7 @@ type Aggregate struct {
 	rests   *restStore
 	calls   atomic.Uint64
 	store   catalogStore
+	own     []*entry // our own tools; none if Plain
 
 	building sync.Mutex    // one build at a time
 	names    *namer        // guarded by building, as are the members' own
@@ -94,6 +95,9 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		store:   catalogStore{dir: opt.CatalogDir},
 		built:   make(chan struct{}, 1),
 		settled: make(chan struct{}), coldDone: make(chan struct{}),
+	}
+	if !opt.Plain {
+		a.own = ownTools{a}.entries()
 	}
 	list, err := a.assemble(members, nil)
 	if err != nil {

@@ -26,7 +26,6 @@ type entry struct {
 // pages is one list of tools, serialised once for each era.
 type pages struct {
 	index          map[string]*entry
-	tools          []byte // the JSON array
 	legacy, modern json.RawMessage
 	complete       bool      // every upstream in it has a list, fresh or stale
 	from           *toolList // of the one upstream in it; nil if it has no list, or in the list of all
@@ -54,10 +53,6 @@ func (a *Aggregate) build() {
 	s := &snapshot{alone: make(map[upstream.ID]*pages, len(members))}
 	complete := true
 	a.names.trim()
-	var own []*entry
-	if !a.opt.Plain {
-		own = ownTools{a}.entries()
-	}
 	var entries []*entry
 	for _, m := range members {
 		l := m.list.Load()
@@ -74,10 +69,10 @@ func (a *Aggregate) build() {
 		for _, t := range l.offer() {
 			loneEntries = append(loneEntries, &entry{m.names.name(m.ID, "", t.Name), t, m.handler})
 		}
-		s.alone[m.ID] = serialise(append(loneEntries, own...), l != nil)
+		s.alone[m.ID] = serialise(append(loneEntries, a.own...), l != nil)
 		s.alone[m.ID].from = l
 	}
-	s.all = serialise(append(entries, own...), complete)
+	s.all = serialise(append(entries, a.own...), complete)
 	a.snap.Store(s)
 }
 
@@ -101,12 +96,12 @@ func serialise(entries []*entry, complete bool) *pages {
 		buf = append(buf, rawjson.OneLine(raw)...)
 		p.index[e.name] = e
 	}
-	p.tools = append(buf, ']')
+	buf = append(buf, ']')
 	ttl := 0
 	if complete {
 		ttl = freshFor
 	}
-	p.legacy, p.modern = listPage(p.tools, false, 0), listPage(p.tools, true, ttl)
+	p.legacy, p.modern = listPage(buf, false, 0), listPage(buf, true, ttl)
 	return p
 }
 
@@ -115,7 +110,7 @@ func sameTools(x, y *pages) bool {
 	if x == nil || y == nil {
 		return x == y
 	}
-	return bytes.Equal(x.tools, y.tools)
+	return bytes.Equal(x.legacy, y.legacy)
 }
 
 // toolList is what one upstream listed last. It never changes; it is replaced.

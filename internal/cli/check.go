@@ -111,8 +111,9 @@ func line(c *checked) string {
 
 // progress follows the upstreams as they come in.
 type progress struct {
-	err io.Writer
-	tty bool
+	err   io.Writer
+	tty   bool
+	shown string // what stands on the line now
 }
 
 // watch reports each upstream once: when it has listed its tools, when it turns
@@ -163,14 +164,16 @@ func (p *progress) watch(ctx context.Context, a *aggregate.Aggregate, limit time
 }
 
 func (p *progress) show(waiting []string, since time.Duration) {
-	if p.tty {
-		text := fmt.Sprintf("waiting for %s (%.0f s)", strings.Join(waiting, ", "), since.Seconds())
+	text := fmt.Sprintf("waiting for %s (%.0f s)", strings.Join(waiting, ", "), since.Seconds())
+	if p.tty && text != p.shown {
+		p.shown = text
 		_, _ = fmt.Fprintf(p.err, "\r\x1b[K%.76s", text)
 	}
 }
 
 func (p *progress) clear() {
-	if p.tty {
+	if p.tty && p.shown != "" {
+		p.shown = ""
 		_, _ = io.WriteString(p.err, "\r\x1b[K")
 	}
 }
