@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -109,12 +110,13 @@ func (d *dispatcher) work(ctx context.Context, f *flight, r *request) *reply {
 }
 
 // answer works for a request and blocks. A panic is contained. It returns nil
-// where a subscription ends without an answer.
+// where a subscription ends without an answer. The value of a panic may hold
+// anything, so only its type is logged.
 func (d *dispatcher) answer(ctx context.Context, r *request) (out *reply) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.Error("panic in a request", "method", r.method, "session", r.session.id,
-				"panic", p, "stack", string(debug.Stack()))
+				"type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			out = &reply{id: r.id, err: internalError()}
 		}
 	}()

@@ -1,10 +1,12 @@
 package inbound_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -97,7 +99,8 @@ func TestOverloadIsToldToTheModel(t *testing.T) {
 }
 
 func TestPanicIsContained(t *testing.T) {
-	w := dial(t, newServer(t, newFake(), inbound.Options{}))
+	var log bytes.Buffer
+	w := dial(t, newServer(t, newFake(), inbound.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}))
 	w.send(call("1", "panic", "{}"))
 	if got := w.recv(); !strings.Contains(got, `"id":1,"error":{"code":-32603,`) || strings.Contains(got, "boom") {
 		t.Fatal(got)
@@ -105,6 +108,9 @@ func TestPanicIsContained(t *testing.T) {
 	w.send(ping("2"))
 	w.want(pong("2"))
 	w.end()
+	if s := log.String(); !strings.Contains(s, "panic in a request") || strings.Contains(s, "boom") {
+		t.Errorf("log: %s", s)
+	}
 }
 
 // A client that takes no answers delays neither the reading of what it sends
