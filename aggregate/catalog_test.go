@@ -44,7 +44,7 @@ func TestColdStartIsBoundedByAHangingUpstream(t *testing.T) {
 			t.Errorf("the first list took %s, want 2s", took)
 		}
 		var told atomic.Int32
-		defer v.Subscribe(func() { told.Add(1) })()
+		defer subscribe(t, v, func() { told.Add(1) })()
 		slow.touch() // it has come
 		time.Sleep(time.Second)
 		if diff := cmp.Diff([]string{"a_x", "slow_y"}, names(t, v)); diff != "" {
@@ -104,7 +104,7 @@ func TestOnlyRealChangesAreAnnouncedAndTheyAreBundled(t *testing.T) {
 		names(t, v)
 		time.Sleep(time.Second)
 		var told atomic.Int32
-		cancel := v.Subscribe(func() { told.Add(1) })
+		cancel := subscribe(t, v, func() { told.Add(1) })
 		for range 1000 { // a storm of announcements of nothing
 			a.touch()
 			time.Sleep(time.Millisecond)
@@ -141,7 +141,7 @@ func TestAShuffledListIsNoChange(t *testing.T) {
 		first := names(t, v)
 		time.Sleep(time.Second)
 		var told atomic.Int32
-		defer v.Subscribe(func() { told.Add(1) })()
+		defer subscribe(t, v, func() { told.Add(1) })()
 		f.set(t, "z", "x", "y")
 		f.touch()
 		time.Sleep(time.Second)

@@ -56,14 +56,14 @@ func deadline(limit time.Duration) upstream.Middleware {
 			defer cancel(nil)
 			timer := time.AfterFunc(wait, func() { cancel(context.DeadlineExceeded) })
 			defer timer.Stop()
-			if limit <= 0 && c.Progress != nil {
+			if limit <= 0 && c.Back.Progress != nil {
 				c = patient(c, timer, wait)
 			}
 			res, err := next(bounded, c)
 			if err == nil {
 				return res, nil
 			}
-			e := *upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+			e := *upstream.AsError(c.Upstream, c.Name, err)
 			late := ctx.Err() == nil && errors.Is(context.Cause(bounded), context.DeadlineExceeded)
 			if late && (e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled) {
 				e.Kind = upstream.Timeout
@@ -76,9 +76,9 @@ func deadline(limit time.Duration) upstream.Middleware {
 
 // patient returns c with a Progress that starts the timer anew.
 func patient(c *upstream.Call, timer *time.Timer, wait time.Duration) *upstream.Call {
-	tell, began := c.Progress, time.Now()
+	tell, began := c.Back.Progress, time.Now()
 	extended := *c
-	extended.Progress = func(params json.RawMessage) {
+	extended.Back.Progress = func(params json.RawMessage) {
 		if time.Since(began) < longestCall {
 			timer.Reset(wait)
 		}
@@ -92,7 +92,7 @@ func patient(c *upstream.Call, timer *time.Timer, wait time.Duration) *upstream.
 func settle(e *upstream.Error, t *upstream.Tool) *upstream.Error {
 	lost := e.Kind == upstream.Timeout || e.Kind == upstream.Unavailable ||
 		e.Kind == upstream.UpstreamError && e.RPC == nil // an answer that could not be used
-	if lost && e.Sent && t.HasHints && !t.Hints.ReadOnly {
+	if lost && e.Sent && t != nil && t.HasHints && !t.Hints.ReadOnly {
 		e.Kind = upstream.WriteOutcomeUnknown
 	}
 	return e

@@ -74,7 +74,8 @@ func (f *fake) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, er
 	return call(ctx, c)
 }
 
-func (f *fake) Watch(ctx context.Context, changed func()) error {
+func (f *fake) Watch(ctx context.Context, tell upstream.Events) error {
+	changed := func() { tell.Change("") }
 	f.mu.Lock()
 	f.changed = changed
 	up := !f.hang && f.state != upstream.Down
@@ -202,4 +203,17 @@ func callAs(t *testing.T, v *aggregate.View, r *aggregate.Request, tool, argumen
 		t.Fatalf("%v in %.200s", err, raw)
 	}
 	return a
+}
+
+// subscribe has notify called after each change of the list of tools.
+func subscribe(t *testing.T, v *aggregate.View, notify func()) (cancel func()) {
+	t.Helper()
+	granted, cancel := v.Subscribe(t.Context(), aggregate.Subscription{
+		Principal: upstream.Local(), Lists: []upstream.List{upstream.Tools},
+		Tell: func(aggregate.Notice) { notify() },
+	})
+	if len(granted.Lists) != 1 {
+		t.Fatal("the subscription is not granted")
+	}
+	return cancel
 }

@@ -70,7 +70,7 @@ func (m *member) watch(ctx context.Context) {
 		m.signal()
 		return
 	}
-	err := w.Watch(ctx, m.signal)
+	err := w.Watch(ctx, upstream.Events{Changed: func(upstream.List) { m.signal() }})
 	if ctx.Err() != nil {
 		return
 	}

@@ -21,7 +21,7 @@ func recovered(log *slog.Logger) upstream.Middleware {
 					log.Error("panic in a call", "call", c.ID, "tool", c.Exposed,
 						"type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 					res, err = nil, &upstream.Error{
-						Upstream: c.Tool.Upstream, Tool: c.Tool.Name, Kind: upstream.Internal, Sent: true,
+						Upstream: c.Upstream, Tool: c.Name, Kind: upstream.Internal, Sent: true,
 						Err: errors.New("panic"),
 					}
 				}
@@ -47,7 +47,7 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			attrs := make([]slog.Attr, 0, 14)
 			switch {
 			case err != nil:
-				e := upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+				e := upstream.AsError(c.Upstream, c.Name, err)
 				level, outcome = slog.LevelWarn, e.Kind.Code()
 				attrs = append(attrs, slog.String("error", e.Error()))
 				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments {
@@ -62,8 +62,8 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 				return res, err
 			}
 			attrs = append(attrs,
-				slog.String("call", c.ID), slog.String("upstream", string(c.Tool.Upstream)),
-				slog.String("tool", c.Tool.Name), slog.String("client", c.Client),
+				slog.String("call", c.ID), slog.String("upstream", string(c.Upstream)),
+				slog.String("tool", c.Name), slog.String("client", c.Client),
 				slog.String("session", c.Session), slog.String("principal", c.Principal.String()),
 				slog.String("outcome", outcome), slog.Int("bytes", size),
 				ms("total_ms", took), ms("queued_ms", c.Timing.Queued), ms("upstream_ms", c.Timing.Upstream),

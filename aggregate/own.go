@@ -59,7 +59,7 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 			}
 		}
 		if len(kept) == 0 {
-			return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.NotFound,
+			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.NotFound,
 				Public: fmt.Sprintf("there is no source %q; call %s without arguments for all", args.Source, toolSources)}
 		}
 		st.Sources = kept
@@ -78,11 +78,11 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 	}
 	r, ok := o.agg.rests.get(args.Handle, c.Principal)
 	if !ok {
-		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.NotFound,
+		return nil, &upstream.Error{Tool: c.Name, Kind: upstream.NotFound,
 			Public: "the handle is unknown or has expired; if the original call only reads, make it again"}
 	}
 	if args.Page < 1 || args.Page > len(r.pages) {
-		return nil, &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments,
+		return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments,
 			Public: fmt.Sprintf("page must be from 1 to %d", len(r.pages))}
 	}
 	note := fmt.Sprintf("[%s: page %d of %d of the rest; this is the end]", r.owner.source, args.Page, len(r.pages))
@@ -104,7 +104,7 @@ func arguments(c *upstream.Call, into any) error {
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			err = fmt.Errorf("%s: got %s, want %s", wrong.Field, wrong.Value, wrong.Type)
 		}
-		return &upstream.Error{Tool: c.Tool.Name, Kind: upstream.InvalidArguments, Public: err.Error()}
+		return &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments, Public: err.Error()}
 	}
 	return nil
 }

@@ -144,7 +144,7 @@ func TestProgressKeepsACallAlive(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			v := serve(t, aggregate.Options{Deadline: limit}, func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 				for range 10 {
-					c.Progress([]byte(`{"progress":1}`))
+					c.Back.Progress([]byte(`{"progress":1}`))
 					select {
 					case <-time.After(40 * time.Second):
 					case <-ctx.Done():
@@ -154,7 +154,7 @@ func TestProgressKeepsACallAlive(t *testing.T) {
 				return upstream.TextResult("done", false), nil
 			})
 			told := 0
-			r := &aggregate.Request{Principal: upstream.Local(), Progress: func(json.RawMessage) { told++ }}
+			r := &aggregate.Request{Principal: upstream.Local(), Back: upstream.Back{Progress: func(json.RawMessage) { told++ }}}
 			if got := callAs(t, v, r, "crm_get", `{}`).text(); !strings.HasPrefix(got, want) || told == 0 {
 				t.Errorf("limit %s: %s after %d times progress", limit, got, told)
 			}
@@ -166,13 +166,13 @@ func TestProgressDoesNotKeepACallAliveForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := serve(t, aggregate.Options{}, func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 			for ctx.Err() == nil {
-				c.Progress([]byte(`{"progress":1}`))
+				c.Back.Progress([]byte(`{"progress":1}`))
 				time.Sleep(time.Second)
 			}
 			return untilDone(ctx, c)
 		})
 		began := time.Now()
-		r := &aggregate.Request{Principal: upstream.Local(), Progress: func(json.RawMessage) {}}
+		r := &aggregate.Request{Principal: upstream.Local(), Back: upstream.Back{Progress: func(json.RawMessage) {}}}
 		got := callAs(t, v, r, "crm_get", `{}`).text()
 		if took := time.Since(began); took > 31*time.Minute || !strings.HasPrefix(got, "timeout: crm: ") {
 			t.Errorf("after %s: %s", took, got)

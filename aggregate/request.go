@@ -13,11 +13,11 @@ type Request struct {
 	Principal upstream.Principal
 	Session   string          // the client connection; "" in the modern era over HTTP
 	Client    string          // the host's own name, e.g. "claude-code"; "" if it did not say
+	Method    string          // e.g. "tools/call"
 	Params    json.RawMessage // the params object; nil if the client sent none
-	// Progress takes the params of each notifications/progress, one after
-	// another, all before CallTool returns. It returns at once. nil if the
-	// client sent no progress token.
-	Progress func(params json.RawMessage)
+	// Back is how the client is reached while the request is worked on, and
+	// what it says that it can do.
+	Back upstream.Back
 	// Header holds the Mcp-Param-* fields of a modern request over HTTP, in
 	// which arguments may stand a second time; nil elsewhere.
 	Header http.Header

@@ -38,7 +38,7 @@ type restOwner struct {
 	source    upstream.ID
 }
 
-func owner(c *upstream.Call) restOwner { return restOwner{c.Principal, c.Tool.Upstream} }
+func owner(c *upstream.Call) restOwner { return restOwner{c.Principal, c.Upstream} }
 
 func newRestStore() *restStore { return &restStore{rests: make(map[string]*rest)} }
 

@@ -22,7 +22,7 @@ func TestRestsAreBounded(t *testing.T) {
 	if handle := s.put(me, many, 1<<20); handle != "" {
 		t.Error("half of all the room was given to one answer")
 	}
-	call := &upstream.Call{Tool: &upstream.Tool{Upstream: "crm"}}
+	call := &upstream.Call{Op: upstream.CallTool, Upstream: "crm", Tool: &upstream.Tool{Upstream: "crm"}}
 	if note := notice(call, 70<<20, "", false); !strings.Contains(note, "too large to keep; ask for less") {
 		t.Error(note)
 	}

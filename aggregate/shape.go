@@ -54,7 +54,7 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 	if len(rest) == 0 { // only longer for saying the same twice, or by its braces and spaces
 		var tight bytes.Buffer
 		if err := json.Compact(&tight, res.Raw); err != nil {
-			return nil, upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+			return nil, upstream.AsError(c.Upstream, c.Name, err)
 		}
 		return upstream.ParseResult(tight.Bytes())
 	}
@@ -68,7 +68,7 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 		out, err = rawjson.Set(out, "isError", []byte("true"))
 	}
 	if err != nil { // ParseResult has seen that it is an object
-		return nil, upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+		return nil, upstream.AsError(c.Upstream, c.Name, err)
 	}
 	return &upstream.Result{Raw: out, IsError: res.IsError}, nil
 }
@@ -83,7 +83,7 @@ func notice(c *upstream.Call, total int, handle string, failed bool) string {
 		more = fmt.Sprintf(`For the rest call %s with {"handle":%q}.`, toolReadMore, handle)
 	}
 	return fmt.Sprintf("[truncated: %s: %s result of %d bytes is longer than one answer may be. %s]",
-		c.Tool.Upstream, did, total, more)
+		c.Upstream, did, total, more)
 }
 
 func hasOutputSchema(t *upstream.Tool) bool {

@@ -33,7 +33,7 @@ func TestWarmStartAnswersAtOnceFromDisk(t *testing.T) {
 		}
 		v, _ := run(t, a)
 		var told atomic.Int32
-		defer v.Subscribe(func() { told.Add(1) })()
+		defer subscribe(t, v, func() { told.Add(1) })()
 		began := time.Now()
 		if diff := cmp.Diff([]string{"a_p", "a_x"}, names(t, v)); diff != "" {
 			t.Error(diff)

@@ -51,7 +51,7 @@ func TestSwapKeepsWhatIsTheSameAndDrainsWhatIsNot(t *testing.T) {
 		lone, _ := a.View("gone")
 		time.Sleep(time.Second)
 		var told atomic.Int32
-		defer v.Subscribe(func() { told.Add(1) })()
+		defer subscribe(t, v, func() { told.Add(1) })()
 
 		answered := make(chan string, 1)
 		go func() { answered <- call(t, v, "gone_y", `{}`).text() }()

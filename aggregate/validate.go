@@ -33,7 +33,7 @@ func validated(schema bool, log *slog.Logger) upstream.Middleware {
 			}
 			if problem != "" {
 				return nil, &upstream.Error{
-					Upstream: c.Tool.Upstream, Tool: c.Tool.Name, Op: "validate",
+					Upstream: c.Upstream, Tool: c.Name, Op: "validate",
 					Kind: upstream.InvalidArguments, Public: problem,
 					Err: errArguments, // what is wrong may quote the arguments, which no log line may
 				}

@@ -36,6 +36,19 @@ func (v *View) pages() *pages {
 	return serialise(nil, true)
 }
 
+// Handle answers one request by its method: the whole result object, in the
+// client's era. The error is an *upstream.RPCError; for a method that is not
+// known here its code is CodeMethodNotFound.
+func (v *View) Handle(ctx context.Context, r *Request) (json.RawMessage, error) {
+	switch r.Method {
+	case "tools/call":
+		return v.CallTool(ctx, r)
+	case "tools/list":
+		return v.ListTools(ctx, r)
+	}
+	return nil, &upstream.RPCError{Code: upstream.CodeMethodNotFound, Message: "method not found"}
+}
+
 // ListTools answers tools/list: the whole result object, in the client's era.
 // There is one page; a cursor is refused. The error is an *upstream.RPCError.
 func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, error) {
@@ -81,8 +94,9 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	}
 	c := &upstream.Call{
 		ID: strconv.FormatUint(v.agg.calls.Add(1), 36), Principal: r.Principal,
-		Session: r.Session, Client: r.Client, Tool: e.tool, Exposed: exposed,
-		Params: r.Params, Arguments: arguments, Progress: r.Progress, Timing: &upstream.Timing{},
+		Session: r.Session, Client: r.Client,
+		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
+		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
 	}
 	res, failed := e.handler(ctx, c)
 	if failed != nil {
@@ -123,8 +137,6 @@ func (v *View) unlisted() []string {
 // Instructions returns the server instructions, less than 2 KB.
 func (v *View) Instructions() string { return v.agg.instructions(v.id) }
 
-// Subscribe has notify called after each real change of the tool list, until
-// cancel is called. notify must return at once.
-func (v *View) Subscribe(notify func()) (cancel func()) {
-	return v.agg.subs.add(v.id, notify)
-}
+// Extensions returns the settings of each extension of the protocol that is
+// offered, by its identifier; nil if there is none.
+func (v *View) Extensions() map[string]json.RawMessage { return nil }

@@ -9,13 +9,26 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// Result is what a tool answered. Raw must not be changed once it is set.
+// Result is what an upstream answered. Raw must not be changed once it is set.
 type Result struct {
 	Raw     json.RawMessage // the whole result object, as the upstream sent it
 	IsError bool            // result.isError
+	Type    ResultType      // Final unless the adapter says otherwise
 
 	members []rawjson.Member // of Raw; nil if they are to be looked for in it
 }
+
+// ResultType says whether a result is the answer (MCP 2026-07-28, basic,
+// §Results). Only an adapter knows: a legacy server's resultType is a member of
+// its own.
+type ResultType uint8
+
+// The types of result.
+const (
+	Final         ResultType = iota // the answer
+	InputRequired                   // questions, and the state to come back with
+	TaskCreated                     // a handle of work that goes on (extension io.modelcontextprotocol/tasks)
+)
 
 // maxIndexed is how many members of a result are remembered. One that has more
 // is not what the protocol knows, and is searched anew each time.

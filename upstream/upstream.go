@@ -43,18 +43,38 @@ type Adapter interface {
 	// Tools returns every tool the upstream offers, in the upstream's order,
 	// drained through all pages. It waits for a connection until ctx ends.
 	Tools(context.Context) ([]Tool, error)
-	// Call runs one tool. It returns when ctx ends, whatever the upstream does.
+	// Call carries out one call; every adapter knows [CallTool], and refuses an
+	// operation it does not know as NotFound. It returns when ctx ends, whatever
+	// the upstream does.
 	Call(context.Context, *Call) (*Result, error)
 	// Close releases everything and waits until it is released.
 	Close() error
 }
 
 // Watcher is an adapter that keeps a connection. Watch blocks until ctx ends,
-// keeps the upstream connected, and calls changed whenever the list of tools
-// may differ from the last one: after each connect and each list_changed.
-// changed returns at once.
+// keeps the upstream connected, and tells what the upstream says of its own
+// accord.
 type Watcher interface {
-	Watch(ctx context.Context, changed func()) error
+	Watch(ctx context.Context, tell Events) error
+}
+
+// Events is how a watched upstream is heard. The functions return at once; a
+// nil one means that nobody listens.
+type Events struct {
+	// Changed is called whenever a list may differ from the last one that was
+	// read: for every list, with "", after each connect; for one when the
+	// upstream says so.
+	Changed func(List)
+	// Note takes the params of every other notification that belongs to no
+	// call, by its method: see [Topic] and the Note constants.
+	Note func(method string, params json.RawMessage)
+}
+
+// Change calls e.Changed if there is one.
+func (e Events) Change(l List) {
+	if e.Changed != nil {
+		e.Changed(l)
+	}
 }
 
 // Reporter is an adapter that can tell how its connection is.
@@ -129,34 +149,4 @@ func (p Principal) String() string {
 		return p.issuer
 	}
 	return p.issuer + "/" + p.subject
-}
-
-// Call is one tools/call on its way to an upstream. Layers may replace the
-// context but never change a call they did not make.
-type Call struct {
-	ID        string // ours, unique in this process; correlates log lines
-	Principal Principal
-	Session   string // the client connection; "" where there is none
-	Client    string // the host's own name, e.g. "claude-code"; display and host limits only
-	Tool      *Tool
-	Exposed   string // the tool's name as the client called it
-	// Params is the params object as the client sent it, checked but otherwise
-	// untouched: unknown members and _meta are still in it.
-	Params json.RawMessage
-	// Arguments is the value of params.arguments; nil if the client sent none.
-	Arguments json.RawMessage
-	// Progress is called with the params of each notifications/progress of the
-	// upstream, one after another, all before the call returns. It returns at
-	// once. nil if the client asked for none.
-	Progress func(params json.RawMessage)
-	// Timing collects what the log line reports; never nil in the pipeline.
-	Timing *Timing
-}
-
-// Timing is where a call's time went. It is written by the layers of one call,
-// one after another.
-type Timing struct {
-	Queued   time.Duration // waiting for a slot or for quota
-	Upstream time.Duration // in the adapter, all attempts
-	Attempts int
 }

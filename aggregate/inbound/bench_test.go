@@ -22,14 +22,14 @@ import (
 // measured is the edge.
 type instantService struct{ result json.RawMessage }
 
-func (s instantService) ListTools(context.Context, *aggregate.Request) (json.RawMessage, error) {
+func (s instantService) Handle(context.Context, *aggregate.Request) (json.RawMessage, error) {
 	return s.result, nil
 }
-func (s instantService) CallTool(context.Context, *aggregate.Request) (json.RawMessage, error) {
-	return s.result, nil
+func (instantService) Instructions() string                   { return "" }
+func (instantService) Extensions() map[string]json.RawMessage { return nil }
+func (instantService) Subscribe(_ context.Context, s aggregate.Subscription) (aggregate.Subscription, func()) {
+	return s, func() {}
 }
-func (instantService) Instructions() string    { return "" }
-func (instantService) Subscribe(func()) func() { return func() {} }
 
 func benchServer(b *testing.B, bytes int) *inbound.Server {
 	result := json.RawMessage(`{"content":[{"type":"text","text":"` + strings.Repeat("x", bytes) + `"}]}`)

@@ -151,6 +151,6 @@ func (c *conn) ending() <-chan struct{} { return c.closing }
 // on.
 func (c *conn) announce() {
 	changed := newSignal()
-	defer c.session.service.Subscribe(changed.set)()
+	defer follow(c.calls, c.session.service, c.session.principal, changed.set)()
 	relay(c.calls, changed, legacyListChanged(), c)
 }

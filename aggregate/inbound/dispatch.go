@@ -123,10 +123,8 @@ func (d *dispatcher) answer(ctx context.Context, r *request) (out *reply) {
 	var result json.RawMessage
 	var err error
 	switch {
-	case r.method == methodToolsCall:
-		result, err = r.service.CallTool(ctx, r.toAggregate())
-	case r.method == methodToolsList:
-		result, err = r.service.ListTools(ctx, r.toAggregate())
+	case r.method == methodToolsCall, r.method == methodToolsList:
+		result, err = r.service.Handle(ctx, r.toAggregate())
 	case r.method == methodListen && r.era.modern && r.to != nil:
 		return listen(ctx, r)
 	default:
@@ -150,8 +148,9 @@ func (r *request) toAggregate() *aggregate.Request {
 		Principal: r.by,
 		Session:   r.session.id,
 		Client:    client,
+		Method:    r.method,
 		Params:    r.params,
-		Progress:  r.progress,
+		Back:      upstream.Back{Progress: r.progress},
 		Header:    r.header,
 		Modern:    r.era.modern,
 	}

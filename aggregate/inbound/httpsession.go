@@ -53,7 +53,7 @@ func (h *httpSession) attach(s *changeStream) bool {
 	if !first {
 		return true
 	}
-	cancel := h.service.Subscribe(h.changed)
+	cancel := follow(context.TODO(), h.service, h.principal, h.changed)
 	h.mu.Lock()
 	closed := h.closed
 	h.unsubscribe = cancel

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mark3labs/mcp-go/mcp"
 
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -59,7 +60,7 @@ func listen(ctx context.Context, r *request) *reply {
 	if tools {
 		granted = `{"toolsListChanged":true}`
 		// Before the acknowledgement: from then on no change may be missed.
-		defer r.service.Subscribe(changed.set)()
+		defer follow(ctx, r.service, r.by, changed.set)()
 	}
 	ack := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":`+granted+`,"_meta":`), meta, []byte("}}"))
 	if r.to.push(pieces{ack}) != nil {
@@ -70,6 +71,14 @@ func listen(ctx context.Context, r *request) *reply {
 		return nil
 	}
 	return done
+}
+
+// follow has notify called whenever the list of tools changed.
+func follow(ctx context.Context, svc Service, by upstream.Principal, notify func()) (cancel func()) {
+	_, cancel = svc.Subscribe(ctx, aggregate.Subscription{
+		Principal: by, Lists: []upstream.List{upstream.Tools}, Tell: func(aggregate.Notice) { notify() },
+	})
+	return cancel
 }
 
 // relay sends note for each change until the stream is to end, which

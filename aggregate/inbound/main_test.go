@@ -54,6 +54,15 @@ func newFake() *fake {
 
 func (f *fake) Instructions() string { return "Use echo." }
 
+func (f *fake) Handle(ctx context.Context, r *aggregate.Request) (json.RawMessage, error) {
+	if r.Method == "tools/list" {
+		return f.ListTools(ctx, r)
+	}
+	return f.CallTool(ctx, r)
+}
+
+func (f *fake) Extensions() map[string]json.RawMessage { return nil }
+
 func (f *fake) ListTools(_ context.Context, r *aggregate.Request) (json.RawMessage, error) {
 	if r.Modern {
 		return json.RawMessage(`{"resultType":"complete","ttlMs":0,"cacheScope":"private","tools":[` + echoTool + `]}`), nil
@@ -128,13 +137,14 @@ func (f *fake) request() *aggregate.Request {
 	return f.last
 }
 
-func (f *fake) Subscribe(notify func()) func() {
+func (f *fake) Subscribe(_ context.Context, s aggregate.Subscription) (aggregate.Subscription, func()) {
+	notify := func() { s.Tell(aggregate.Notice{Method: "notifications/tools/list_changed"}) }
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.next
 	f.next++
 	f.subs[n] = notify
-	return func() {
+	return s, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		delete(f.subs, n)

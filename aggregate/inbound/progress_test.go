@@ -42,7 +42,7 @@ func counting(_ context.Context, r *aggregate.Request) {
 	}
 	_ = json.Unmarshal(args, &a)
 	for i := range a.N {
-		r.Progress(json.RawMessage(fmt.Sprintf(`{"progressToken":"ours","progress":%d,"message":%q}`, i+1, a.Who)))
+		r.Back.Progress(json.RawMessage(fmt.Sprintf(`{"progressToken":"ours","progress":%d,"message":%q}`, i+1, a.Who)))
 	}
 }
 
@@ -62,7 +62,7 @@ func TestProgressPassesUnchangedButForItsToken(t *testing.T) {
 			`{"progress":1e400}`,
 			`{"progressToken":"u-1","progress":1e500}`,
 		} {
-			r.Progress(json.RawMessage(params))
+			r.Back.Progress(json.RawMessage(params))
 		}
 	}
 	w := dial(t, newServer(t, f, inbound.Options{}))
@@ -79,7 +79,7 @@ func TestProgressPassesUnchangedButForItsToken(t *testing.T) {
 	for _, token := range []string{"null", "{}", "[1]", "true"} {
 		w.send(withToken("1", "echo", token, "{}", false))
 		w.recv()
-		if f.request().Progress != nil {
+		if f.request().Back.Progress != nil {
 			t.Errorf("progress for the token %s", token)
 		}
 	}
@@ -92,10 +92,10 @@ func TestNoProgressAfterTheEnd(t *testing.T) {
 	f := newFake()
 	late := make(chan func(json.RawMessage), 1)
 	f.custom = func(ctx context.Context, r *aggregate.Request) {
-		late <- r.Progress
+		late <- r.Back.Progress
 		if _, wait := rawjson.Get(r.Params, "wait"); wait {
 			<-ctx.Done()
-			r.Progress(json.RawMessage(`{"progress":1}`))
+			r.Back.Progress(json.RawMessage(`{"progress":1}`))
 			f.ended <- ctx.Err()
 		}
 	}
@@ -206,9 +206,9 @@ func TestSlowReaderOfProgress(t *testing.T) {
 	long := strings.Repeat("m", 20_000)
 	f.custom = func(_ context.Context, r *aggregate.Request) {
 		for i := range 1000 {
-			r.Progress(json.RawMessage(fmt.Sprintf(`{"progress":%d,"message":"%s"}`, i+1, long)))
+			r.Back.Progress(json.RawMessage(fmt.Sprintf(`{"progress":%d,"message":"%s"}`, i+1, long)))
 		}
-		r.Progress(json.RawMessage(fmt.Sprintf(`{"progress":2000,"message":%q}`, strings.Repeat("m", 70_000)))) // beyond what may wait
+		r.Back.Progress(json.RawMessage(fmt.Sprintf(`{"progress":2000,"message":%q}`, strings.Repeat("m", 70_000)))) // beyond what may wait
 		returned <- struct{}{}
 	}
 	s := newServer(t, f, inbound.Options{})
@@ -312,7 +312,7 @@ func TestNoProgressNoStream(t *testing.T) {
 			}
 			if !c.stream && c.n == "1" {
 				f.custom = func(_ context.Context, r *aggregate.Request) {
-					if r.Progress != nil {
+					if r.Back.Progress != nil {
 						t.Error("progress that cannot be told is asked for")
 					}
 				}
@@ -332,7 +332,7 @@ func TestProgressStreamShowsSignsOfLife(t *testing.T) {
 		f := newFake()
 		f.custom = func(_ context.Context, r *aggregate.Request) {
 			time.Sleep(time.Minute)
-			r.Progress(json.RawMessage(`{"progress":1}`))
+			r.Back.Progress(json.RawMessage(`{"progress":1}`))
 			time.Sleep(time.Minute + time.Second)
 		}
 		h := newServer(t, f, inbound.Options{}).Handler()
@@ -350,9 +350,9 @@ func TestProgressStreamShowsSignsOfLife(t *testing.T) {
 func TestCancelWithProgress(t *testing.T) {
 	f := newFake()
 	f.custom = func(ctx context.Context, r *aggregate.Request) {
-		r.Progress(json.RawMessage(`{"progress":1}`))
+		r.Back.Progress(json.RawMessage(`{"progress":1}`))
 		<-ctx.Done()
-		r.Progress(json.RawMessage(`{"progress":2}`))
+		r.Back.Progress(json.RawMessage(`{"progress":2}`))
 		f.ended <- ctx.Err()
 	}
 	w := serve(t, newServer(t, f, inbound.Options{}))

@@ -31,17 +31,20 @@ import (
 // Service is what an edge serves. Its methods may be called from many
 // goroutines at once.
 type Service interface {
-	// ListTools and CallTool return the whole result object in the client's
-	// era. The error is an *upstream.RPCError; failures of upstreams are
-	// results with isError. They return soon after ctx ends.
-	ListTools(ctx context.Context, r *aggregate.Request) (json.RawMessage, error)
-	CallTool(ctx context.Context, r *aggregate.Request) (json.RawMessage, error)
+	// Handle answers a request: the whole result object in the client's era. The
+	// error is an *upstream.RPCError, with CodeMethodNotFound for a method that
+	// the service does not know; failures of upstreams in a tool call are
+	// results with isError. It returns soon after ctx ends.
+	Handle(ctx context.Context, r *aggregate.Request) (json.RawMessage, error)
 	// Instructions is the text for the model, under 2 KB. It returns at once
 	// and may change over time.
 	Instructions() string
-	// Subscribe has notify called whenever the list of tools changed, until
-	// cancel is called. notify returns at once.
-	Subscribe(notify func()) (cancel func())
+	// Extensions returns the settings of each extension of the protocol that is
+	// offered, by its identifier. It returns at once.
+	Extensions() map[string]json.RawMessage
+	// Subscribe has changes told until cancel is called, and returns what is
+	// granted, see [aggregate.Subscription].
+	Subscribe(ctx context.Context, s aggregate.Subscription) (granted aggregate.Subscription, cancel func())
 }
 
 // Lookup finds what is served for an upstream: "" is everything, a name is that

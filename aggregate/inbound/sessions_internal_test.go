@@ -11,16 +11,14 @@ import (
 
 type noService struct{ subscribed *int }
 
-func (noService) ListTools(context.Context, *aggregate.Request) (json.RawMessage, error) {
+func (noService) Handle(context.Context, *aggregate.Request) (json.RawMessage, error) {
 	return nil, nil
 }
-func (noService) CallTool(context.Context, *aggregate.Request) (json.RawMessage, error) {
-	return nil, nil
-}
-func (noService) Instructions() string { return "" }
-func (n noService) Subscribe(func()) func() {
+func (noService) Instructions() string                   { return "" }
+func (noService) Extensions() map[string]json.RawMessage { return nil }
+func (n noService) Subscribe(_ context.Context, s aggregate.Subscription) (aggregate.Subscription, func()) {
 	*n.subscribed++
-	return func() { *n.subscribed-- }
+	return s, func() { *n.subscribed-- }
 }
 
 func TestSessionTableIsBounded(t *testing.T) {

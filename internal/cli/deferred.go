@@ -42,7 +42,7 @@ func newDeferred(id upstream.ID, log *slog.Logger, build func(context.Context) (
 }
 
 // Watch builds the adapter and then watches it.
-func (d *deferred) Watch(ctx context.Context, changed func()) error {
+func (d *deferred) Watch(ctx context.Context, tell upstream.Events) error {
 	tried := sync.OnceFunc(func() { close(d.tried) })
 	for wait := retryFirst; ; wait = min(2*wait, retryAtMost) {
 		a, err := d.build(ctx)
@@ -50,9 +50,9 @@ func (d *deferred) Watch(ctx context.Context, changed func()) error {
 			d.inner.Store(&a)
 			tried()
 			if w, ok := a.(upstream.Watcher); ok {
-				return w.Watch(ctx, changed)
+				return w.Watch(ctx, tell)
 			}
-			changed()
+			tell.Change("")
 			<-ctx.Done() // it keeps no connection that could end
 			return nil
 		}

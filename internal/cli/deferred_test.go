@@ -49,7 +49,7 @@ func TestASecretThatIsLateCostsOnlyItsUpstream(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var changed atomic.Int32
 		done := make(chan error, 1)
-		go func() { done <- d.Watch(ctx, func() { changed.Add(1) }) }()
+		go func() { done <- d.Watch(ctx, upstream.Events{Changed: func(upstream.List) { changed.Add(1) }}) }()
 
 		short, stop := context.WithTimeout(ctx, 100*time.Millisecond)
 		defer stop()
@@ -87,7 +87,7 @@ func TestDeferredEndsWhileItWaits(t *testing.T) {
 		d := newDeferred("crm", slog.New(slog.DiscardHandler), func(context.Context) (upstream.Adapter, error) { return nil, errors.New("no") })
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
-		if err := d.Watch(ctx, func() {}); err != nil || d.Close() != nil {
+		if err := d.Watch(ctx, upstream.Events{}); err != nil || d.Close() != nil {
 			t.Error(err)
 		}
 	})

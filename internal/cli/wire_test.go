@@ -130,7 +130,7 @@ func TestACallDuringTheFirstFetchLearnsOfItsFailure(t *testing.T) {
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		go d.Watch(ctx, func() {}) //nolint:errcheck // ended by cancel
+		go d.Watch(ctx, upstream.Events{}) //nolint:errcheck // ended by cancel
 		short, stop := context.WithTimeout(ctx, 500*time.Millisecond)
 		defer stop()
 		_, err := d.Call(short, &upstream.Call{})

@@ -40,7 +40,7 @@ func overSandbox(t *testing.T) demo.Caller {
 		if err != nil {
 			return nil, err
 		}
-		res, err := sources[source].Call(ctx, &upstream.Call{Tool: &upstream.Tool{Name: name}, Principal: upstream.Local(), Arguments: raw})
+		res, err := sources[source].Call(ctx, &upstream.Call{Op: upstream.CallTool, Name: name, Tool: &upstream.Tool{Name: name}, Principal: upstream.Local(), Arguments: raw})
 		if err != nil {
 			return nil, err
 		}

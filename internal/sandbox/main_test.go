@@ -32,6 +32,8 @@ func open(t *testing.T, name string) upstream.Adapter {
 
 func call(ctx context.Context, a upstream.Adapter, tool, arguments string) (*upstream.Result, error) {
 	return a.Call(ctx, &upstream.Call{
+		Op:        upstream.CallTool,
+		Name:      tool,
 		Tool:      &upstream.Tool{Name: tool},
 		Principal: upstream.Local(),
 		Arguments: json.RawMessage(arguments),

@@ -100,7 +100,7 @@ func (s *source) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, 
 	if c.Tool == nil {
 		return nil, s.failed("", &upstream.Error{Kind: upstream.Internal, Public: "the call names no tool"})
 	}
-	name := c.Tool.Name
+	name := c.Name
 	a, ok := s.byName[name]
 	if !ok {
 		return nil, s.failed(name, &upstream.Error{Kind: upstream.NotFound, Public: fmt.Sprintf("%s has no tool %.60q", s.id, name)})

@@ -27,7 +27,7 @@ func Timeout(limit time.Duration) upstream.Middleware {
 			defer cancel()
 			res, err := next(attempt, c)
 			if err != nil && ctx.Err() == nil && errors.Is(attempt.Err(), context.DeadlineExceeded) {
-				e := *upstream.AsError(c.Tool.Upstream, c.Tool.Name, err)
+				e := *upstream.AsError(c.Upstream, c.Name, err)
 				if e.Kind == upstream.Timeout {
 					e.Public = fmt.Sprintf("no answer within %s", limit)
 					return nil, &e

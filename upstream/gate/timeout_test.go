@@ -16,7 +16,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func call() *upstream.Call {
-	return &upstream.Call{Tool: &upstream.Tool{Upstream: "crm", Name: "get"}, Timing: &upstream.Timing{}}
+	return &upstream.Call{Op: upstream.CallTool, Upstream: "crm", Name: "get", Tool: &upstream.Tool{Upstream: "crm", Name: "get"}, Timing: &upstream.Timing{}}
 }
 
 func hang(ctx context.Context, _ *upstream.Call) (*upstream.Result, error) {

@@ -24,12 +24,12 @@ import (
 // time of this process only: a child's is not in it, a server in this process is.
 func benchCalls(b *testing.B, a *mcpserver.Adapter, outstanding int) {
 	var watching sync.WaitGroup
-	watching.Go(func() { _ = a.Watch(context.Background(), func() {}) })
+	watching.Go(func() { _ = a.Watch(context.Background(), upstream.Events{}) })
 	defer watching.Wait()
 	defer a.Close()
 	args := json.RawMessage(`{"text":"` + strings.Repeat("x", 200) + `"}`)
 	c := &upstream.Call{
-		Tool:   &upstream.Tool{Name: "echo"},
+		Op: upstream.CallTool, Name: "echo", Tool: &upstream.Tool{Name: "echo"},
 		Params: json.RawMessage(`{"name":"fake_echo","arguments":` + string(args) + `,"_meta":{"progressToken":1}}`), Arguments: args,
 	}
 	if _, err := a.Call(b.Context(), c); err != nil {

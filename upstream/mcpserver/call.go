@@ -14,17 +14,17 @@ import (
 // Progress is asked for where the call wants it, under a token of ours; no more
 // than 1,000 notifications a second and 64 KiB each are passed on.
 func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
-	token, stop := a.progress.follow(call.Progress)
+	token, stop := a.progress.follow(call.Back.Progress)
 	defer stop()
 	ans, c, err := a.exchange(ctx, func(p *peer) request {
 		return request{method: methodCall, params: callParams(call, withToken(p.meta, token)), tool: call.Tool}
 	})
 	if err != nil {
-		return nil, a.named(err, call.Tool.Name, methodCall)
+		return nil, a.named(err, call.Name, methodCall)
 	}
 	res, err := parseResult(ans, c.peer.modern)
 	if err != nil {
-		return nil, a.named(err, call.Tool.Name, methodCall)
+		return nil, a.named(err, call.Name, methodCall)
 	}
 	return res, nil
 }

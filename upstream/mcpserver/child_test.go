@@ -59,7 +59,9 @@ func watch(t *testing.T, a *mcpserver.Adapter) *atomic.Int64 {
 	t.Helper()
 	var changes atomic.Int64
 	done := make(chan error, 1)
-	go func() { done <- a.Watch(context.Background(), func() { changes.Add(1) }) }()
+	go func() {
+		done <- a.Watch(context.Background(), upstream.Events{Changed: func(upstream.List) { changes.Add(1) }})
+	}()
 	t.Cleanup(func() {
 		if err := a.Close(); err != nil {
 			t.Errorf("Close: %v", err)
@@ -82,7 +84,7 @@ func call(ctx context.Context, a upstream.Adapter, tool, args string) (*upstream
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // nothing may hang
 	defer cancel()
 	return a.Call(ctx, &upstream.Call{
-		ID: "1", Principal: upstream.Local(), Tool: &upstream.Tool{Name: tool}, Exposed: "x_" + tool,
+		ID: "1", Principal: upstream.Local(), Op: upstream.CallTool, Name: tool, Tool: &upstream.Tool{Name: tool}, Exposed: "x_" + tool,
 		Params: json.RawMessage(`{"name":"x_` + tool + `","arguments":` + args + `}`), Arguments: json.RawMessage(args),
 		Timing: &upstream.Timing{},
 	})

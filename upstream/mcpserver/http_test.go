@@ -260,7 +260,7 @@ func TestCallIsBytesButForNameAndMeta(t *testing.T) {
 	})
 	a := startHTTP(t, h)
 	params := `{ "x-odd" : 9007199254740993, "name":"exposed", "arguments":{"a":1.0 ,"b":"<>"}, "_meta":{"progressToken":7,"vendor":"v","io.modelcontextprotocol/clientInfo":{}} }`
-	_, err := a.Call(t.Context(), &upstream.Call{Tool: &upstream.Tool{Name: "own\"name"}, Params: json.RawMessage(params)})
+	_, err := a.Call(t.Context(), &upstream.Call{Op: upstream.CallTool, Name: "own\"name", Tool: &upstream.Tool{Name: "own\"name"}, Params: json.RawMessage(params)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +281,7 @@ func TestModernHeaders(t *testing.T) {
 	})).URL, quickly())
 	watch(t, a)
 	tool := upstream.Tool{Name: "größe", Raw: json.RawMessage(`{"name":"größe","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}`)}
-	_, _ = a.Call(t.Context(), &upstream.Call{Tool: &tool, Params: json.RawMessage(`{"name":"x","arguments":{"region":"eu"}}`)})
+	_, _ = a.Call(t.Context(), &upstream.Call{Op: upstream.CallTool, Name: tool.Name, Tool: &tool, Params: json.RawMessage(`{"name":"x","arguments":{"region":"eu"}}`)})
 	got, _ := seen.Load().(http.Header)
 	for name, want := range map[string]string{
 		"Mcp-Name": "=?base64?Z3LDtsOfZQ==?=", "Mcp-Param-Region": "eu", "Mcp-Protocol-Version": "2026-07-28",

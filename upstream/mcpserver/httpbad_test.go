@@ -289,7 +289,9 @@ func TestBackoff(t *testing.T) {
 		a := mcpserver.NewHTTP(mcpserver.Options{ID: "fake"}, "http://crm.invalid/", &http.Client{Transport: rt})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
-		go func() { done <- a.Watch(ctx, func() { t.Error("changed without a connection") }) }()
+		go func() {
+			done <- a.Watch(ctx, upstream.Events{Changed: func(upstream.List) { t.Error("changed without a connection") }})
+		}()
 		time.Sleep(10 * time.Minute)
 		cancel()
 		<-done
@@ -314,7 +316,7 @@ func TestHangingConnectHoldsNobody(t *testing.T) {
 			return nil, r.Context().Err()
 		})
 		a := mcpserver.NewHTTP(mcpserver.Options{ID: "fake", ConnectTimeout: 5 * time.Second}, "http://crm.invalid/", &http.Client{Transport: rt})
-		go func() { _ = a.Watch(t.Context(), func() {}) }()
+		go func() { _ = a.Watch(t.Context(), upstream.Events{}) }()
 		began := time.Now()
 		_, err := call(t.Context(), a, "echo", `{}`)
 		wantKind(t, err, upstream.Unavailable, false)

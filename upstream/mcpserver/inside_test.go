@@ -30,7 +30,7 @@ func TestCallParams(t *testing.T) {
 		{`{"_meta":null,"name":"x"}`, `"v":1`, `{"_meta":{"v":1},"name":"t"}`},
 	} {
 		got := callParams(&upstream.Call{
-			Tool: &upstream.Tool{Name: "t"}, Params: json.RawMessage(c.params), Arguments: json.RawMessage(`{"a":1}`),
+			Op: upstream.CallTool, Name: "t", Tool: &upstream.Tool{Name: "t"}, Params: json.RawMessage(c.params), Arguments: json.RawMessage(`{"a":1}`),
 		}, []byte(c.meta))
 		if string(got) != c.want {
 			t.Errorf("callParams(%s, %s)\n= %s\nwant %s", c.params, c.meta, got, c.want)
@@ -208,11 +208,11 @@ func TestStalledChildIsReplaced(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = a.Watch(context.Background(), func() {})
+		_ = a.Watch(context.Background(), upstream.Events{})
 	}()
 	send := func(text string) error {
 		_, err := a.Call(t.Context(), &upstream.Call{
-			Tool: &upstream.Tool{Name: "echo"}, Params: json.RawMessage(`{"arguments":{"text":"` + text + `"}}`),
+			Op: upstream.CallTool, Name: "echo", Tool: &upstream.Tool{Name: "echo"}, Params: json.RawMessage(`{"arguments":{"text":"` + text + `"}}`),
 		})
 		return err
 	}

@@ -225,7 +225,7 @@ func callParams(call *upstream.Call, meta []byte) []byte {
 			params = slices.Concat([]byte(`{"arguments":`), call.Arguments, []byte(`}`))
 		}
 	}
-	name := rawjson.Quote(call.Tool.Name)
+	name := rawjson.Quote(call.Name)
 	out := make([]byte, 0, len(params)+len(name)+len(meta)+32)
 	from, hasName, hasMeta, empty := 0, false, false, true
 	for m := range rawjson.Members(params) {

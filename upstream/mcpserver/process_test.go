@@ -101,7 +101,7 @@ func TestNoHandlesLeft(t *testing.T) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			_ = a.Watch(context.Background(), func() {})
+			_ = a.Watch(context.Background(), upstream.Events{})
 		}()
 		wantText(t, a, "hi", "hi")
 		_, err := call(t.Context(), a, "echo", `{"text":"die"}`)
@@ -124,7 +124,7 @@ func TestWatchContextEnds(t *testing.T) {
 	a := newFake(t, "good", quickly())
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- a.Watch(ctx, func() {}) }()
+	go func() { done <- a.Watch(ctx, upstream.Events{}) }()
 	wantText(t, a, "hi", "hi")
 	cancel()
 	if err := <-done; err != nil {
@@ -133,7 +133,7 @@ func TestWatchContextEnds(t *testing.T) {
 	_, err := call(t.Context(), a, "echo", `{}`)
 	wantKind(t, err, upstream.Unavailable, false)
 	_ = a.Close()
-	if err := a.Watch(t.Context(), func() {}); err == nil {
+	if err := a.Watch(t.Context(), upstream.Events{}); err == nil {
 		t.Error("a closed adapter can be watched")
 	}
 }

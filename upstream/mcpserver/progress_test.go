@@ -56,7 +56,7 @@ func (p *told) take(params json.RawMessage) {
 func callTold(t *testing.T, a upstream.Adapter, p *told, mark string, n int) (*upstream.Result, error) {
 	params := fmt.Sprintf(`{"name":"x","arguments":{"text":%q,"ms":%d},"_meta":{"progressToken":"theirs","v":1}}`, mark, n)
 	r, err := a.Call(t.Context(), &upstream.Call{
-		Tool: &upstream.Tool{Name: "echo"}, Params: json.RawMessage(params), Progress: p.take,
+		Op: upstream.CallTool, Name: "echo", Tool: &upstream.Tool{Name: "echo"}, Params: json.RawMessage(params), Back: upstream.Back{Progress: p.take},
 	})
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -40,7 +40,7 @@ func TestBlackHoleBehindAStream(t *testing.T) {
 			return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"text/event-stream"}}, Body: body, Request: r}, nil
 		})
 		a := mcpserver.NewSSE(mcpserver.Options{ID: "fake"}, "http://crm.invalid/sse", &http.Client{Transport: rt})
-		go func() { _ = a.Watch(t.Context(), func() {}) }()
+		go func() { _ = a.Watch(t.Context(), upstream.Events{}) }()
 		wantText(t, a, "hi", "hi")
 
 		hole.Store(true)
@@ -83,7 +83,7 @@ func TestBlackHole(t *testing.T) {
 			return w.Result(), nil
 		})
 		a := mcpserver.NewHTTP(mcpserver.Options{ID: "fake"}, "http://crm.invalid/", &http.Client{Transport: rt})
-		go func() { _ = a.Watch(t.Context(), func() {}) }()
+		go func() { _ = a.Watch(t.Context(), upstream.Events{}) }()
 		wantText(t, a, "hi", "hi")
 
 		hole.Store(true)

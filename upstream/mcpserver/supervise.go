@@ -21,7 +21,7 @@ const (
 // Watch implements [upstream.Watcher]: it connects, reconnects and reports
 // changes of the list until ctx ends or Close is called, and then returns nil
 // after everything it started is gone. Only one Watch may run at a time.
-func (a *Adapter) Watch(ctx context.Context, changed func()) error {
+func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(errStopped)
 	a.mu.Lock()
@@ -39,7 +39,7 @@ func (a *Adapter) Watch(ctx context.Context, changed func()) error {
 	for range errandCount {
 		wg.Go(func() { a.post.run(ctx) })
 	}
-	a.supervise(ctx, changed)
+	a.supervise(ctx, func() { tell.Change("") })
 	cancel(errStopped)
 	wg.Wait()
 

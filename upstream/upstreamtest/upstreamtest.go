@@ -72,7 +72,7 @@ func open(t *testing.T, h Harness) *session {
 	if w, ok := h.Adapter.(upstream.Watcher); ok {
 		go func() {
 			defer close(s.watched)
-			if err := w.Watch(ctx, func() {}); err != nil {
+			if err := w.Watch(ctx, upstream.Events{}); err != nil {
 				t.Errorf("Watch: %v", err)
 			}
 		}()
@@ -93,7 +93,7 @@ func open(t *testing.T, h Harness) *session {
 func (s *session) call(ctx context.Context, tool, args string) (*upstream.Result, error) {
 	params := fmt.Sprintf(`{"name":"exposed_%s","arguments":%s}`, tool, args)
 	return s.Call(ctx, &upstream.Call{
-		ID: "test", Principal: upstream.Local(), Tool: &upstream.Tool{Name: tool},
+		ID: "test", Principal: upstream.Local(), Op: upstream.CallTool, Name: tool, Tool: &upstream.Tool{Name: tool},
 		Exposed: "exposed_" + tool, Params: json.RawMessage(params), Arguments: json.RawMessage(args),
 		Timing: &upstream.Timing{},
 	})
