@@ -98,7 +98,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
 		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
 	}
-	res, failed := e.handler(ctx, c)
+	res, failed := v.converse(ctx, r, c, e.handler)
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
