@@ -73,11 +73,8 @@ func memoryGoals(kind string, streams bool, fresh report.Spread, got resident) [
 
 // startThree starts Bulkhead before three upstreams.
 func (s *stage) startThree(ctx context.Context) (*process, string, error) {
-	text := server + "listen = \"127.0.0.1:0\"\n"
-	for _, name := range []string{"a", "b", "c"} {
-		text += s.httpUpstream(name, "legacy", few)
-	}
-	config, err := s.configure("three", text)
+	config, err := s.configure("three", server+"listen = \"127.0.0.1:0\"\n"+
+		s.httpUpstream("a", "legacy", few)+s.httpUpstream("b", "legacy", few)+s.httpUpstream("c", "legacy", few))
 	if err != nil {
 		return nil, "", err
 	}

@@ -200,7 +200,7 @@ func (s *sseSession) open(ctx context.Context, origin, path string) error {
 		return err
 	}
 	req.Header["Accept"] = []string{"text/event-stream"}
-	resp, err := s.client.Do(req)
+	resp, err := s.client.Do(req) //nolint:bodyclose // closed where the stream ends
 	if err != nil {
 		return err
 	}

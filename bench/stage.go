@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -74,8 +75,8 @@ func (s *stage) start(ctx context.Context) error {
 
 // tearDown ends the processes in the reverse order of their starts.
 func (s *stage) tearDown() {
-	for i := len(s.running) - 1; i >= 0; i-- {
-		s.running[i].end()
+	for _, p := range slices.Backward(s.running) {
+		p.end()
 	}
 	_ = os.RemoveAll(s.dir) // what is left is in the directory for temporary files
 }
@@ -100,11 +101,11 @@ func (s *stage) httpUpstream(name, era string, tools int) string {
 
 // stdioUpstream is one of an upstream over stdio.
 func (s *stage) stdioUpstream(name string, args ...string) string {
-	quoted := fmt.Sprintf("%q, \"peer\", \"stdio\"", s.self)
+	command := fmt.Appendf(nil, "[upstream.%s]\ncommand = [%q, \"peer\", \"stdio\"", name, s.self)
 	for _, a := range args {
-		quoted += fmt.Sprintf(", %q", a)
+		command = fmt.Appendf(command, ", %q", a)
 	}
-	return fmt.Sprintf("[upstream.%s]\ncommand = [%s]\n", name, quoted)
+	return string(command) + "]\n"
 }
 
 // of returns the families before upstreams with a catalog of the given size.

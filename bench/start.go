@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/bench/peer"
@@ -22,11 +23,12 @@ func starts(ctx context.Context, s *stage, o options) (report.Section, error) {
 		Title: "Start with 20 upstreams",
 		Text:  fmt.Sprintf("From the start of the process to a full list, over stdio, nothing remembered from before, with %d stdio upstreams each of which hears nothing for its first %s. The ratio is to one such upstream alone, from its start to its list.", upstreams, ownStart),
 	}
-	text := server
+	var text strings.Builder
+	text.WriteString(server)
 	for i := range upstreams {
-		text += s.stdioUpstream(fmt.Sprintf("u%02d", i), "-delay", ownStart.String())
+		text.WriteString(s.stdioUpstream(fmt.Sprintf("u%02d", i), "-delay", ownStart.String()))
 	}
-	config, err := s.configure("twenty", text)
+	config, err := s.configure("twenty", text.String())
 	if err != nil {
 		return out, err
 	}

@@ -59,6 +59,7 @@ func Run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 		return errors.Join(serve(ctx, h, in, out), stop())
 	case role == "stdio":
 		fs := flag.NewFlagSet("stdio", flag.ContinueOnError)
+		fs.SetOutput(io.Discard) // the error says it
 		tools := fs.Int("tools", 4, "size of the catalog")
 		delay := fs.Duration("delay", 0, "time before anything is read")
 		if err := fs.Parse(args); err != nil {

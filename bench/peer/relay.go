@@ -22,7 +22,7 @@ func relayHandler(ctx context.Context, era, upstream string) (h http.Handler, st
 	}
 	var options []client.ClientOption
 	if era == "legacy" {
-		options = append(options, client.WithLegacyProtocolOnly())
+		options = append(options, client.WithLegacyProtocolOnly()) //nolint:staticcheck // deprecated as the era is, which is what is measured
 	}
 	c := client.NewClient(over, options...)
 	tools, err := connect(ctx, c)

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -65,7 +66,7 @@ func (s Section) WriteText(w io.Writer) error {
 	if len(s.Goals) > 0 {
 		goals := goalTable(s.Goals)
 		goals.Title = "goals"
-		tables = append(tables[:len(tables):len(tables)], goals)
+		tables = append(slices.Clip(tables), goals)
 	}
 	for _, t := range tables {
 		if err := t.text(w); err != nil {
