@@ -109,7 +109,7 @@ func (c Chart) scale() float64 {
 		}
 	}
 	if ours > 0 {
-		all = math.Min(all, 2*ours)
+		all = math.Min(all, 1.2*ours)
 	}
 	if all <= 0 {
 		return 1
