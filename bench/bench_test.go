@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/bench/report"
+)
+
+func TestCommandLine(t *testing.T) {
+	for args, want := range map[string]string{
+		"-only calls,x": `no probe "x"`, "-only calls -write": "leave -only out", "-rounds 0": "-rounds is 0",
+		"-burst 2h": "-burst is 2h", "calls": `"calls" is no flag`,
+	} {
+		if _, _, err := parse(strings.Fields(args)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", args, err, want)
+		}
+	}
+	o, selected, err := parse([]string{"-only", "list,calls", "-rounds", "2"})
+	if err != nil || len(selected) != 2 || selected[0].name != "list" || o.rounds != 2 {
+		t.Errorf("got %+v, %d probes, %v", o, len(selected), err)
+	}
+	if _, selected, err := parse(nil); err != nil || len(selected) != len(probes()) {
+		t.Errorf("%d probes by default, %v", len(selected), err)
+	}
+}
+
+func TestRequestsAreMessages(t *testing.T) {
+	for _, r := range []request{echoCall(), longCall(), longerCall(), lateCall(), listTools(), initialize()} {
+		for _, modern := range []bool{false, true} {
+			if body := r.body(modern, 42); !json.Valid(body) || !strings.HasPrefix(string(body), `{"jsonrpc":"2.0","id":42,`) {
+				t.Errorf("%s", body)
+			}
+		}
+	}
+}
+
+func TestAFailureIsNoAnswer(t *testing.T) {
+	refused := []byte(`{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"overloaded: try again"}],"isError":true}}`)
+	for _, r := range []request{echoCall(), longCall(), longerCall(), lateCall(), listTools()} {
+		if r.check(refused) == nil {
+			t.Errorf("%s %s takes a failure for its answer", r.method, r.tool)
+		}
+	}
+	if err := echoCall().check([]byte(`{"id":1,"result":{"content":[{"type":"text","text":"hello"}]}}`)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAnswersFindWhoWaits has many ask at once over a stream that answers in
+// the reverse order.
+func TestAnswersFindWhoWaits(t *testing.T) {
+	const n = 50
+	w := newWaiting()
+	var mu sync.Mutex
+	var sent [][]byte
+	send := func(body []byte) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if sent = append(sent, body); len(sent) == n {
+			for i := n - 1; i >= 0; i-- {
+				w.deliver(sent[i])
+			}
+		}
+		return nil
+	}
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			if err := w.ask(t.Context(), echoCall(), false, send); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	for _, stray := range []string{"", "{}", `{"id":99}`, `{"id":"x"}`, `{"id":`} {
+		w.deliver([]byte(stray)) // nobody waits, nothing happens
+	}
+	close(w.ended)
+	if err := w.ask(t.Context(), echoCall(), false, func([]byte) error { return nil }); err == nil {
+		t.Error("an answer after the end")
+	}
+}
+
+// slowly is a session that answers after a while.
+type slowly struct{ fails error }
+
+func (s slowly) ask(context.Context, request) error {
+	time.Sleep(time.Millisecond)
+	return s.fails
+}
+func (slowly) close() {}
+
+func TestMeasure(t *testing.T) {
+	at := func(name string, fails error) target {
+		return target{name: name, pid: os.Getpid(), open: func(context.Context) (session, error) { return slowly{fails}, nil }}
+	}
+	families := []family{{name: "a", targets: []target{at("x", nil), at("y", nil)}}, {name: "b", targets: []target{at("z", nil)}}}
+	got, err := measure(t.Context(), families, load{callers: 3, sessions: 1}, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != 2 || len(got[0]) != 2 || len(got[1]) != 1 {
+		t.Fatalf("figures of other targets: %+v", got)
+	}
+	for _, f := range []figures{got[0][0], got[0][1], got[1][0]} {
+		if len(f.rate) != 2 || len(f.cpu) != 2 || f.p50[0] < 1000 || f.p99[0] < f.p50[0] || f.wall[0] < 0.001 {
+			t.Errorf("figures %+v", f)
+		}
+	}
+	families[1].targets = append(families[1].targets, at("w", errors.New("broken")))
+	if _, err := measure(t.Context(), families, load{callers: 3, sessions: 1}, 2); err == nil || err.Error() != "b, w: broken" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestProcessorTimeCounts(t *testing.T) {
+	before, err := cpuOf(os.Getpid())
+	if err != nil {
+		t.Skip(err)
+	}
+	for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
+	}
+	after, err := cpuOf(os.Getpid())
+	if err != nil || after <= before {
+		t.Errorf("%s, then %s, %v", before, after, err)
+	}
+	if kib, err := rssOf(os.Getpid()); err != nil || kib < 1000 {
+		t.Errorf("%v KiB resident, %v", kib, err)
+	}
+	if _, err := rssOf(-1); err == nil {
+		t.Error("memory of no process")
+	}
+}
+
+// TestHTTPSessions speaks to a server that wants what a legacy one may want.
+func TestHTTPSessions(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		switch first := strings.Contains(string(body), `"initialize"`); {
+		case first:
+			w.Header().Set("Mcp-Session-Id", "s1")
+			io.WriteString(w, `{"result":{"protocolVersion":"2025-11-25"}}`)
+		case r.Header.Get("Mcp-Session-Id") != "s1":
+			w.WriteHeader(http.StatusBadRequest)
+		default:
+			io.WriteString(w, `{"result":"hello","say":"\"hello\"","x":"hello"}`)
+		}
+	}))
+	defer srv.Close()
+	s, err := openHTTP(t.Context(), newClient(), srv.URL, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	if err := s.ask(t.Context(), echoCall()); err != nil {
+		t.Error(err)
+	}
+	s.id = ""
+	if err := s.ask(t.Context(), echoCall()); err == nil || !strings.Contains(err.Error(), "HTTP status 400") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestThePageAndItsPictures(t *testing.T) {
+	dir := t.TempDir()
+	doc := &report.Document{Sections: []report.Section{{Title: "S", Charts: []report.Chart{{Title: "A"}, {Title: "B"}}}}}
+	if err := writeTo(dir, doc); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(dir, "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"performance-1.svg", "performance-2.svg"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil || !strings.Contains(string(page), "("+name+")") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := writeTo(filepath.Join(dir, "nowhere"), doc); err == nil {
+		t.Error("written into a directory that is not there")
+	}
+}
+
+func TestLabels(t *testing.T) {
+	over := func(name string) family { return family{name: name} }
+	for _, tt := range []struct {
+		fam  family
+		name string
+		want string
+	}{
+		{over("HTTP, legacy"), "Bulkhead", "Bulkhead, HTTP, legacy"}, {over("HTTP, legacy"), "Bulkhead, HTTP+SSE", "Bulkhead, HTTP+SSE"},
+		{over("stdio, modern"), "Bulkhead", "Bulkhead, stdio, modern"}, {over("stdio, modern"), "Bulkhead, no log of calls", "Bulkhead, no log of calls, stdio"},
+	} {
+		if got := label(tt.fam, target{name: tt.name}); got != tt.want {
+			t.Errorf("label is %q, want %q", got, tt.want)
+		}
+	}
+}
