@@ -34,8 +34,9 @@ type topic struct {
 type listener struct {
 	key  string // the URI or task id by which the client knows it
 	tell func(Notice)
-	// expose returns the URI by which the client knows one below the topic's.
-	expose func(own string) string
+	// expose returns the key under which the client knows own, and the params as
+	// it may see them.
+	expose func(own string, params json.RawMessage) (string, json.RawMessage)
 }
 
 var errNotTold = errors.New("the upstream tells no changes of single things")
@@ -222,43 +223,32 @@ func (h *hub) note(method string, params json.RawMessage) {
 	}
 	own, _ := rawjson.GetString(params, member)
 	params = rawjson.OneLine(rawjson.Delete(params, "_meta")) // the upstream's subscription is not the client's
-	for l, topic := range h.listeners(method, own) {
-		key := l.key
-		if topic != own {
-			key = l.expose(own)
-		}
-		said := params
-		if key != own {
-			set, err := rawjson.Set(params, member, rawjson.Quote(key))
-			if err != nil { // it was an object before
-				continue
-			}
-			said = set
-		}
+	for _, l := range h.listeners(method, own) {
+		key, said := l.expose(own, params)
 		l.tell(Notice{Method: method, Key: key, Params: said})
 	}
 }
 
-// listeners returns who wants to be told of own, with the key of the topic that
-// each has subscribed: own, or a resource that own is below (MCP schema,
-// ResourceUpdatedNotification).
-func (h *hub) listeners(method, own string) map[*listener]string {
-	out := make(map[*listener]string)
+// listeners returns who wants to be told of own, or of a resource that it is
+// below (MCP schema, ResourceUpdatedNotification).
+func (h *hub) listeners(method, own string) (out []*listener) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	add := func(key string) {
 		if t := h.topics[upstream.Topic{Note: method, Key: key}]; t != nil {
 			for l := range t.to {
-				out[l] = key
+				out = append(out, l)
 			}
 		}
 	}
 	add(own)
-	if method != upstream.NoteUpdated {
+	if method != upstream.NoteUpdated || len(own) > maxURIText {
 		return out
 	}
-	for at := strings.LastIndexAny(own, "/?#"); at >= 0; at = strings.LastIndexAny(own[:at], "/?#") {
-		add(own[:at+1])
+	for at := strings.LastIndexAny(own, "/?#"); at > 0; at = strings.LastIndexAny(own[:at], "/?#") {
+		if at+1 < len(own) {
+			add(own[:at+1])
+		}
 		add(own[:at])
 	}
 	return out

@@ -192,7 +192,7 @@ func (v *View) findReference(ctx context.Context, r *Request) (target, error) {
 
 func (v *View) findTask(_ context.Context, r *Request) (target, error) {
 	said, _ := rawjson.GetString(r.Params, "taskId")
-	m, id, err := taskTarget(v, r)
+	m, id, err := v.taskTarget(r)
 	if err != nil {
 		return target{}, err
 	}

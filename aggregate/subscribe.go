@@ -3,7 +3,6 @@ package aggregate
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"sync"
 
@@ -55,17 +54,20 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 	var wants []want
 	for _, uri := range s.Resources {
 		if m, own, _ := v.locate(ctx, uri); m != nil {
-			l := &listener{key: uri, tell: s.Tell, expose: func(below string) string { return below }}
+			l := &listener{key: uri, tell: s.Tell, expose: asIs}
 			if uri != own {
-				l.expose = func(below string) string { return alias(m.ID, below) }
+				l.expose = aliased(m.ID)
 			}
 			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteUpdated, Key: own}, l})
 		}
 	}
 	for _, task := range s.Tasks {
-		r := &Request{Principal: s.Principal, Modern: true, Params: fmt.Appendf(nil, `{"taskId":%s}`, rawjson.Quote(task))}
-		if m, own, err := taskTarget(v, r); err == nil {
-			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteTask, Key: own}, &listener{key: task, tell: s.Tell}})
+		if m, own, ok := v.taskOf(s.Principal, task); ok {
+			l := &listener{key: task, tell: s.Tell}
+			l.expose = func(_ string, params json.RawMessage) (string, json.RawMessage) {
+				return task, v.agg.exposeTaskIn(m.ID, s.Principal, params)
+			}
+			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteTask, Key: own}, l})
 		}
 	}
 	for i, ok := range joinAll(ctx, wants) {
@@ -85,6 +87,20 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 			cancel()
 		}
 	})
+}
+
+// asIs is for a client that knows a resource by the upstream's own URI.
+func asIs(own string, params json.RawMessage) (string, json.RawMessage) { return own, params }
+
+// aliased is for a client that knows one by its alias.
+func aliased(id upstream.ID) func(string, json.RawMessage) (string, json.RawMessage) {
+	return func(own string, params json.RawMessage) (string, json.RawMessage) {
+		uri := alias(id, own)
+		if set, err := rawjson.Set(params, "uri", rawjson.Quote(uri)); err == nil { // it is an object
+			params = set
+		}
+		return uri, params
+	}
 }
 
 // want is one topic that a client wants to be told of.

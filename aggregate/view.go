@@ -128,9 +128,6 @@ func (a *Aggregate) callID() string { return strconv.FormatUint(a.calls.Add(1), 
 // Instructions returns the server instructions, less than 2 KB.
 func (v *View) Instructions() string { return v.agg.instructions(v.id) }
 
-// carried are the extensions of the protocol that we carry.
-var carried = []string{"io.modelcontextprotocol/ui", "io.modelcontextprotocol/skills", "io.modelcontextprotocol/tasks"}
-
 // Extensions returns the settings of each extension of the protocol that one of
 // the upstreams declares and we carry, by its identifier; nil if there is none.
 // Where several declare it the first one's count.
