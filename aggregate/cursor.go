@@ -44,7 +44,7 @@ func (c cursors) seal(view upstream.ID, l upstream.List, m mark) string {
 
 // open reads a cursor; it reports false for one that is not ours for this list.
 func (c cursors) open(view upstream.ID, l upstream.List, cursor string) (mark, bool) {
-	sealed, err := base64.RawURLEncoding.DecodeString(cursor)
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil {
 		return mark{}, false
 	}

@@ -21,7 +21,7 @@ type part struct {
 // What bounds the cost of matching one template.
 const (
 	maxParts   = 64
-	maxURIText = 8 << 10 // bytes of a URI that is taken apart
+	maxURIText = 4 << 10 // bytes of a URI that is taken apart
 )
 
 // parseTemplate reads a template; it reports false for one that is malformed
@@ -62,9 +62,9 @@ func parseExpression(s string) part {
 }
 
 // match reports whether the template may expand to uri. It takes time in
-// proportion to the length of both, whatever they are.
+// proportion to the product of their lengths at most, whatever they are.
 func (t template) match(uri string) bool {
-	if len(uri) > maxURIText || len(t.parts) > 0 && !strings.HasPrefix(uri, t.parts[0].literal) {
+	if len(uri) > maxURIText || len(uri) < t.literal || len(t.parts) > 0 && !strings.HasPrefix(uri, t.parts[0].literal) {
 		return false // most of them, at no cost
 	}
 	// at[i] says that the parts so far may expand to uri[:i].
