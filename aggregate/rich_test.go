@@ -24,6 +24,7 @@ type rich struct {
 	calls      []*upstream.Call
 	topics     map[upstream.Topic]int // subscribed how often at the moment
 	agreed     int                    // subscriptions altogether
+	twice      bool                   // something was subscribed or unsubscribed twice
 	refuse     error
 	agree      chan struct{} // subscriptions wait for it; nil for not
 	tell       upstream.Events
@@ -110,6 +111,7 @@ func (r *rich) Subscribe(ctx context.Context, key upstream.Topic) error {
 	defer r.mu.Unlock()
 	r.topics[key]++
 	r.agreed++
+	r.twice = r.twice || r.topics[key] != 1
 	return nil
 }
 
@@ -117,6 +119,7 @@ func (r *rich) Unsubscribe(key upstream.Topic) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.topics[key]--
+	r.twice = r.twice || r.topics[key] != 0
 }
 
 func (r *rich) Extensions() map[string]json.RawMessage { return r.extensions }
