@@ -73,10 +73,10 @@ func TestUpdatesReachWhoAskedByTheURITheyKnow(t *testing.T) {
 func TestWhatCannotBeToldIsNotGranted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRich(t, "a")
-		v, _ := start(t, aggregate.Options{}, asMember(a), member(newFake(t, "plain", "x")))
 		a.put(t, upstream.Resources, `{"uri":"a:1","name":"1"}`)
-		time.Sleep(time.Second)
 		a.refuse = errors.New("no")
+		v, _ := start(t, aggregate.Options{}, asMember(a), member(newFake(t, "plain", "x")))
+		time.Sleep(time.Second)
 		if granted, _ := listen(t.Context(), v, nil, "a:1"); granted != nil {
 			t.Errorf("granted %v", granted)
 		}

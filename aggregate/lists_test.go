@@ -69,6 +69,7 @@ func TestAFailingListHidesNoOther(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		a.put(t, upstream.Prompts, `{"name":"late"}`)
+		synctest.Wait()
 		before := a.reads(upstream.Resources)
 		time.Sleep(time.Minute) // the retry finds it
 		want(t, v, true, "prompts/list", ``, `{"prompts":[{"name":"a_late"},{"name":"b_p"}]`+fresh)

@@ -24,10 +24,10 @@ func two(t *testing.T, opt aggregate.Options) (v *aggregate.View, agg *aggregate
 		r.put(t, upstream.Resources, `{"uri":"file:///readme","name":"r"}`, `{"uri":"`+string(r.id)+`://one","name":"1"}`,
 			`{"uri":"file:///`+string(r.id)+`.txt","name":"t"}`)
 		r.put(t, upstream.Templates, `{"uriTemplate":"file:///logs/{day}","name":"l"}`, `{"uriTemplate":"log://{day}/`+string(r.id)+`","name":"t"}`)
-		r.fake.tools = append(r.fake.tools, parse(t, r.id,
+		r.tools = append(r.tools, parse(t, r.id,
 			`{"name":"show","inputSchema":{"type":"object"},"_meta":{"a":1,"ui":{"resourceUri":"ui://page","x":[]}}}`))
 	}
-	crm.fake.tools = append(crm.fake.tools, parse(t, "crm",
+	crm.tools = append(crm.tools, parse(t, "crm",
 		`{"name":"own","inputSchema":{"type":"object"},"_meta":{"ui":{"resourceUri":"ui://crm/own.html"}}}`))
 	agg, err := aggregate.New([]aggregate.Member{asMember(crm), asMember(dwh)}, opt)
 	if err != nil {
@@ -132,7 +132,7 @@ func TestResultsOfCollidingSourcesNameTheirOwn(t *testing.T) {
 			`{"type":"resource","resource":{"uri":"file://crm.bulkhead////odd","x":1}}],"contents":[{"uri":"file://crm.bulkhead////logs/1","text":"x"}],` +
 			`"messages":[{"role":"user","content":{"type":"resource_link","uri":"ui://crm.bulkhead///page"}}],"structuredContent":{"uri":"file:///readme"}}`
 		crm.fake.mu.Lock()
-		crm.fake.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+		crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
 			return upstream.ParseResult([]byte(said))
 		}
 		crm.fake.mu.Unlock()
@@ -167,7 +167,7 @@ func TestHowLongAReadMayBeKept(t *testing.T) {
 			`{"ttlMs":"a legacy server's own"}`:                         `{"ttlMs":0,"resultType":"complete","cacheScope":"private"}`,
 		} {
 			a.fake.mu.Lock()
-			a.fake.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			a.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
 				return upstream.ParseResult([]byte(said))
 			}
 			a.fake.mu.Unlock()
@@ -238,7 +238,7 @@ func TestAFailureOutsideToolsIsAnErrorObject(t *testing.T) {
 			&upstream.Error{Upstream: "a", Kind: upstream.Unavailable}, errors.New("odd"),
 		} {
 			a.fake.mu.Lock()
-			a.fake.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return nil, failure }
+			a.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return nil, failure }
 			a.fake.mu.Unlock()
 			if _, rpc := ask(t, v, true, "prompts/get", `{"name":"a_p"}`); rpc == nil || rpc.Message == "" {
 				t.Errorf("%v is answered with %v", failure, rpc)
