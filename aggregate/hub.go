@@ -22,7 +22,7 @@ type hub struct {
 
 // topic is one subscription and who is told.
 type topic struct {
-	to map[*listener]bool
+	to map[*follower]bool
 	// busy is closed when what is under way for the topic has ended; nil while
 	// nothing is. Whoever sets it is the only one to ask the upstream.
 	busy   chan struct{}
@@ -30,8 +30,8 @@ type topic struct {
 	err    error               // why that failed; set before busy is closed
 }
 
-// listener is one client's interest in one topic.
-type listener struct {
+// follower is one client's interest in one topic.
+type follower struct {
 	key  string // the URI or task id by which the client knows it
 	tell func(Notice)
 	// expose returns the key under which the client knows own, and the params as
@@ -49,7 +49,7 @@ func newHub(a upstream.Adapter) *hub {
 
 // join has l told of a topic. It returns when the upstream has agreed, or why
 // it does not, soon after ctx ends.
-func (h *hub) join(ctx context.Context, key upstream.Topic, l *listener) error {
+func (h *hub) join(ctx context.Context, key upstream.Topic, l *follower) error {
 	for {
 		h.mu.Lock()
 		t := h.topics[key]
@@ -58,7 +58,7 @@ func (h *hub) join(ctx context.Context, key upstream.Topic, l *listener) error {
 			h.mu.Unlock()
 			return errNotTold
 		case t == nil: // l is told from the start, so that it misses nothing
-			t = &topic{to: map[*listener]bool{l: true}, busy: make(chan struct{})}
+			t = &topic{to: map[*follower]bool{l: true}, busy: make(chan struct{})}
 			h.topics[key] = t
 			h.mu.Unlock()
 			return h.begin(ctx, key, t, true)
@@ -81,7 +81,7 @@ func (h *hub) join(ctx context.Context, key upstream.Topic, l *listener) error {
 }
 
 // begin subscribes a topic that the caller has set busy, at the source that is
-// there when it is done. Of one that is not new the listeners are kept if ctx
+// there when it is done. Of one that is not new the followers are kept if ctx
 // ends: whoever ended it has another source.
 func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew bool) error {
 	for {
@@ -142,7 +142,7 @@ func (h *hub) rest(key upstream.Topic, t *topic) {
 }
 
 // leave has l told no longer.
-func (h *hub) leave(key upstream.Topic, l *listener) {
+func (h *hub) leave(key upstream.Topic, l *follower) {
 	h.mu.Lock()
 	t := h.topics[key]
 	if t == nil || !t.to[l] {
@@ -223,15 +223,15 @@ func (h *hub) note(method string, params json.RawMessage) {
 	}
 	own, _ := rawjson.GetString(params, member)
 	params = rawjson.OneLine(rawjson.Delete(params, "_meta")) // the upstream's subscription is not the client's
-	for _, l := range h.listeners(method, own) {
+	for _, l := range h.followers(method, own) {
 		key, said := l.expose(own, params)
 		l.tell(Notice{Method: method, Key: key, Params: said})
 	}
 }
 
-// listeners returns who wants to be told of own, or of a resource that it is
+// followers returns who wants to be told of own, or of a resource that it is
 // below (MCP schema, ResourceUpdatedNotification).
-func (h *hub) listeners(method, own string) (out []*listener) {
+func (h *hub) followers(method, own string) (out []*follower) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	add := func(key string) {

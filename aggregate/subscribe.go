@@ -54,7 +54,7 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 	var wants []want
 	for _, uri := range s.Resources {
 		if m, own, _ := v.locate(ctx, uri); m != nil {
-			l := &listener{key: uri, tell: s.Tell, expose: asIs}
+			l := &follower{key: uri, tell: s.Tell, expose: asIs}
 			if uri != own {
 				l.expose = aliased(m.ID)
 			}
@@ -63,7 +63,7 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 	}
 	for _, task := range s.Tasks {
 		if m, own, ok := v.taskOf(s.Principal, task); ok {
-			l := &listener{key: task, tell: s.Tell}
+			l := &follower{key: task, tell: s.Tell}
 			l.expose = func(_ string, params json.RawMessage) (string, json.RawMessage) {
 				return task, v.agg.exposeTaskIn(m.ID, s.Principal, params)
 			}
@@ -75,7 +75,7 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 			continue
 		}
 		w := wants[i]
-		cancels = append(cancels, func() { w.hub.leave(w.topic, w.listener) })
+		cancels = append(cancels, func() { w.hub.leave(w.topic, w.follower) })
 		if w.topic.Note == upstream.NoteTask {
 			granted.Tasks = append(granted.Tasks, w.key)
 		} else {
@@ -107,7 +107,7 @@ func aliased(id upstream.ID) func(string, json.RawMessage) (string, json.RawMess
 type want struct {
 	hub   *hub
 	topic upstream.Topic
-	*listener
+	*follower
 }
 
 // joinAll joins them side by side and reports which of them were agreed to.
@@ -118,7 +118,7 @@ func joinAll(ctx context.Context, wants []want) []bool {
 	for i, t := range wants {
 		slots <- struct{}{}
 		w.Go(func() {
-			joined[i] = t.hub.join(ctx, t.topic, t.listener) == nil
+			joined[i] = t.hub.join(ctx, t.topic, t.follower) == nil
 			<-slots
 		})
 	}
