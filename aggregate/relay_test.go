@@ -205,7 +205,6 @@ func TestPromptsAndCompletions(t *testing.T) {
 			{v, "completion/complete", `{"ref":{"type":"ref/prompt"}}`, nil, "", "", "params.ref.name is missing or not a string"},
 			{v, "skills/get", `{"uri":"crm://s/SKILL.md"}`, crm, "crm://s/SKILL.md", "", ""},
 			{v, "resources/directory/read", `{"uri":"dwh://s"}`, dwh, "dwh://s", "", ""},
-			{v, "tasks/get", `{"taskId":"forged"}`, nil, "", "", "unknown task"},
 			{v, "resources/read", `{}`, nil, "", "", "params.uri is missing or not a string"},
 			{v, "resources/write", `{}`, nil, "", "", "method not found"},
 		} {
