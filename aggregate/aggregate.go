@@ -95,7 +95,7 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 	}
 	a := &Aggregate{
 		opt: opt, log: opt.Log, rests: newRestStore(), names: newNamers(),
-		store: catalogStore{dir: opt.CatalogDir}, cursors: newCursors(),
+		store: catalogStore{dir: opt.CatalogDir}, cursors: newCursors(opt.PageSize),
 		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}
 	if !opt.Plain {

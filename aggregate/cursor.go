@@ -15,10 +15,13 @@ import (
 // cursors makes the cursors of pages (MCP, pagination) and reads them. One is
 // the mark of the last entry that the client has, sealed for one list of one
 // view: it stays good when the list changes, and whoever makes one up is told.
-type cursors struct{ aead cipher.AEAD }
+type cursors struct {
+	aead cipher.AEAD
+	size int // entries of a page; 0 for all
+}
 
 // newCursors seals under a key that ends with this process.
-func newCursors() cursors {
+func newCursors(size int) cursors {
 	var key [32]byte
 	rand.Read(key[:]) //nolint:errcheck // never fails (Go 1.24)
 	block, err := aes.NewCipher(key[:])
@@ -29,7 +32,7 @@ func newCursors() cursors {
 	if err != nil { // the block size is that of AES
 		panic("aggregate: " + err.Error())
 	}
-	return cursors{aead}
+	return cursors{aead, size}
 }
 
 func scope(view upstream.ID, l upstream.List) []byte {
@@ -58,13 +61,13 @@ func (c cursors) open(view upstream.ID, l upstream.List, cursor string) (mark, b
 
 // behind returns the mark behind which the page begins that a request asks
 // for; nil for the first page. An empty cursor is a cursor, and none of ours.
-func (v *View) behind(r *Request, l upstream.List) (*mark, *upstream.RPCError) {
+func (c cursors) behind(r *Request, view upstream.ID, l upstream.List) (*mark, *upstream.RPCError) {
 	raw, ok := rawjson.Get(r.Params, "cursor")
 	if !ok || rawjson.IsNull(raw) {
 		return nil, nil
 	}
-	if rawjson.Kind(raw) == '"' && v.agg.opt.PageSize > 0 {
-		if m, ok := v.agg.cursors.open(v.id, l, rawjson.String(raw)); ok {
+	if rawjson.Kind(raw) == '"' && c.size > 0 {
+		if m, ok := c.open(view, l, rawjson.String(raw)); ok {
 			return &m, nil
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -14,6 +15,20 @@ func (o *offer) exposed(m *member, own string) string {
 		return own
 	}
 	return alias(m.ID, own)
+}
+
+// exposeResult returns a result of m with its URIs as clients know them. m is
+// nil for a result of our own.
+func (o *offer) exposeResult(m *member, res *upstream.Result) *upstream.Result {
+	if m == nil || !o.uris.clash.involves(m.ID) {
+		return res
+	}
+	after, err := upstream.ParseResult(o.exposeURIs(m, res.Raw))
+	if err != nil { // it was an object before
+		return res
+	}
+	after.Type = res.Type
+	return after
 }
 
 // nested are the members of results under which the URIs of resources stand.

@@ -41,7 +41,7 @@ func (v *View) relay(ctx context.Context, r *Request, find finder) (json.RawMess
 	if err != nil {
 		return nil, protocolError(upstream.AsError(to.m.ID, to.name, err), r.Modern)
 	}
-	res = v.exposeResult(to.m, res)
+	res = v.offer().exposeResult(to.m, res)
 	return rawjson.OneLine(cacheable(c.Op, res, forEra(res, r.Modern), r.Modern)), nil
 }
 
@@ -70,23 +70,6 @@ func cacheable(op upstream.Op, res *upstream.Result, raw json.RawMessage, modern
 	return raw
 }
 
-// exposeResult returns a result of m with its URIs as clients know them.
-func (v *View) exposeResult(m *member, res *upstream.Result) *upstream.Result {
-	if m == nil {
-		return res
-	}
-	o := v.offer()
-	if !o.uris.clash.involves(m.ID) {
-		return res
-	}
-	after, err := upstream.ParseResult(o.exposeURIs(m, res.Raw))
-	if err != nil { // it was an object before
-		return res
-	}
-	after.Type = res.Type
-	return after
-}
-
 // find returns the entry of a list by its exposed name; nil if there is none. A
 // request that comes before the catalog is there waits for it like a list does.
 func (v *View) find(ctx context.Context, l upstream.List, name string) *entry {
@@ -98,18 +81,18 @@ func (v *View) find(ctx context.Context, l upstream.List, name string) *entry {
 }
 
 // unknown is the error of a name that is on no list.
-func (v *View) unknown(what string, l upstream.List, name string) *upstream.RPCError {
+func (o *offer) unknown(what string, l upstream.List, name string) *upstream.RPCError {
 	msg := fmt.Sprintf("unknown %s: %q", what, Printable(name, 200))
-	if missing := v.unlisted(l); len(missing) > 0 {
+	if missing := o.unlisted(l); len(missing) > 0 {
 		msg += fmt.Sprintf("; the %s of %s are not known yet", l, strings.Join(missing, ", "))
 	}
 	return invalid(msg, nil)
 }
 
 // unlisted returns the upstreams that have never listed theirs.
-func (v *View) unlisted(l upstream.List) []string {
+func (o *offer) unlisted(l upstream.List) []string {
 	var out []string
-	for _, m := range v.offer().members {
+	for _, m := range o.members {
 		if m.contents(l) == nil {
 			out = append(out, string(m.ID))
 		}
@@ -125,7 +108,7 @@ func (v *View) findPrompt(ctx context.Context, r *Request) (target, error) {
 	name := rawjson.String(raw)
 	e := v.find(ctx, upstream.Prompts, name)
 	if e == nil {
-		return target{}, v.unknown("prompt", upstream.Prompts, name)
+		return target{}, v.offer().unknown("prompt", upstream.Prompts, name)
 	}
 	return target{e.m, e.key, name, r.Params}, nil
 }
@@ -166,7 +149,7 @@ func (v *View) findReference(ctx context.Context, r *Request) (target, error) {
 	if typ == "ref/prompt" {
 		e := v.find(ctx, upstream.Prompts, to.said)
 		if e == nil {
-			return to, v.unknown("prompt", upstream.Prompts, to.said)
+			return to, v.offer().unknown("prompt", upstream.Prompts, to.said)
 		}
 		to.m, to.name = e.m, e.key
 	} else if e := v.find(ctx, upstream.Templates, to.said); e != nil {

@@ -71,13 +71,13 @@ func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, erro
 
 // list answers a request for a list, or for a page of one.
 func (v *View) list(ctx context.Context, r *Request, l upstream.List) (json.RawMessage, error) {
-	behind, fault := v.behind(r, l)
+	behind, fault := v.agg.cursors.behind(r, v.id, l)
 	if fault != nil {
 		return nil, fault
 	}
 	v.agg.ready(ctx, l, func() bool { return v.offer().list(l).complete })
 	seal := func(m mark) string { return v.agg.cursors.seal(v.id, l, m) }
-	return v.offer().list(l).page(l, r.Modern, behind, v.agg.opt.PageSize, seal), nil
+	return v.offer().list(l).page(l, r.Modern, behind, v.agg.cursors.size, seal), nil
 }
 
 // CallTool answers tools/call: the whole result object, in the client's era. A
@@ -103,7 +103,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	exposed := rawjson.String(name)
 	e := v.find(ctx, upstream.Tools, exposed)
 	if e == nil {
-		return nil, v.unknown("tool", upstream.Tools, exposed)
+		return nil, v.offer().unknown("tool", upstream.Tools, exposed)
 	}
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
@@ -118,7 +118,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
-	return rawjson.OneLine(forEra(v.exposeResult(e.m, res), r.Modern)), nil
+	return rawjson.OneLine(forEra(v.offer().exposeResult(e.m, res), r.Modern)), nil
 }
 
 var errNobody = &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}
