@@ -51,6 +51,9 @@ type Options struct {
 	CatalogDir string
 	// Plain offers no tools of our own.
 	Plain bool
+	// PageSize is how many entries of a list are answered at once; the client
+	// asks for the next ones. 0 answers each list whole.
+	PageSize int
 }
 
 // Aggregate is one MCP server over its members.
@@ -63,13 +66,13 @@ type Aggregate struct {
 	rests   *restStore
 	calls   atomic.Uint64
 	store   catalogStore
+	cursors cursors
 	own     []*entry // our own tools; none if Plain
 
-	building sync.Mutex    // one build at a time
-	names    *namer        // guarded by building, as are the members' own
-	built    chan struct{} // capacity 1: there is a new snapshot to announce
-	settled  chan struct{} // closed when every member has been heard of
-	unheard  atomic.Int32  // members not heard of yet
+	building sync.Mutex      // one build at a time
+	names    perList[*namer] // guarded by building, as are the members' own
+	built    chan struct{}   // capacity 1: there is a new snapshot to announce
+	arrived  perList[*arrivals]
 	coldTime sync.Once
 	coldDone chan struct{} // closed ListWait after the first request
 
@@ -91,10 +94,9 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		opt.ListWait = 2 * time.Second
 	}
 	a := &Aggregate{
-		opt: opt, log: opt.Log, rests: newRestStore(), names: newNamer(),
-		store:   catalogStore{dir: opt.CatalogDir},
-		built:   make(chan struct{}, 1),
-		settled: make(chan struct{}), coldDone: make(chan struct{}),
+		opt: opt, log: opt.Log, rests: newRestStore(), names: newNamers(),
+		store: catalogStore{dir: opt.CatalogDir}, cursors: newCursors(opt.PageSize),
+		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}
 	if !opt.Plain {
 		a.own = ownTools{a}.entries()
@@ -104,9 +106,8 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		return nil, err
 	}
 	a.current.Store(&list)
-	a.unheard.Store(int32(len(list)))
-	if len(list) == 0 {
-		close(a.settled)
+	for _, l := range lists {
+		*a.arrived.of(l) = newArrivals(list, l)
 	}
 	a.build()
 	return a, nil
@@ -115,38 +116,59 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 // members returns the members, sorted by ID.
 func (a *Aggregate) members() []*member { return *a.current.Load() }
 
-// Settled waits until every upstream has answered or failed once, or ctx ends.
+// Settled waits until every upstream has answered for each list or failed once,
+// or ctx ends.
 func (a *Aggregate) Settled(ctx context.Context) error {
-	select {
-	case <-a.settled:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	for _, arrived := range a.arrived {
+		select {
+		case <-arrived.all:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// arrivals tells when every member has been heard of for one list.
+type arrivals struct {
+	missing atomic.Int32
+	all     chan struct{} // closed when none is missing
+}
+
+func newArrivals(members []*member, l upstream.List) *arrivals {
+	a := &arrivals{all: make(chan struct{})}
+	for _, m := range members {
+		if !m.feeds.at(l).isHeard.Load() {
+			a.missing.Add(1)
+		}
+	}
+	if a.missing.Load() == 0 {
+		close(a.all)
+	}
+	return a
+}
+
+func (a *arrivals) one() {
+	if a.missing.Add(-1) == 0 {
+		close(a.all)
 	}
 }
 
-// heard notes that a member has answered or failed for the first time.
-func (a *Aggregate) heard() {
-	if a.unheard.Add(-1) == 0 {
-		close(a.settled)
-	}
-}
-
-// ready waits, on a cold start, until every upstream has been heard of, or
-// ListWait has passed since the first request, or enough says so; later it
-// returns at once.
-func (a *Aggregate) ready(ctx context.Context, enough func() bool) {
-	if a.opt.ListWait < 0 {
+// ready waits, on a cold start, until every upstream has been heard of for a
+// list, or ListWait has passed since the first request, or enough says so;
+// later it returns at once.
+func (a *Aggregate) ready(ctx context.Context, l upstream.List, enough func() bool) {
+	if a.opt.ListWait < 0 || enough() {
 		return
 	}
+	a.coldTime.Do(func() {
+		time.AfterFunc(a.opt.ListWait, func() { close(a.coldDone) })
+	})
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
 	for !enough() {
-		a.coldTime.Do(func() {
-			time.AfterFunc(a.opt.ListWait, func() { close(a.coldDone) })
-		})
 		select {
-		case <-a.settled:
+		case <-a.arrived.at(l).all:
 			return
 		case <-a.coldDone:
 			return
@@ -154,49 +176,5 @@ func (a *Aggregate) ready(ctx context.Context, enough func() bool) {
 			return
 		case <-tick.C:
 		}
-	}
-}
-
-// subscribers are told when the catalog has changed.
-type subscribers struct {
-	mu   sync.Mutex
-	next int
-	subs map[int]subscriber
-}
-
-type subscriber struct {
-	upstream upstream.ID // "" for any
-	notify   func()
-}
-
-func (s *subscribers) add(id upstream.ID, notify func()) (cancel func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.subs == nil {
-		s.subs = make(map[int]subscriber)
-	}
-	key := s.next
-	s.next++
-	s.subs[key] = subscriber{id, notify}
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.subs, key)
-	}
-}
-
-// tell notifies everybody for whom changed says so. notify functions return at
-// once, by contract, so they run outside the lock but in turn.
-func (s *subscribers) tell(changed func(upstream.ID) bool) {
-	s.mu.Lock()
-	var due []func()
-	for _, sub := range s.subs {
-		if changed(sub.upstream) {
-			due = append(due, sub.notify)
-		}
-	}
-	s.mu.Unlock()
-	for _, notify := range due {
-		notify()
 	}
 }

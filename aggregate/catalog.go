@@ -1,150 +1,147 @@
 package aggregate
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
+	"context"
 	"slices"
-	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
-	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
-
-// freshFor is how long a modern client may keep a complete list, in
-// milliseconds (caching §ttlMs). A list that upstreams are still missing from
-// may not be kept at all.
-const freshFor = 60_000
-
-// entry is one offered tool: where a call of its name goes.
-type entry struct {
-	name    string // as exposed
-	tool    *upstream.Tool
-	handler upstream.Handler
-}
-
-// pages is one list of tools, serialised once for each era.
-type pages struct {
-	index          map[string]*entry
-	legacy, modern json.RawMessage
-	complete       bool      // every upstream in it has a list, fresh or stale
-	from           *toolList // of the one upstream in it; nil if it has no list, or in the list of all
-}
 
 // snapshot is the catalog at one moment. It is never changed, only replaced.
 type snapshot struct {
-	all   *pages
-	alone map[upstream.ID]*pages // each upstream by itself, under its own names
+	all   *offer
+	alone map[upstream.ID]*offer // each upstream by itself, under its own names
 }
 
-func (s *snapshot) pages(id upstream.ID) *pages {
+// offer returns what the view of an upstream offers, of everything for ""; nil
+// if there is no such upstream.
+func (s *snapshot) offer(id upstream.ID) *offer {
 	if id == "" {
 		return s.all
 	}
 	return s.alone[id]
 }
 
+// offer is what one view offers.
+type offer struct {
+	members []*member // in it, sorted by ID
+	lists   perList[*listing]
+	uris    *uris
+}
+
+func (o *offer) list(l upstream.List) *listing { return o.lists.at(l) }
+
 // build makes a new snapshot from what the members last listed and puts it in
-// place.
+// place. What has not changed is taken over from the one before.
 func (a *Aggregate) build() {
 	a.building.Lock()
 	defer a.building.Unlock()
 	members, old := a.members(), a.snap.Load()
-	s := &snapshot{alone: make(map[upstream.ID]*pages, len(members))}
-	complete := true
-	a.names.trim()
-	var entries []*entry
-	for _, m := range members {
-		l := m.list.Load()
-		complete = complete && l != nil
-		for _, t := range l.offer() {
-			entries = append(entries, &entry{a.names.name(m.ID, m.Prefix, t.Name), t, m.handler})
-		}
-		if old != nil && l != nil && old.alone[m.ID] != nil && old.alone[m.ID].from == l {
-			s.alone[m.ID] = old.alone[m.ID]
-			continue
-		}
-		m.names.trim()
-		var loneEntries []*entry
-		for _, t := range l.offer() {
-			loneEntries = append(loneEntries, &entry{m.names.name(m.ID, "", t.Name), t, m.handler})
-		}
-		s.alone[m.ID] = serialise(append(loneEntries, a.own...), l != nil)
-		s.alone[m.ID].from = l
+	if old == nil {
+		old = &snapshot{}
 	}
-	s.all = serialise(append(entries, a.own...), complete)
+	s := &snapshot{alone: make(map[upstream.ID]*offer, len(members))}
+	for _, m := range members {
+		d := draft{members: []*member{m}, own: a.own, names: &m.names, alone: true}
+		s.alone[m.ID] = d.offer(old.alone[m.ID])
+	}
+	d := draft{members: members, own: a.own, names: &a.names}
+	s.all = d.offer(old.all)
 	a.snap.Store(s)
 }
 
-func serialise(entries []*entry, complete bool) *pages {
-	p := &pages{index: make(map[string]*entry, len(entries)), complete: complete}
-	buf := []byte{'['}
-	for _, e := range entries {
-		raw := []byte(e.tool.Raw)
-		if e.name != e.tool.Name {
-			renamed, err := rawjson.Set(raw, "name", rawjson.Quote(e.name))
-			if err != nil { // ParseTool has seen that it is an object
-				continue
+// draft is an offer in the making.
+type draft struct {
+	members []*member
+	own     []*entry
+	names   *perList[*namer]
+	alone   bool // one upstream by itself: its names need no prefix
+}
+
+// offer makes the offer, from the one before where there is one.
+func (d *draft) offer(old *offer) *offer {
+	if old == nil {
+		old = &offer{}
+	}
+	o := &offer{members: d.members, uris: newURIs(d.members, old.uris)}
+	for _, l := range lists {
+		*o.lists.of(l) = d.list(l, o.uris.clash, old.list(l))
+	}
+	return o
+}
+
+// list makes one list, unless the one before still holds.
+func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
+	from := make([]*contents, len(d.members))
+	for i, m := range d.members {
+		from[i] = m.contents(l)
+	}
+	if old != nil && old.clash == clash && slices.Equal(old.from, from) {
+		return old
+	}
+	names := d.names.at(l)
+	names.trim()
+	var entries []*entry
+	for i, m := range d.members {
+		if from[i] == nil {
+			continue
+		}
+		for j := range from[i].offered {
+			t := &from[i].offered[j]
+			entries = append(entries, &entry{name: d.name(names, m, l, t.key, clash), thing: t, m: m, handler: m.handler})
+		}
+	}
+	if l == upstream.Tools {
+		entries = append(entries, d.own...)
+	}
+	made := serialise(l, entries, !slices.Contains(from, nil), clash)
+	made.from, made.clash = from, clash
+	return made
+}
+
+// name returns the name or URI by which clients know a thing.
+func (d *draft) name(names *namer, m *member, l upstream.List, key string, clash *clash) string {
+	if l != upstream.Tools && l != upstream.Prompts {
+		return clash.expose(m.ID, key)
+	}
+	if d.alone {
+		return names.name(m.ID, "", key)
+	}
+	return names.name(m.ID, m.Prefix, key)
+}
+
+// announce notes that the catalog was built anew. It never blocks.
+func (a *Aggregate) announce() {
+	select {
+	case a.built <- struct{}{}:
+	default:
+	}
+}
+
+// publish tells the subscribers of a new catalog once things are quiet, and
+// only those whose list really differs from the one announced last.
+func (a *Aggregate) publish(ctx context.Context, announced *snapshot) {
+	for sleepOrSignal(ctx, 0, a.built) {
+		now := a.snap.Load()
+		changed := make(map[change]bool) // subscribers are many, views and lists few
+		a.subs.tell(func(c change) bool {
+			is, known := changed[c]
+			if !known {
+				is = !announced.offer(c.upstream).same(now.offer(c.upstream), c.list)
+				changed[c] = is
 			}
-			raw = renamed
-		}
-		if len(buf) > 1 {
-			buf = append(buf, ',')
-		}
-		// A message over stdio is one line, so a pretty-printed definition
-		// must lose its line breaks. They are white space: nothing is lost.
-		buf = append(buf, rawjson.OneLine(raw)...)
-		p.index[e.name] = e
+			return is
+		})
+		announced = now
 	}
-	buf = append(buf, ']')
-	ttl := 0
-	if complete {
-		ttl = freshFor
-	}
-	p.legacy, p.modern = listPage(buf, false, 0), listPage(buf, true, ttl)
-	return p
 }
 
-// sameTools reports whether a client would see the same list.
-func sameTools(x, y *pages) bool {
-	if x == nil || y == nil {
-		return x == y
+// same reports whether a client would see the same list in both; that of
+// resources has its templates with it.
+func (o *offer) same(p *offer, l upstream.List) bool {
+	if o == nil || p == nil {
+		return o == p
 	}
-	return bytes.Equal(x.legacy, y.legacy)
-}
-
-// toolList is what one upstream listed last. It never changes; it is replaced.
-type toolList struct {
-	tools   []upstream.Tool  // sorted by name
-	offered []*upstream.Tool // those of tools that the filter keeps
-	at      time.Time
-	stale   bool // read from disk; the upstream itself has not answered yet
-}
-
-// newToolList sorts tools, which it takes over: an upstream that shuffles its
-// list must not spoil the host's prompt cache.
-func newToolList(tools []upstream.Tool, keep func(string) bool, at time.Time, stale bool) *toolList {
-	slices.SortStableFunc(tools, func(x, y upstream.Tool) int { return cmp.Compare(x.Name, y.Name) })
-	l := &toolList{tools: tools, at: at, stale: stale}
-	for i := range tools {
-		if keep == nil || keep(tools[i].Name) {
-			l.offered = append(l.offered, &tools[i])
-		}
-	}
-	return l
-}
-
-// offer returns the tools that clients see; none where there is no list.
-func (l *toolList) offer() []*upstream.Tool {
-	if l == nil {
-		return nil
-	}
-	return l.offered
-}
-
-// same reports whether both have the same tools.
-func (l *toolList) same(o *toolList) bool {
-	return slices.EqualFunc(l.tools, o.tools, func(x, y upstream.Tool) bool {
-		return x.Name == y.Name && bytes.Equal(x.Raw, y.Raw)
-	})
+	return o.list(l).same(p.list(l)) &&
+		(l != upstream.Resources || o.list(upstream.Templates).same(p.list(upstream.Templates)))
 }

@@ -2,7 +2,6 @@ package aggregate
 
 import (
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -47,14 +46,4 @@ func forEra(res *upstream.Result, modern bool) json.RawMessage {
 		return res.Raw
 	}
 	return out
-}
-
-// listPage serialises one page of tools for an era. ttl is how long a modern
-// client may keep it, in milliseconds.
-func listPage(tools []byte, modern bool, ttl int) json.RawMessage {
-	if !modern {
-		return fmt.Appendf(nil, `{"tools":%s}`, tools)
-	}
-	return fmt.Appendf(nil, `{"tools":%s,%q:"complete",%q:%d,%q:"private"}`,
-		tools, memberResultType, memberTTL, ttl, memberScope)
 }

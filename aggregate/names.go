@@ -35,6 +35,14 @@ type namedTool struct {
 // its tools.
 const maxNames = 200_000
 
+// newNamers returns a namer for each list: a prompt may be called like a tool.
+func newNamers() (n perList[*namer]) {
+	for i := range n {
+		n[i] = newNamer()
+	}
+	return n
+}
+
 func newNamer() *namer {
 	return &namer{names: make(map[namedTool]string), taken: make(map[string]bool)}
 }

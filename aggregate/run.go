@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -75,16 +74,21 @@ func (a *Aggregate) Swap(descriptions []Member) error {
 	a.current.Store(&list)
 	for _, m := range list {
 		if !slices.Contains(old, m) {
-			m.isHeard.Store(true) // no first list waits for a latecomer
+			m.latecomer()
+			m.hub.attach(m.Adapter)
 			a.start(m)
 		}
 	}
 	a.build()
 	a.announce()
 	for _, m := range old {
-		if !slices.Contains(list, m) {
-			a.retire(m)
+		if slices.Contains(list, m) {
+			continue
 		}
+		if !slices.ContainsFunc(list, func(n *member) bool { return n.hub == m.hub }) {
+			m.hub.drop()
+		}
+		a.retire(m)
 	}
 	a.tidy()
 	return nil
@@ -112,11 +116,7 @@ func (a *Aggregate) start(m *member) {
 	m.cancel = cancel
 	a.working.Go(func() {
 		defer cancel()
-		var w sync.WaitGroup
-		w.Go(func() { m.watch(ctx) })
-		w.Go(func() { m.refresh(ctx) })
-		w.Wait()
-		<-ctx.Done() // an adapter that watches nothing is still in use
+		m.run(ctx)
 		err := m.Adapter.Close()
 		switch {
 		case err == nil:

@@ -18,12 +18,15 @@ type SourceStatus struct {
 	Name  string `json:"name"`
 	State string `json:"state"` // up, down or connecting
 	Since string `json:"since,omitempty"`
-	// Error is why it is down, or why its tools could not be listed.
+	// Error is why it is down, or why one of its lists could not be read.
 	Error string `json:"error,omitempty"`
 	// Detail is the same for the operator; the model never sees it.
 	Detail    string `json:"-"`
 	RetryInMS int64  `json:"retryInMs,omitempty"`
 	Tools     int    `json:"tools"` // offered to clients
+	Prompts   int    `json:"prompts,omitempty"`
+	Resources int    `json:"resources,omitempty"`
+	Templates int    `json:"templates,omitempty"` // of resources
 	// Stale says that the tools are those of an earlier run: the source has
 	// not listed them since this start.
 	Stale       bool       `json:"stale,omitempty"`
@@ -66,11 +69,18 @@ func (a *Aggregate) Status() Status {
 
 func (m *member) status() SourceStatus {
 	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load()}
-	l := m.list.Load()
+	l := m.feeds.at(upstream.Tools).last.Load()
 	if l != nil {
-		s.Tools, s.Stale, s.ToolsListed = len(l.offered), l.stale, stamp(l.at)
+		s.Stale, s.ToolsListed = l.stale, stamp(l.at)
 	}
-	listErr := m.listErr.Load()
+	for list, into := range map[upstream.List]*int{
+		upstream.Tools: &s.Tools, upstream.Prompts: &s.Prompts, upstream.Resources: &s.Resources, upstream.Templates: &s.Templates,
+	} {
+		if c := m.contents(list); c != nil {
+			*into = len(c.offered)
+		}
+	}
+	listErr := m.feeds.at(upstream.Tools).err.Load()
 	s.State = string(upstream.Connecting)
 	if r, ok := m.Adapter.(upstream.Reporter); ok {
 		h := r.Health()
@@ -83,8 +93,10 @@ func (m *member) status() SourceStatus {
 	} else if listErr != nil {
 		s.State = string(upstream.Down)
 	}
-	if s.Error == "" && listErr != nil {
-		s.Error = "tools not listed: " + whatHappened(listErr)
+	for _, f := range m.feeds {
+		if err := f.err.Load(); err != nil && s.Error == "" {
+			s.Error = string(f.list) + " not listed: " + whatHappened(err)
+		}
 	}
 	if h, ok := m.Adapter.(upstream.Holder); ok {
 		all := h.Held()

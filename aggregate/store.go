@@ -14,20 +14,20 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// catalogStore keeps the last good list of each upstream on disk, a file for
+// catalogStore keeps the last good lists of each upstream on disk, a file for
 // each, so that the next start can answer at once.
 type catalogStore struct{ dir string }
 
-// savedCatalog is the file's content.
+// savedCatalog is the file's content. A list that is not in it was empty.
 type savedCatalog struct {
-	Version  int               `json:"version"`
-	Identity string            `json:"identity"`
-	Saved    time.Time         `json:"saved"`
-	Tools    []json.RawMessage `json:"tools,omitempty"`
+	Version  int                                 `json:"version"`
+	Identity string                              `json:"identity"`
+	Saved    time.Time                           `json:"saved"`
+	Lists    map[upstream.List][]json.RawMessage `json:"lists,omitempty"`
 }
 
 const (
-	catalogVersion = 1
+	catalogVersion = 2
 	catalogSuffix  = ".catalog.json"
 	tempPrefix     = ".catalog-"
 	tempAge        = time.Hour // by then no write is under way any longer
@@ -37,8 +37,8 @@ func (s catalogStore) path(id upstream.ID) string {
 	return filepath.Join(s.dir, string(id)+catalogSuffix)
 }
 
-// save writes the list, replacing the file in one step.
-func (s catalogStore) save(id upstream.ID, identity string, tools []upstream.Tool) error {
+// save writes the lists, replacing the file in one step.
+func (s catalogStore) save(id upstream.ID, identity string, kept perList[[]thing]) error {
 	if s.dir == "" {
 		return nil
 	}
@@ -49,16 +49,31 @@ func (s catalogStore) save(id upstream.ID, identity string, tools []upstream.Too
 	if err != nil {
 		return err
 	}
-	raws := make([]json.RawMessage, len(tools))
-	for i, t := range tools {
-		raws[i] = t.Raw
-	}
 	// Not through Marshal, which rewrites raw JSON: the next start would find
 	// every list changed.
-	raw, err := rawjson.Set(head, "tools", array(raws))
+	saved := []byte{'{'}
+	for _, l := range lists {
+		if len(kept.at(l)) == 0 {
+			continue
+		}
+		if len(saved) > 1 {
+			saved = append(saved, ',')
+		}
+		saved = append(append(saved, rawjson.Quote(string(l))...), ':')
+		raws := make([]json.RawMessage, len(kept.at(l)))
+		for i, t := range kept.at(l) {
+			raws[i] = t.raw
+		}
+		saved = append(saved, array(raws)...)
+	}
+	raw, err := rawjson.Add(head, "lists", append(saved, '}'))
 	if err != nil {
 		return err
 	}
+	return s.write(id, raw)
+}
+
+func (s catalogStore) write(id upstream.ID, raw []byte) error {
 	tmp, err := os.CreateTemp(s.dir, tempPrefix+"*")
 	if err != nil {
 		return err
@@ -74,38 +89,40 @@ func (s catalogStore) save(id upstream.ID, identity string, tools []upstream.Too
 	return err
 }
 
-// load returns the list kept for an upstream; nil if there is none that
-// belongs to this identity.
-func (s catalogStore) load(id upstream.ID, identity string, keep func(string) bool) (*toolList, error) {
+// load returns the lists kept for an upstream and when they were saved; nil if
+// there are none that belong to this identity.
+func (s catalogStore) load(id upstream.ID, identity string) (*perList[[]thing], time.Time, error) {
 	if s.dir == "" {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
 	raw, err := os.ReadFile(s.path(id))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	if err := rawjson.Check(raw, rawjson.Limits{}); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	var f savedCatalog
 	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
 	if f.Version != catalogVersion || f.Identity != identity {
-		return nil, nil
+		return nil, time.Time{}, nil
 	}
-	tools := make([]upstream.Tool, 0, len(f.Tools))
-	for _, raw := range f.Tools {
-		t, err := upstream.ParseTool(id, raw)
-		if err != nil {
-			return nil, fmt.Errorf("tool %s: %w", t.Name, err)
+	var kept perList[[]thing]
+	for _, l := range lists {
+		for i, raw := range f.Lists[l] {
+			t, err := parseThing(id, l, raw)
+			if err != nil {
+				return nil, time.Time{}, fmt.Errorf("%s[%d]: %w", l, i, err)
+			}
+			*kept.of(l) = append(kept.at(l), t)
 		}
-		tools = append(tools, t)
 	}
-	return newToolList(tools, keep, f.Saved, true), nil
+	return &kept, f.Saved, nil
 }
 
 // prune deletes the files of upstreams that are not known, and what a write
@@ -131,14 +148,40 @@ func (s catalogStore) prune(known map[upstream.ID]bool) error {
 	return err
 }
 
-// loadCatalog puts the list kept on disk in place, marked stale. A file that
+// loadCatalog puts the lists kept on disk in place, marked stale. A file that
 // cannot be read costs only the quick start.
 func (m *member) loadCatalog() {
-	l, err := m.agg.store.load(m.ID, m.Identity, m.Keep)
+	kept, at, err := m.agg.store.load(m.ID, m.Identity)
 	if err != nil {
 		m.log.Warn("catalog on disk not usable", "file", m.agg.store.path(m.ID), "error", err)
 	}
-	if l != nil {
-		m.list.Store(l)
+	if kept == nil {
+		return
+	}
+	for _, f := range m.feeds {
+		if f.read != nil {
+			f.last.Store(&listed{contents: m.newContents(kept.at(f.list)), at: at, stale: true})
+		}
+	}
+}
+
+// save logs that a list is known or has changed, and keeps it on disk. One that
+// was not known and is empty is nothing to speak of, as most upstreams have but
+// tools.
+func (m *member) save(l upstream.List, old, fresh *listed) {
+	if l != upstream.Tools && len(fresh.all) == 0 && (old == nil || len(old.all) == 0) {
+		return
+	}
+	m.log.Info(string(l)+" listed", string(l), len(fresh.all))
+	m.saving.Lock()
+	defer m.saving.Unlock()
+	var kept perList[[]thing]
+	for i, f := range m.feeds {
+		if c := f.contents(); c != nil {
+			kept[i] = c.all
+		}
+	}
+	if err := m.agg.store.save(m.ID, m.Identity, kept); err != nil {
+		m.log.Warn("catalog not kept on disk", "error", err)
 	}
 }

@@ -101,6 +101,7 @@ func TestCatalogsOfRemovedUpstreamsAreDeleted(t *testing.T) {
 		if err := a.Swap([]aggregate.Member{member(newFake(t, "b", "x"))}); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // the new one writes its own anew
 		if diff := cmp.Diff([]string{"b.catalog.json"}, files()); diff != "" {
 			t.Error(diff)
 		}

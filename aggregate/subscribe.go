@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"sync"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // Subscription is what a client wants to be told of.
@@ -31,18 +33,146 @@ type Notice struct {
 var listMethods = map[upstream.List]string{
 	upstream.Tools:     "notifications/tools/list_changed",
 	upstream.Prompts:   "notifications/prompts/list_changed",
-	upstream.Resources: "notifications/resources/list_changed",
+	upstream.Resources: "notifications/resources/list_changed", // of templates too
 }
+
+// maxJoining is how many topics of one subscription are agreed on at a time.
+const maxJoining = 16
 
 // Subscribe has changes told until cancel is called. It returns what of the
 // subscription is granted: a list that has no notification, a resource or task
 // that is not known or whose upstream tells no changes, is left out. It waits
 // for upstreams that have to agree, at most until ctx ends.
-func (v *View) Subscribe(_ context.Context, s Subscription) (granted Subscription, cancel func()) {
+func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscription, cancel func()) {
 	granted = Subscription{Principal: s.Principal, Tell: s.Tell}
-	if !slices.Contains(s.Lists, upstream.Tools) {
-		return granted, func() {}
+	for _, l := range s.Lists {
+		if listMethods[l] != "" && !slices.Contains(granted.Lists, l) {
+			granted.Lists = append(granted.Lists, l)
+		}
 	}
-	granted.Lists = []upstream.List{upstream.Tools}
-	return granted, v.agg.subs.add(v.id, func() { s.Tell(Notice{Method: listMethods[upstream.Tools]}) })
+	cancels := []func(){v.agg.subs.add(v.id, granted.Lists, s.Tell)}
+	var wants []want
+	for _, uri := range s.Resources {
+		if m, own, _ := v.locate(ctx, uri); m != nil {
+			l := &follower{key: uri, tell: s.Tell, expose: asIs}
+			if uri != own {
+				l.expose = aliased(m.ID)
+			}
+			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteUpdated, Key: own}, l})
+		}
+	}
+	for _, task := range s.Tasks {
+		if m, own, ok := v.taskOf(s.Principal, task); ok {
+			l := &follower{key: task, tell: s.Tell}
+			l.expose = func(_ string, params json.RawMessage) (string, json.RawMessage) {
+				return task, v.agg.exposeTaskIn(m.ID, s.Principal, params)
+			}
+			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteTask, Key: own}, l})
+		}
+	}
+	for i, ok := range joinAll(ctx, wants) {
+		if !ok {
+			continue
+		}
+		w := wants[i]
+		cancels = append(cancels, func() { w.hub.leave(w.topic, w.follower) })
+		if w.topic.Note == upstream.NoteTask {
+			granted.Tasks = append(granted.Tasks, w.key)
+		} else {
+			granted.Resources = append(granted.Resources, w.key)
+		}
+	}
+	return granted, sync.OnceFunc(func() {
+		for _, cancel := range cancels {
+			cancel()
+		}
+	})
+}
+
+// asIs is for a client that knows a resource by the upstream's own URI.
+func asIs(own string, params json.RawMessage) (string, json.RawMessage) { return own, params }
+
+// aliased is for a client that knows one by its alias.
+func aliased(id upstream.ID) func(string, json.RawMessage) (string, json.RawMessage) {
+	return func(own string, params json.RawMessage) (string, json.RawMessage) {
+		uri := alias(id, own)
+		if set, err := rawjson.Set(params, "uri", rawjson.Quote(uri)); err == nil { // it is an object
+			params = set
+		}
+		return uri, params
+	}
+}
+
+// want is one topic that a client wants to be told of.
+type want struct {
+	hub   *hub
+	topic upstream.Topic
+	*follower
+}
+
+// joinAll joins them side by side and reports which of them were agreed to.
+func joinAll(ctx context.Context, wants []want) []bool {
+	joined := make([]bool, len(wants))
+	slots := make(chan struct{}, maxJoining)
+	var w sync.WaitGroup
+	for i, t := range wants {
+		slots <- struct{}{}
+		w.Go(func() {
+			joined[i] = t.hub.join(ctx, t.topic, t.follower) == nil
+			<-slots
+		})
+	}
+	w.Wait()
+	return joined
+}
+
+// subscribers are told when the catalog has changed.
+type subscribers struct {
+	mu   sync.Mutex
+	subs map[*subscriber]bool
+}
+
+type subscriber struct {
+	upstream upstream.ID // "" for any
+	lists    []upstream.List
+	tell     func(Notice)
+}
+
+// change is that of one list of one view.
+type change struct {
+	upstream upstream.ID
+	list     upstream.List
+}
+
+func (s *subscribers) add(id upstream.ID, lists []upstream.List, tell func(Notice)) (cancel func()) {
+	sub := &subscriber{id, lists, tell}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subs == nil {
+		s.subs = make(map[*subscriber]bool)
+	}
+	s.subs[sub] = true
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.subs, sub)
+	}
+}
+
+// tell notifies everybody of whose lists changed says that they have. It does so
+// outside the lock, but one after another: tell functions return at once.
+func (s *subscribers) tell(changed func(change) bool) {
+	s.mu.Lock()
+	all := make([]*subscriber, 0, len(s.subs))
+	for sub := range s.subs {
+		all = append(all, sub)
+	}
+	s.mu.Unlock()
+	for _, sub := range all {
+		for _, l := range sub.lists {
+			if changed(change{sub.upstream, l}) {
+				sub.tell(Notice{Method: listMethods[l]})
+			}
+		}
+	}
 }

@@ -25,6 +25,9 @@ func validated(schema bool, log *slog.Logger) upstream.Middleware {
 	schemas := &schemaCache{log: log}
 	return func(next upstream.Handler) upstream.Handler {
 		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			if c.Tool == nil { // a prompt's arguments are its upstream's business
+				return next(ctx, c)
+			}
 			problem := ""
 			if !rawjson.IsNull(c.Arguments) && rawjson.Kind(c.Arguments) != '{' {
 				problem = "arguments is not an object"

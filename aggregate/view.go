@@ -3,16 +3,14 @@ package aggregate
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"strconv"
-	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // View is the aggregate as one client endpoint sees it: everything, or one
-// upstream alone under its own tool names.
+// upstream alone under its own names.
 type View struct {
 	agg *Aggregate
 	id  upstream.ID // "" for everything
@@ -21,19 +19,19 @@ type View struct {
 // View returns the view of one upstream, or of everything for "". It reports
 // false if there is no such upstream.
 func (a *Aggregate) View(id string) (*View, bool) {
-	if a.snap.Load().pages(upstream.ID(id)) == nil {
+	if a.snap.Load().offer(upstream.ID(id)) == nil {
 		return nil, false
 	}
 	return &View{a, upstream.ID(id)}, true
 }
 
-// pages returns what the view offers now: nothing if its upstream has been
+// offer returns what the view offers now: nothing if its upstream has been
 // taken out of the configuration.
-func (v *View) pages() *pages {
-	if p := v.agg.snap.Load().pages(v.id); p != nil {
-		return p
+func (v *View) offer() *offer {
+	if o := v.agg.snap.Load().offer(v.id); o != nil {
+		return o
 	}
-	return serialise(nil, true)
+	return (&draft{names: new(newNamers())}).offer(nil)
 }
 
 // Handle answers one request by its method: the whole result object, in the
@@ -44,24 +42,42 @@ func (v *View) Handle(ctx context.Context, r *Request) (json.RawMessage, error) 
 	case "tools/call":
 		return v.CallTool(ctx, r)
 	case "tools/list":
-		return v.ListTools(ctx, r)
+		return v.list(ctx, r, upstream.Tools)
+	case "prompts/list":
+		return v.list(ctx, r, upstream.Prompts)
+	case "resources/list":
+		return v.list(ctx, r, upstream.Resources)
+	case "resources/templates/list":
+		return v.list(ctx, r, upstream.Templates)
+	case "skills/list":
+		return v.list(ctx, r, upstream.Skills)
+	case "prompts/get":
+		return v.relay(ctx, r, v.findPrompt)
+	case "resources/read", "resources/directory/read", "skills/get":
+		return v.relay(ctx, r, v.findResource)
+	case "completion/complete":
+		return v.relay(ctx, r, v.findReference)
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		return v.relay(ctx, r, v.findTask)
 	}
 	return nil, &upstream.RPCError{Code: upstream.CodeMethodNotFound, Message: "method not found"}
 }
 
 // ListTools answers tools/list: the whole result object, in the client's era.
-// There is one page; a cursor is refused. The error is an *upstream.RPCError.
+// The error is an *upstream.RPCError.
 func (v *View) ListTools(ctx context.Context, r *Request) (json.RawMessage, error) {
-	if cursor, ok := rawjson.Get(r.Params, "cursor"); ok && !rawjson.IsNull(cursor) {
-		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams,
-			Message: "unknown cursor: this list has one page; leave the cursor out"}
+	return v.list(ctx, r, upstream.Tools)
+}
+
+// list answers a request for a list, or for a page of one.
+func (v *View) list(ctx context.Context, r *Request, l upstream.List) (json.RawMessage, error) {
+	behind, fault := v.agg.cursors.behind(r, v.id, l)
+	if fault != nil {
+		return nil, fault
 	}
-	v.agg.ready(ctx, func() bool { return v.pages().complete })
-	p := v.pages()
-	if r.Modern {
-		return p.modern, nil
-	}
-	return p.legacy, nil
+	v.agg.ready(ctx, l, func() bool { return v.offer().list(l).complete })
+	seal := func(m mark) string { return v.agg.cursors.seal(v.id, l, m) }
+	return v.offer().list(l).page(l, r.Modern, behind, v.agg.cursors.size, seal), nil
 }
 
 // CallTool answers tools/call: the whole result object, in the client's era. A
@@ -79,21 +95,21 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		}
 	}
 	if rawjson.Kind(name) != '"' {
-		return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: "params.name is missing or not a string"}
+		return nil, invalid("params.name is missing or not a string", nil)
 	}
 	if !r.Principal.Valid() {
-		return nil, &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}
+		return nil, errNobody
 	}
 	exposed := rawjson.String(name)
-	e, err := v.lookup(ctx, exposed)
-	if err != nil {
-		return nil, err
+	e := v.find(ctx, upstream.Tools, exposed)
+	if e == nil {
+		return nil, v.offer().unknown("tool", upstream.Tools, exposed)
 	}
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
 	c := &upstream.Call{
-		ID: strconv.FormatUint(v.agg.calls.Add(1), 36), Principal: r.Principal,
+		ID: v.agg.callID(), Principal: r.Principal,
 		Session: r.Session, Client: r.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
 		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
@@ -102,41 +118,37 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
-	return rawjson.OneLine(forEra(res, r.Modern)), nil
+	return rawjson.OneLine(forEra(v.offer().exposeResult(e.m, res), r.Modern)), nil
 }
 
-// lookup finds a tool by its exposed name. A call that comes before the
-// catalog is there waits for it like a list does.
-func (v *View) lookup(ctx context.Context, name string) (*entry, error) {
-	e, ok := v.pages().index[name]
-	if !ok {
-		v.agg.ready(ctx, func() bool { _, there := v.pages().index[name]; return there })
-		e, ok = v.pages().index[name]
-	}
-	if ok {
-		return e, nil
-	}
-	msg := fmt.Sprintf("unknown tool: %q", Printable(name, 200))
-	if missing := v.unlisted(); len(missing) > 0 {
-		msg += fmt.Sprintf("; the tools of %s are not known yet", strings.Join(missing, ", "))
-	}
-	return nil, &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: msg}
-}
+var errNobody = &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}
 
-// unlisted returns the upstreams that have never listed their tools.
-func (v *View) unlisted() []string {
-	var out []string
-	for _, m := range v.agg.members() {
-		if m.list.Load() == nil && (v.id == "" || v.id == m.ID) {
-			out = append(out, string(m.ID))
-		}
-	}
-	return out
-}
+func (a *Aggregate) callID() string { return strconv.FormatUint(a.calls.Add(1), 36) }
 
 // Instructions returns the server instructions, less than 2 KB.
 func (v *View) Instructions() string { return v.agg.instructions(v.id) }
 
-// Extensions returns the settings of each extension of the protocol that is
-// offered, by its identifier; nil if there is none.
-func (v *View) Extensions() map[string]json.RawMessage { return nil }
+// Extensions returns the settings of each extension of the protocol that one of
+// the upstreams declares and we carry, by its identifier; nil if there is none.
+// Where several declare it the first one's count.
+func (v *View) Extensions() map[string]json.RawMessage {
+	var out map[string]json.RawMessage
+	for _, m := range v.offer().members {
+		x, ok := m.Adapter.(upstream.Extender)
+		if !ok {
+			continue
+		}
+		declared := x.Extensions()
+		for _, id := range carried {
+			settings, has := declared[id]
+			if _, known := out[id]; !has || known {
+				continue
+			}
+			if out == nil {
+				out = make(map[string]json.RawMessage)
+			}
+			out[id] = settings
+		}
+	}
+	return out
+}

@@ -1,0 +1,174 @@
+package aggregate
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// freshFor is how long a modern client may keep a complete list, in
+// milliseconds (caching §ttlMs). A list that upstreams are still missing from
+// may not be kept at all. What the upstreams themselves say of their lists is
+// not known here: whoever keeps ours hears of changes from us. The scope is
+// private, because what is on a list may come to depend on who asks.
+const freshFor = 60_000
+
+// entry is one offered thing: where a request of its name goes.
+type entry struct {
+	name string // as exposed: a name or a URI
+	*thing
+	m       *member // nil for a tool of our own
+	handler upstream.Handler
+}
+
+// listing is one list of one view, serialised once for each era.
+type listing struct {
+	index          map[string]*entry
+	entries        []*entry // in the order of the list
+	legacy, modern json.RawMessage
+	ends           []int       // where in legacy each entry ends
+	complete       bool        // every upstream in it has been read, now or in an earlier run
+	from           []*contents // what it was made from
+	clash          *clash
+}
+
+// serialise makes a list of entries.
+func serialise(l upstream.List, entries []*entry, complete bool, clash *clash) *listing {
+	s := &listing{index: make(map[string]*entry, len(entries)), complete: complete}
+	buf := listHead(l)
+	for _, e := range entries {
+		raw, err := e.definition(l, clash)
+		if err != nil { // the definition has been seen to be an object
+			continue
+		}
+		if len(s.entries) > 0 {
+			buf = append(buf, ',')
+		}
+		// A message over stdio is one line, so a pretty-printed definition
+		// must lose its line breaks. They are white space: nothing is lost.
+		buf = append(buf, rawjson.OneLine(raw)...)
+		s.ends = append(s.ends, len(buf))
+		s.entries = append(s.entries, e)
+		if _, taken := s.index[e.name]; !taken {
+			s.index[e.name] = e
+		}
+	}
+	s.modern = s.close(slices.Clone(buf), true, "")
+	s.legacy = s.close(buf, false, "")
+	return s
+}
+
+// definition returns the definition under the exposed name.
+func (e *entry) definition(l upstream.List, clash *clash) ([]byte, error) {
+	raw, err := []byte(e.raw), error(nil)
+	if e.name != e.key {
+		raw, err = rawjson.Set(raw, keyOf(l), rawjson.Quote(e.name))
+	}
+	if err == nil && e.tool != nil && e.uri != "" && e.m != nil {
+		if uri := clash.expose(e.m.ID, e.uri); uri != e.uri {
+			raw, err = setUIResource(raw, uri)
+		}
+	}
+	return raw, err
+}
+
+func setUIResource(raw []byte, uri string) ([]byte, error) {
+	meta, _ := rawjson.Get(raw, "_meta")
+	ui, _ := rawjson.Get(meta, "ui")
+	after, err := rawjson.Set(ui, "resourceUri", rawjson.Quote(uri))
+	if err == nil {
+		after, err = rawjson.Set(meta, "ui", after)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rawjson.Set(raw, "_meta", after)
+}
+
+func listHead(l upstream.List) []byte { return fmt.Appendf(nil, `{%q:[`, string(l)) }
+
+// close ends a page that begins with listHead and holds entries.
+func (s *listing) close(page []byte, modern bool, next string) json.RawMessage {
+	page = append(page, ']')
+	if next != "" {
+		page = fmt.Appendf(page, `,"nextCursor":%q`, next)
+	}
+	if modern {
+		ttl := 0
+		if s.complete {
+			ttl = freshFor
+		}
+		page = fmt.Appendf(page, `,%q:"complete",%q:%d,%q:"private"`, memberResultType, memberTTL, ttl, memberScope)
+	}
+	return append(page, '}')
+}
+
+// page returns the entries that stand behind a mark, all for nil, but at most
+// size of them where that is not 0. If more follow, the page ends with a cursor
+// that seal makes.
+func (s *listing) page(l upstream.List, modern bool, behind *mark, size int, seal func(mark) string) json.RawMessage {
+	from, to := 0, len(s.entries)
+	if behind != nil {
+		from, _ = slices.BinarySearchFunc(s.entries, *behind, func(e *entry, m mark) int {
+			if e.mark().compare(m) > 0 {
+				return 1
+			}
+			return -1
+		})
+	}
+	next := ""
+	if size > 0 && to-from > size {
+		to = from + size
+		next = seal(s.entries[to-1].mark())
+	}
+	if from == 0 && to == len(s.entries) {
+		if modern {
+			return s.modern
+		}
+		return s.legacy
+	}
+	buf := listHead(l)
+	if from < to {
+		begin := len(buf)
+		if from > 0 {
+			begin = s.ends[from-1] + 1
+		}
+		buf = append(buf, s.legacy[begin:s.ends[to-1]]...)
+	}
+	return s.close(buf, modern, next)
+}
+
+// same reports whether a client would see the same list.
+func (s *listing) same(o *listing) bool { return s == o || bytes.Equal(s.legacy, o.legacy) }
+
+// mark is a place in the order of a list, which is that of upstreams and, in
+// each, of its own keys; our own things come last. It means the same in any
+// version of the list.
+type mark struct {
+	own    bool
+	source upstream.ID
+	key    string
+}
+
+func (e *entry) mark() mark {
+	if e.m == nil {
+		return mark{own: true, key: e.key}
+	}
+	return mark{source: e.m.ID, key: e.key}
+}
+
+func (m mark) compare(o mark) int {
+	if m.own != o.own {
+		if m.own {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(strings.Compare(string(m.source), string(o.source)), strings.Compare(m.key, o.key))
+}
