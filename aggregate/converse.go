@@ -134,33 +134,22 @@ func (t *conversation) ask() func(context.Context, upstream.Question) (json.RawM
 // answers.
 func (t *conversation) modern(ctx context.Context) (*upstream.Result, error) {
 	if !mayRequire(t.c.Op) {
-		res, err := t.next(ctx, t.c)
-		return t.finish(res, err)
+		return t.finish(t.next(ctx, t.c))
 	}
 	st, answers, err := t.retried()
 	if err != nil {
 		return nil, err
 	}
-	var res *upstream.Result
 	switch st.kind {
 	case waiting:
-		res, err = t.resume(ctx, st, answers)
+		return t.resume(ctx, st, answers)
 	case repeated:
 		if err := t.agreed(answers); err != nil {
 			return nil, err
 		}
-		res, err = t.run(ctx)
-	default:
-		res, err = t.run(ctx)
 	}
-	return t.finish(res, err)
-}
-
-// run makes the call. Only if the client can be asked does it get what it takes
-// to outlive the request.
-func (t *conversation) run(ctx context.Context) (*upstream.Result, error) {
 	if t.deny || !canAnswer(t.c.Back.Capabilities) {
-		return t.next(ctx, t.c)
+		return t.finish(t.next(ctx, t.c))
 	}
 	return t.talk(ctx)
 }
@@ -226,7 +215,7 @@ func isResponses(v json.RawMessage) bool {
 	return true
 }
 
-// finish makes of the upstream's answer what a modern client gets.
+// finish makes of the upstream's own answer what a modern client gets.
 func (t *conversation) finish(res *upstream.Result, err error) (*upstream.Result, error) {
 	if err != nil {
 		return t.failed(err)

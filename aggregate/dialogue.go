@@ -51,7 +51,8 @@ type pendingQuestion struct {
 	answer chan json.RawMessage // capacity 1
 }
 
-// talk makes the call so that it can outlive the request.
+// talk makes the call so that it can outlive the request: for a client that can
+// be asked, as it cannot be known whether the upstream will.
 func (t *conversation) talk(ctx context.Context) (*upstream.Result, error) {
 	running, end := context.WithCancelCause(context.WithoutCancel(ctx)) // see wait
 	d := &dialogue{agg: t.agg, call: t.c, end: end, wake: make(chan struct{}, 1)}
@@ -93,7 +94,10 @@ func (d *dialogue) wait(ctx context.Context, t *conversation) (*upstream.Result,
 			if !d.gather(ctx) {
 				continue
 			}
-			if res, done, err := d.turn(t); done {
+			if d.ended() {
+				return d.result(t)
+			}
+			if res, err := d.park(t); res != nil || err != nil {
 				return res, err
 			}
 		case <-ctx.Done():
@@ -101,8 +105,7 @@ func (d *dialogue) wait(ctx context.Context, t *conversation) (*upstream.Result,
 			for !d.ended() { // soon, as its context has
 				<-d.wake
 			}
-			res, _, err := d.turn(t)
-			return res, err
+			return d.result(t)
 		}
 	}
 }
@@ -136,16 +139,21 @@ func (d *dialogue) gather(ctx context.Context) bool {
 	}
 }
 
-// turn returns the result of a call that is over, or parks one that asks.
-func (d *dialogue) turn(t *conversation) (res *upstream.Result, done bool, err error) {
+// result returns the outcome of a call that is over, which waits no longer.
+func (d *dialogue) result(t *conversation) (*upstream.Result, error) {
+	d.mu.Lock()
+	d.leave()
+	d.mu.Unlock()
+	return t.finish(d.res, d.err) // as it is over, they do not change
+}
+
+// park returns the open questions, and has the call wait for the answers; nil
+// if none is open any more. That the call is over meanwhile does no harm.
+func (d *dialogue) park(t *conversation) (*upstream.Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.over {
-		d.leave()
-		return d.res, true, d.err
-	}
-	if len(d.open) == 0 { // all withdrawn
-		return nil, false, nil
+	if len(d.open) == 0 {
+		return nil, nil
 	}
 	var requests []byte
 	for _, q := range d.open {
@@ -155,8 +163,7 @@ func (d *dialogue) turn(t *conversation) (res *upstream.Result, done bool, err e
 	st := state{kind: waiting, expires: time.Now().Add(limit)}
 	token, id := d.agg.asked.seals.sealState(st, bindingOf(t.c))
 	d.agg.asked.parked.put(id, d, limit)
-	res, err = asked(inputRequiredText(requests, token))
-	return res, true, err
+	return asked(inputRequiredText(requests, token))
 }
 
 // signal wakes the request that waits, if one does. It never blocks.
