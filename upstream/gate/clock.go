@@ -19,10 +19,11 @@ type Clock struct {
 	until time.Time     // when the timer fires, while it runs
 	left  time.Duration // what it has left, while it stands still
 	open  int           // questions without an answer
+	over  bool          // it has fired or was stopped
 }
 
-// NewClock takes over a timer that was just started to fire after limit. It may
-// fire a second time if a question is still open then.
+// NewClock takes over a timer that was just started to fire after limit. Whoever
+// started it stops it; one more firing may follow if a question is open then.
 func NewClock(timer *time.Timer, limit time.Duration) *Clock {
 	return &Clock{timer: timer, until: time.Now().Add(limit)}
 }
@@ -53,7 +54,7 @@ func (k *Clock) pause() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.open++; k.open == 1 {
-		k.timer.Stop()
+		k.over = !k.timer.Stop()
 		k.left = time.Until(k.until)
 	}
 }
@@ -61,7 +62,7 @@ func (k *Clock) pause() {
 func (k *Clock) resume() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.open--; k.open == 0 {
+	if k.open--; k.open == 0 && !k.over {
 		k.until = time.Now().Add(k.left)
 		k.timer.Reset(k.left)
 	}
