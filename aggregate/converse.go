@@ -53,11 +53,13 @@ func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h ups
 	if c.Upstream == "" { // our own tools ask nothing
 		return h(ctx, c)
 	}
-	t := conversation{v.agg, r, c, h, v.agg.mayNotAsk(c.Upstream)}
-	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, t.deny)
-	if t.deny || r.Modern { // a modern client is asked by results
+	m := memberCalled(v.agg.members(), c.Upstream)
+	deny := m != nil && m.DenyAsk
+	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, deny)
+	if deny || r.Modern { // a modern client is asked by results
 		c.Back.Ask = nil
 	}
+	t := conversation{v.agg, r, c, h, deny}
 	var res *upstream.Result
 	var err error
 	if r.Modern {
@@ -71,21 +73,15 @@ func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h ups
 	return res, nil
 }
 
-// mayNotAsk reports whether the configuration denies an upstream its questions.
-func (a *Aggregate) mayNotAsk(id upstream.ID) bool {
-	m := a.memberCalled(id)
-	return m != nil && m.DenyAsk
-}
-
-func (a *Aggregate) memberCalled(id upstream.ID) *member {
-	members := a.members()
-	i, ok := slices.BinarySearchFunc(members, id, func(m *member, id upstream.ID) int {
+// memberCalled returns the member with an ID; nil if there is none.
+func memberCalled(sorted []*member, id upstream.ID) *member {
+	i, ok := slices.BinarySearchFunc(sorted, id, func(m *member, id upstream.ID) int {
 		return strings.Compare(string(m.ID), string(id))
 	})
 	if !ok {
 		return nil
 	}
-	return members[i]
+	return sorted[i]
 }
 
 // mayRequire lists the methods whose result may be input_required (MCP
@@ -95,7 +91,7 @@ func mayRequire(o upstream.Op) bool {
 }
 
 // legacy serves a client that is asked by requests.
-func (t *conversation) legacy(ctx context.Context) (*upstream.Result, error) {
+func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 	t.c.Back.Ask = t.ask()
 	res, err := t.next(ctx, t.c)
 	if err != nil || res.Type == upstream.Final {
@@ -113,7 +109,7 @@ func (t *conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 
 // ask returns how a legacy client is asked: with the source's name, and not for
 // ever. It is nil if the client cannot be asked.
-func (t *conversation) ask() func(context.Context, upstream.Question) (json.RawMessage, error) {
+func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMessage, error) {
 	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.agg.asked.patient
 	if ask == nil {
 		return nil
@@ -132,7 +128,7 @@ func (t *conversation) ask() func(context.Context, upstream.Question) (json.RawM
 
 // modern serves a client that is asked by results and comes back with the
 // answers.
-func (t *conversation) modern(ctx context.Context) (*upstream.Result, error) {
+func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 	if !mayRequire(t.c.Op) {
 		return t.finish(t.next(ctx, t.c))
 	}
@@ -158,9 +154,12 @@ func (t *conversation) modern(ctx context.Context) (*upstream.Result, error) {
 // upstream is to see of them, and returns the state, the zero one of a first
 // request. Answers without a state answer nothing that anybody asked: they are
 // dropped, and the question is put again.
-func (t *conversation) retried() (st state, answers json.RawMessage, err error) {
+func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 	var token json.RawMessage
 	found := false
+	if !mentions(t.c.Params, memberState, memberResponses) {
+		return st, nil, nil
+	}
 	for m := range rawjson.Members(t.c.Params) {
 		switch m.Name {
 		case memberState:
@@ -216,7 +215,7 @@ func isResponses(v json.RawMessage) bool {
 }
 
 // finish makes of the upstream's own answer what a modern client gets.
-func (t *conversation) finish(res *upstream.Result, err error) (*upstream.Result, error) {
+func (t conversation) finish(res *upstream.Result, err error) (*upstream.Result, error) {
 	if err != nil {
 		return t.failed(err)
 	}
@@ -232,7 +231,7 @@ func (t *conversation) finish(res *upstream.Result, err error) (*upstream.Result
 }
 
 // failed gives a modern client the errors of the protocol that it can act on.
-func (t *conversation) failed(err error) (*upstream.Result, error) {
+func (t conversation) failed(err error) (*upstream.Result, error) {
 	e := upstream.AsError(t.c.Upstream, t.c.Name, err)
 	if e.RPC == nil {
 		return nil, err
@@ -247,7 +246,7 @@ func (t *conversation) failed(err error) (*upstream.Result, error) {
 }
 
 // inputRequired relays the questions of a modern upstream to a modern client.
-func (t *conversation) inputRequired(res *upstream.Result) (*upstream.Result, error) {
+func (t conversation) inputRequired(res *upstream.Result) (*upstream.Result, error) {
 	if err := t.inputAllowed(); err != nil {
 		return nil, err
 	}
@@ -265,7 +264,7 @@ func (t *conversation) inputRequired(res *upstream.Result) (*upstream.Result, er
 }
 
 // inputAllowed returns why a call may not be answered with questions.
-func (t *conversation) inputAllowed() error {
+func (t conversation) inputAllowed() error {
 	switch {
 	case t.deny:
 		return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
@@ -277,7 +276,7 @@ func (t *conversation) inputAllowed() error {
 
 // openFirst has a modern client open the addresses that an upstream's error
 // names, and make the call again. MCP 2026-07-28 has no such error.
-func (t *conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
+func (t conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
 	if err := t.inputAllowed(); err != nil {
 		return nil, err
 	}
@@ -304,7 +303,7 @@ func (t *conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
 
 // agreed returns why a call that waited for the user to open addresses is not
 // made again: the user would be asked the same for ever.
-func (t *conversation) agreed(answers json.RawMessage) error {
+func (t conversation) agreed(answers json.RawMessage) error {
 	for m := range rawjson.Members(answers) {
 		if action, _ := rawjson.GetString(m.Value, "action"); action != "accept" {
 			return t.fault(upstream.Denied, "the user did not agree to open the address that it needs opened")
@@ -343,17 +342,17 @@ func asked(raw json.RawMessage) (*upstream.Result, error) {
 }
 
 // fault is a failure in which an upstream did what it may not.
-func (t *conversation) fault(kind upstream.Kind, public string) error {
+func (t conversation) fault(kind upstream.Kind, public string) error {
 	return &upstream.Error{Upstream: t.c.Upstream, Tool: t.c.Name, Op: string(t.c.Op), Kind: kind, Sent: true, Public: public}
 }
 
 // incapable is the failure of a call for which the client is missing something.
-func (t *conversation) incapable(what string) error {
+func (t conversation) incapable(what string) error {
 	return t.fault(upstream.Denied, fmt.Sprintf("it needs %s, which this client does not have", what))
 }
 
 // named gives a failure that is about the client's capabilities its words.
-func (t *conversation) named(err error) error {
+func (t conversation) named(err error) error {
 	if refused(err) != nil {
 		return err
 	}

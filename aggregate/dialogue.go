@@ -53,9 +53,9 @@ type pendingQuestion struct {
 
 // talk makes the call so that it can outlive the request: for a client that can
 // be asked, as it cannot be known whether the upstream will.
-func (t *conversation) talk(ctx context.Context) (*upstream.Result, error) {
+func (t conversation) talk(ctx context.Context) (*upstream.Result, error) {
 	running, end := context.WithCancelCause(context.WithoutCancel(ctx)) // see wait
-	d := &dialogue{agg: t.agg, call: t.c, end: end, wake: make(chan struct{}, 1)}
+	d := &dialogue{agg: t.agg, call: t.c, end: end, wake: make(chan struct{}, 1), to: listener{back: &t.r.Back}}
 	c := *t.c
 	c.Back.Ask = d.ask
 	if c.Back.Progress != nil {
@@ -73,20 +73,20 @@ func (t *conversation) talk(ctx context.Context) (*upstream.Result, error) {
 }
 
 // resume hands the answers to the call that waits for them.
-func (t *conversation) resume(ctx context.Context, st state, answers json.RawMessage) (*upstream.Result, error) {
+func (t conversation) resume(ctx context.Context, st state, answers json.RawMessage) (*upstream.Result, error) {
 	d := t.agg.asked.parked.remove(st.id, t.c.Principal)
 	if d == nil {
 		return nil, refuse("the call that asked no longer waits: it has ended, or it ran in another process; " +
 			"leave params.requestState out to start anew")
 	}
+	d.to.set(&t.r.Back) // before the call goes on
 	d.deliver(answers)
 	return d.wait(ctx, t)
 }
 
 // wait returns the call's result, or its questions. Until then the request's
 // end is the call's.
-func (d *dialogue) wait(ctx context.Context, t *conversation) (*upstream.Result, error) {
-	d.to.set(&t.r.Back)
+func (d *dialogue) wait(ctx context.Context, t conversation) (*upstream.Result, error) {
 	defer d.to.set(nil)
 	for {
 		select {
@@ -140,7 +140,7 @@ func (d *dialogue) gather(ctx context.Context) bool {
 }
 
 // result returns the outcome of a call that is over, which waits no longer.
-func (d *dialogue) result(t *conversation) (*upstream.Result, error) {
+func (d *dialogue) result(t conversation) (*upstream.Result, error) {
 	d.mu.Lock()
 	d.leave()
 	d.mu.Unlock()
@@ -149,7 +149,7 @@ func (d *dialogue) result(t *conversation) (*upstream.Result, error) {
 
 // park returns the open questions, and has the call wait for the answers; nil
 // if none is open any more. That the call is over meanwhile does no harm.
-func (d *dialogue) park(t *conversation) (*upstream.Result, error) {
+func (d *dialogue) park(t conversation) (*upstream.Result, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.open) == 0 {
@@ -229,7 +229,7 @@ func (d *dialogue) pend(q upstream.Question) (*pendingQuestion, error) {
 		d.guest = true
 	}
 	if d.release == nil {
-		if d.release = d.agg.outlive(d); d.release == nil {
+		if d.release = d.outlive(); d.release == nil {
 			d.leave()
 			return nil, errStopping
 		}

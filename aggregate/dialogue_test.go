@@ -308,3 +308,30 @@ func TestAQuestionThatTheClientCannotAnswer(t *testing.T) {
 		}
 	})
 }
+
+// A source that is taken out of the configuration stays until its parked calls
+// are over, which is when nobody has answered in time.
+func TestASourceThatLeavesWaitsForItsParkedCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := newCloser(t, "crm", "get")
+		gone.call = elicit
+		a, err := aggregate.New([]aggregate.Member{of(gone)}, aggregate.Options{Plain: true, AskTimeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		names(t, v)
+		must(t, v, modernRequest(alice, getX))
+		if err := a.Swap(nil); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(30 * time.Second)
+		if gone.closed.Load() {
+			t.Error("closed while a call waits for its client")
+		}
+		time.Sleep(time.Minute)
+		if !gone.closed.Load() {
+			t.Error("not closed when nobody answered")
+		}
+	})
+}

@@ -24,7 +24,7 @@ const (
 // the call again with the answers. Between two rounds no request is under way,
 // so a person who thinks holds up nobody.
 type interview struct {
-	*conversation
+	conversation
 	ask  func(context.Context, upstream.Question) (json.RawMessage, error) // nil if the client cannot be asked
 	urls map[string]json.RawMessage                                        // what was answered, by the address to open
 	wait time.Duration

@@ -88,10 +88,11 @@ func (p *parked) where(d *dialogue) stateID {
 	return d.at
 }
 
-// outlive has a call end, and be waited for, with Run instead of with the
+// outlive has the call end, and be waited for, with Run instead of with the
 // request that began it. The function that it returns must be called when the
 // call is over; nil means that Run does not run.
-func (a *Aggregate) outlive(d *dialogue) (release func()) {
+func (d *dialogue) outlive() (release func()) {
+	a := d.agg
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.running == nil || a.running.Err() != nil {

@@ -142,6 +142,9 @@ var asks = []string{"elicitation", "sampling", "roots"}
 
 // canAnswer reports whether a client can be asked anything at all.
 func canAnswer(caps json.RawMessage) bool {
+	if !mentions(caps, asks...) {
+		return false
+	}
 	for m := range rawjson.Members(caps) {
 		if slices.Contains(asks, m.Name) {
 			return true
@@ -150,15 +153,24 @@ func canAnswer(caps json.RawMessage) bool {
 	return false
 }
 
+// mentions reports whether an object may have one of these members, at little
+// cost; false is certain.
+func mentions(obj json.RawMessage, names ...string) bool {
+	if bytes.IndexByte(obj, '\\') >= 0 { // a name may be written with escapes
+		return true
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return bytes.Contains(obj, []byte(name)) })
+}
+
 // capabilitiesFor returns what an upstream may know of what a client can do:
 // not to be asked where that is denied, and of the extensions those that we
 // carry in the client's era.
 func capabilitiesFor(caps json.RawMessage, modern, deny bool) json.RawMessage {
-	if len(caps) == 0 {
-		return caps
-	}
 	if deny {
 		caps = rawjson.Delete(caps, asks...)
+	}
+	if !mentions(caps, "extensions") {
+		return caps
 	}
 	extensions, ok := rawjson.Get(caps, "extensions")
 	if !ok {

@@ -60,10 +60,10 @@ func TestBindingMeansTheSame(t *testing.T) {
 	base := bindingOf(call(`{"name":"n","arguments":{"a":[1,{"b":"ü"}],"c":null}}`))
 	for params, same := range map[string]bool{
 		` { "arguments" : {"c":null , "\u0061":[ 1,{"b":"\u00fc"}]},"name":"n","_meta":{"p":2},"requestState":"s","inputResponses":{}}`: true,
-		`{"name":"n","arguments":{"a":[1,{"b":"u"}],"c":null}}`:                                                                       false,
-		`{"name":"n","arguments":{"a":[1,{"b":"ü"}]}}`:                                                                                false,
-		`{"name":"n","arguments":{"a":["1",{"b":"ü"}],"c":null}}`:                                                                     false,
-		`{"name":"n","arguments":{"a":[[1],{"b":"ü"}],"c":null}}`:                                                                     false,
+		`{"name":"n","arguments":{"a":[1,{"b":"u"}],"c":null}}`:                                                                         false,
+		`{"name":"n","arguments":{"a":[1,{"b":"ü"}]}}`:                                                                                  false,
+		`{"name":"n","arguments":{"a":["1",{"b":"ü"}],"c":null}}`:                                                                       false,
+		`{"name":"n","arguments":{"a":[[1],{"b":"ü"}],"c":null}}`:                                                                       false,
 		`{"name":"n"}`: false,
 		``:             false,
 	} {

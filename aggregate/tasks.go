@@ -61,24 +61,19 @@ func (v *View) taskOf(p upstream.Principal, sealed string) (*member, string, boo
 	if !ok || v.id != "" && v.id != id {
 		return nil, "", false
 	}
-	m := v.agg.memberCalled(id)
+	m := memberCalled(v.agg.members(), id)
 	return m, task, m != nil
-}
-
-// exposeTask returns the id under which a principal knows an upstream's task.
-func (a *Aggregate) exposeTask(id upstream.ID, p upstream.Principal, task string) string {
-	return a.asked.seals.sealTask(p, id, task)
 }
 
 // exposeTaskIn returns an object that tells the state of a task (schema
 // DetailedTask of the extension), such as the params of notifications/tasks, as
 // a principal may see it: under our id, and with the source's name in questions.
-func (a *Aggregate) exposeTaskIn(id upstream.ID, p upstream.Principal, obj json.RawMessage) json.RawMessage {
+func (s seals) exposeTaskIn(id upstream.ID, p upstream.Principal, obj json.RawMessage) json.RawMessage {
 	sealed := func(raw json.RawMessage) json.RawMessage {
 		if rawjson.Kind(raw) != '"' {
 			return raw
 		}
-		return rawjson.Quote(a.exposeTask(id, p, rawjson.String(raw)))
+		return rawjson.Quote(s.sealTask(p, id, rawjson.String(raw)))
 	}
 	related := func(meta json.RawMessage) json.RawMessage {
 		return replace(meta, memberRelated, func(to json.RawMessage) json.RawMessage {
@@ -106,11 +101,11 @@ func replace(obj json.RawMessage, name string, f func(json.RawMessage) json.RawM
 }
 
 // taskResult returns a result that tells of a task as a principal may see it.
-func (t *conversation) taskResult(res *upstream.Result) (*upstream.Result, error) {
+func (t conversation) taskResult(res *upstream.Result) (*upstream.Result, error) {
 	if id, ok := res.Get(memberTaskID); res.Type == upstream.TaskCreated && (!ok || rawjson.Kind(id) != '"' || len(id) > maxTaskID) {
 		return nil, t.fault(upstream.UpstreamError, "it answered with a task whose id cannot be used")
 	}
-	raw := t.agg.exposeTaskIn(t.c.Upstream, t.c.Principal, res.Raw)
+	raw := t.agg.asked.seals.exposeTaskIn(t.c.Upstream, t.c.Principal, res.Raw)
 	out, err := upstream.ParseResult(raw)
 	if err != nil {
 		return nil, err
