@@ -55,7 +55,8 @@ func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h ups
 	}
 	m := memberCalled(v.agg.members(), c.Upstream)
 	deny := m != nil && m.DenyAsk
-	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, deny)
+	mute := deny || !r.Modern && c.Back.Ask == nil // whatever the client declares
+	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, mute)
 	if deny || r.Modern { // a modern client is asked by results
 		c.Back.Ask = nil
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -332,6 +333,30 @@ func TestASourceThatLeavesWaitsForItsParkedCalls(t *testing.T) {
 		time.Sleep(time.Minute)
 		if !gone.closed.Load() {
 			t.Error("not closed when nobody answered")
+		}
+	})
+}
+
+// A retry that its client cancels takes the call with it, like a first request.
+func TestTheClientGoesAfterItsRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ends := make(chan error, 1)
+		v := serve(t, aggregate.Options{}, func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			if _, err := c.Back.Ask(ctx, question("name?")); err != nil {
+				t.Error(err)
+			}
+			<-ctx.Done()
+			ends <- context.Cause(ctx)
+			return nil, upstream.AsError("crm", "get", context.Cause(ctx))
+		})
+		first := must(t, v, modernRequest(alice, getX))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if o, _ := send(t, ctx, v, modernRequest(alice, retry(first.State, `{"q1":{}}`))); !o.IsError {
+			t.Error(o.raw)
+		}
+		if cause := <-ends; !errors.Is(cause, context.DeadlineExceeded) {
+			t.Error(cause)
 		}
 	})
 }

@@ -102,6 +102,9 @@ func TestALegacyClientThatRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				v := serve(t, aggregate.Options{}, func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+					if can := strings.Contains(string(c.Back.Capabilities), "elicitation"); can != (tt.ask != nil) {
+						t.Errorf("the upstream is told %s", c.Back.Capabilities)
+					}
 					if _, told, ok := strings.Cut(string(c.Params), `"inputResponses":`); ok {
 						return upstream.TextResult("told "+strings.TrimSuffix(told, "}"), false), nil
 					}

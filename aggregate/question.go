@@ -163,10 +163,10 @@ func mentions(obj json.RawMessage, names ...string) bool {
 }
 
 // capabilitiesFor returns what an upstream may know of what a client can do:
-// not to be asked where that is denied, and of the extensions those that we
-// carry in the client's era.
-func capabilitiesFor(caps json.RawMessage, modern, deny bool) json.RawMessage {
-	if deny {
+// not to be asked where it is mute, and of the extensions those that we carry
+// in the client's era.
+func capabilitiesFor(caps json.RawMessage, modern, mute bool) json.RawMessage {
+	if mute {
 		caps = rawjson.Delete(caps, asks...)
 	}
 	if !mentions(caps, "extensions") {
