@@ -29,6 +29,9 @@ type Member struct {
 	// CheckSchema refuses arguments that do not match the tool's input schema
 	// before the upstream sees them.
 	CheckSchema bool
+	// DenyAsk lets the upstream ask the client nothing: no elicitation, sampling
+	// or roots.
+	DenyAsk bool
 	// Identity changes whenever the source behind the ID does, so that a
 	// catalog kept on disk is never served for another source.
 	Identity string
@@ -54,6 +57,15 @@ type Options struct {
 	// PageSize is how many entries of a list are answered at once; the client
 	// asks for the next ones. 0 answers each list whole.
 	PageSize int
+	// AskTimeout is how long a question to the client may stay open; such time
+	// counts towards no other limit. Default 5 min.
+	AskTimeout time.Duration
+	// StateKey seals what clients have to bring back: the state of a call that
+	// asks for input, and the ids of tasks. With the same key these are good in
+	// another process and after a restart, except where a call waits in this one;
+	// that each is used only once is seen to in each process. At least 16 bytes;
+	// random if nil.
+	StateKey []byte
 }
 
 // Aggregate is one MCP server over its members.
@@ -68,6 +80,7 @@ type Aggregate struct {
 	store   catalogStore
 	cursors cursors
 	own     []*entry // our own tools; none if Plain
+	asked   *conversations
 
 	building sync.Mutex      // one build at a time
 	names    perList[*namer] // guarded by building, as are the members' own
@@ -93,8 +106,12 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 	if opt.ListWait == 0 {
 		opt.ListWait = 2 * time.Second
 	}
+	asked, err := newConversations(opt)
+	if err != nil {
+		return nil, err
+	}
 	a := &Aggregate{
-		opt: opt, log: opt.Log, rests: newRestStore(), names: newNamers(),
+		asked: asked, opt: opt, log: opt.Log, rests: newRestStore(), names: newNamers(),
 		store: catalogStore{dir: opt.CatalogDir}, cursors: newCursors(opt.PageSize),
 		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}

@@ -2,12 +2,376 @@ package aggregate
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
+// conversations is what has to be remembered of questions to clients.
+type conversations struct {
+	seals   seals
+	used    consumed
+	patient time.Duration // how long a question may stay open
+	parked  parked
+}
+
+func newConversations(opt Options) (*conversations, error) {
+	s, err := newSeals(opt.StateKey)
+	if err != nil {
+		return nil, err
+	}
+	c := &conversations{seals: s, patient: opt.AskTimeout}
+	if c.patient <= 0 {
+		c.patient = 5 * time.Minute
+	}
+	return c, nil
+}
+
+// stateLasts is how long a client may take to come back with the answers to an
+// upstream that remembers nothing.
+const stateLasts = 10 * time.Minute
+
+// conversation is one request of a client with all that is asked meanwhile.
+type conversation struct {
+	agg  *Aggregate
+	r    *Request
+	c    *upstream.Call
+	next upstream.Handler
+	deny bool // the upstream may ask nothing
+}
+
 // converse has a call carried out and sees to what the upstream asks meanwhile,
-// in the words of the client's era.
-func (v *View) converse(ctx context.Context, _ *Request, c *upstream.Call, h upstream.Handler) (*upstream.Result, error) {
-	return h(ctx, c)
+// in the words of the client's era. It takes c over. An error for which
+// [refused] has an error object is answered with that, whatever the method.
+func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h upstream.Handler) (*upstream.Result, error) {
+	if c.Upstream == "" { // our own tools ask nothing
+		return h(ctx, c)
+	}
+	m := memberCalled(v.agg.members(), c.Upstream)
+	deny := m != nil && m.DenyAsk
+	mute := deny || !r.Modern && c.Back.Ask == nil // whatever the client declares
+	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, mute)
+	if deny || r.Modern { // a modern client is asked by results
+		c.Back.Ask = nil
+	}
+	t := conversation{v.agg, r, c, h, deny}
+	var res *upstream.Result
+	var err error
+	if r.Modern {
+		res, err = t.modern(ctx)
+	} else {
+		res, err = t.legacy(ctx)
+	}
+	if err != nil {
+		return nil, t.named(err)
+	}
+	return res, nil
+}
+
+// memberCalled returns the member with an ID; nil if there is none.
+func memberCalled(sorted []*member, id upstream.ID) *member {
+	i, ok := slices.BinarySearchFunc(sorted, id, func(m *member, id upstream.ID) int {
+		return strings.Compare(string(m.ID), string(id))
+	})
+	if !ok {
+		return nil
+	}
+	return sorted[i]
+}
+
+// mayRequire lists the methods whose result may be input_required (MCP
+// 2026-07-28, multi round-trip requests, §Supported Requests).
+func mayRequire(o upstream.Op) bool {
+	return o == upstream.CallTool || o == upstream.GetPrompt || o == upstream.ReadResource
+}
+
+// legacy serves a client that is asked by requests.
+func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
+	t.c.Back.Ask = t.ask()
+	res, err := t.next(ctx, t.c)
+	if err != nil || res.Type == upstream.Final {
+		return res, err
+	}
+	if res.Type == upstream.TaskCreated {
+		return nil, t.fault(upstream.UpstreamError, "it answered with a task, which this client does not know")
+	}
+	if err := t.inputAllowed(); err != nil {
+		return nil, err
+	}
+	i := &interview{conversation: t, ask: t.c.Back.Ask, urls: make(map[string]json.RawMessage)}
+	return i.run(ctx, res)
+}
+
+// ask returns how a legacy client is asked: with the source's name, and not for
+// ever. It is nil if the client cannot be asked.
+func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMessage, error) {
+	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.agg.asked.patient
+	if ask == nil {
+		return nil
+	}
+	return func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {
+		q.Params = attributed(id, q)
+		bounded, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		answer, err := ask(bounded, q)
+		if err != nil && ctx.Err() == nil && bounded.Err() != nil {
+			return nil, &upstream.RPCError{Code: upstream.CodeInternal, Message: fmt.Sprintf("no answer within %s", limit)}
+		}
+		return answer, err
+	}
+}
+
+// modern serves a client that is asked by results and comes back with the
+// answers.
+func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
+	if !mayRequire(t.c.Op) {
+		return t.finish(t.next(ctx, t.c))
+	}
+	st, answers, err := t.retried()
+	if err != nil {
+		return nil, err
+	}
+	switch st.kind {
+	case waiting:
+		return t.resume(ctx, st, answers)
+	case repeated:
+		if err := t.agreed(answers); err != nil {
+			return nil, err
+		}
+	}
+	if t.deny || !canAnswer(t.c.Back.Capabilities) {
+		return t.finish(t.next(ctx, t.c))
+	}
+	return t.talk(ctx)
+}
+
+// retried tells a retry from a first request by its params, restores what the
+// upstream is to see of them, and returns the state, the zero one of a first
+// request. Answers without a state answer nothing that anybody asked: they are
+// dropped, and the question is put again.
+func (t conversation) retried() (st state, answers json.RawMessage, err error) {
+	var token json.RawMessage
+	found := false
+	if !mentions(t.c.Params, memberState, memberResponses) {
+		return st, nil, nil
+	}
+	for m := range rawjson.Members(t.c.Params) {
+		switch m.Name {
+		case memberState:
+			token, found = m.Value, true
+		case memberResponses:
+			answers, found = m.Value, true
+		}
+	}
+	if !found {
+		return st, nil, nil
+	}
+	if answers != nil && !isResponses(answers) {
+		return st, nil, refuse("params.inputResponses is not an object of result objects")
+	}
+	if rawjson.IsNull(token) {
+		t.c.Params = rawjson.Delete(t.c.Params, memberState, memberResponses)
+		return st, nil, nil
+	}
+	st, ok := t.agg.asked.seals.openState(rawjson.String(token), bindingOf(t.c))
+	now := time.Now()
+	switch {
+	case !ok:
+		return st, nil, refuse("params.requestState is not what this request was answered with: send it back as it was, " +
+			"with the same params and credentials, or leave it out to start anew")
+	case !st.expires.After(now):
+		return st, nil, refuse("params.requestState has expired: leave it out to start anew")
+	case !t.agg.asked.used.take(st, now):
+		return st, nil, refuse("params.requestState has been used already: leave it out to start anew")
+	}
+	switch {
+	case st.kind != relayed:
+		t.c.Params = rawjson.Delete(t.c.Params, memberState, memberResponses)
+	case st.own == nil:
+		t.c.Params = rawjson.Delete(t.c.Params, memberState)
+	default:
+		t.c.Params = set(t.c.Params, memberState, st.own)
+	}
+	return st, answers, nil
+}
+
+// isResponses reports whether v is an InputResponses object (MCP 2026-07-28
+// schema), as far as that can be told without the questions.
+func isResponses(v json.RawMessage) bool {
+	if rawjson.Kind(v) != '{' {
+		return false
+	}
+	for m := range rawjson.Members(v) {
+		if rawjson.Kind(m.Value) != '{' {
+			return false
+		}
+	}
+	return true
+}
+
+// finish makes of the upstream's own answer what a modern client gets.
+func (t conversation) finish(res *upstream.Result, err error) (*upstream.Result, error) {
+	if err != nil {
+		return t.failed(err)
+	}
+	switch {
+	case res.Type == upstream.InputRequired:
+		return t.inputRequired(res)
+	case res.Type == upstream.TaskCreated && (t.c.Op != upstream.CallTool || !declares(t.c.Back.Capabilities, extensionTasks)):
+		return nil, t.fault(upstream.UpstreamError, "it answered with a task, which was not asked for")
+	case res.Type == upstream.TaskCreated, isTaskOp(t.c.Op):
+		return t.taskResult(res)
+	}
+	return res, nil
+}
+
+// failed gives a modern client the errors of the protocol that it can act on.
+func (t conversation) failed(err error) (*upstream.Result, error) {
+	e := upstream.AsError(t.c.Upstream, t.c.Name, err)
+	if e.RPC == nil {
+		return nil, err
+	}
+	switch {
+	case e.RPC.Code == codeElicitURL && mayRequire(t.c.Op):
+		return t.openFirst(e)
+	case e.RPC.Code == codeMissingCapability && !t.deny:
+		return nil, &refusal{e.RPC}
+	}
+	return nil, err
+}
+
+// inputRequired relays the questions of a modern upstream to a modern client.
+func (t conversation) inputRequired(res *upstream.Result) (*upstream.Result, error) {
+	if err := t.inputAllowed(); err != nil {
+		return nil, err
+	}
+	st := state{kind: relayed, expires: time.Now().Add(stateLasts)}
+	st.own, _ = res.Get(memberState)
+	if len(st.own) > maxState || st.own != nil && rawjson.Kind(st.own) != '"' {
+		return nil, t.fault(upstream.UpstreamError, "it asks for input with a requestState that cannot be used")
+	}
+	raw := res.Raw
+	if requests, ok := res.Get(memberRequests); ok {
+		raw = set(raw, memberRequests, attributedAll(t.c.Upstream, requests))
+	}
+	token, _ := t.agg.asked.seals.sealState(st, bindingOf(t.c))
+	return asked(set(raw, memberState, rawjson.Quote(token)))
+}
+
+// inputAllowed returns why a call may not be answered with questions.
+func (t conversation) inputAllowed() error {
+	switch {
+	case t.deny:
+		return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
+	case !mayRequire(t.c.Op):
+		return t.fault(upstream.UpstreamError, fmt.Sprintf("it asks for input in answer to %s, which the protocol does not allow", t.c.Op))
+	}
+	return nil
+}
+
+// openFirst has a modern client open the addresses that an upstream's error
+// names, and make the call again. MCP 2026-07-28 has no such error.
+func (t conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
+	if err := t.inputAllowed(); err != nil {
+		return nil, err
+	}
+	list, _ := rawjson.Get(e.RPC.Data, memberElicitations)
+	var requests []byte
+	n := 0
+	for params := range rawjson.Elements(list) {
+		q := upstream.Question{Method: upstream.AskElicitation, Params: params}
+		if _, ok := isURL(q); !ok {
+			continue
+		}
+		if what := lacks(t.c.Back.Capabilities, q); what != "" {
+			return nil, t.incapable(what)
+		}
+		n++
+		requests = addQuestion(requests, "url"+strconv.Itoa(n), t.c.Upstream, q)
+	}
+	if n == 0 {
+		return nil, e
+	}
+	token, _ := t.agg.asked.seals.sealState(state{kind: repeated, expires: time.Now().Add(stateLasts)}, bindingOf(t.c))
+	return asked(inputRequiredText(requests, token))
+}
+
+// agreed returns why a call that waited for the user to open addresses is not
+// made again: the user would be asked the same for ever.
+func (t conversation) agreed(answers json.RawMessage) error {
+	for m := range rawjson.Members(answers) {
+		if action, _ := rawjson.GetString(m.Value, "action"); action != "accept" {
+			return t.fault(upstream.Denied, "the user did not agree to open the address that it needs opened")
+		}
+	}
+	return nil
+}
+
+// addQuestion adds a question of a legacy upstream to the members of an
+// inputRequests object. 2026-07-28 has no elicitationId.
+func addQuestion(members []byte, key string, id upstream.ID, q upstream.Question) []byte {
+	if members != nil {
+		members = append(members, ',')
+	}
+	members = append(members, rawjson.Quote(key)...)
+	members = append(members, `:{"method":`...)
+	members = append(members, rawjson.Quote(q.Method)...)
+	if params := rawjson.Delete(attributed(id, q), memberElicited); params != nil {
+		members = append(append(members, `,"params":`...), params...)
+	}
+	return append(members, '}')
+}
+
+// inputRequiredText is an InputRequiredResult (MCP 2026-07-28 schema).
+func inputRequiredText(requests []byte, token string) []byte {
+	return fmt.Appendf(nil, `{%q:"input_required",%q:{%s},%q:%q}`, memberResultType, memberRequests, requests, memberState, token)
+}
+
+func asked(raw json.RawMessage) (*upstream.Result, error) {
+	res, err := upstream.ParseResult(raw)
+	if err != nil {
+		return nil, err
+	}
+	res.Type = upstream.InputRequired
+	return res, nil
+}
+
+// fault is a failure in which an upstream did what it may not.
+func (t conversation) fault(kind upstream.Kind, public string) error {
+	return &upstream.Error{Upstream: t.c.Upstream, Tool: t.c.Name, Op: string(t.c.Op), Kind: kind, Sent: true, Public: public}
+}
+
+// incapable is the failure of a call for which the client is missing something.
+func (t conversation) incapable(what string) error {
+	return t.fault(upstream.Denied, fmt.Sprintf("it needs %s, which this client does not have", what))
+}
+
+// named gives a failure that is about the client's capabilities its words.
+func (t conversation) named(err error) error {
+	if refused(err) != nil {
+		return err
+	}
+	e := upstream.AsError(t.c.Upstream, t.c.Name, err)
+	if e.RPC == nil {
+		return e
+	}
+	switch {
+	case e.RPC.Code == codeMissingCapability && t.deny:
+		named := missingCapability(e)
+		named.Public = strings.Replace(named.Public, "this client does not have", `the configuration denies (ask = "deny")`, 1)
+		return named
+	case e.RPC.Code == codeMissingCapability:
+		return missingCapability(e)
+	case e.RPC.Code == codeElicitURL && !t.r.Modern && t.deny:
+		return t.inputAllowed()
+	case e.RPC.Code == codeElicitURL && !t.r.Modern:
+		return &refusal{elicitations(t.c.Upstream, e.RPC)}
+	}
+	return e
 }

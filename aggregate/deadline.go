@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/gate"
 )
 
 // hostPatience is how long a call may take so that our error still reaches the
@@ -44,7 +45,8 @@ const longestCall = 30 * time.Minute
 
 // deadline bounds the whole call: queueing, attempts and what lies between
 // them. limit 0 follows the host's own patience, which begins anew with each
-// progress that the host is told of.
+// progress that the host is told of. Time in which the client is asked
+// something does not count.
 func deadline(limit time.Duration) upstream.Middleware {
 	return func(next upstream.Handler) upstream.Handler {
 		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
@@ -56,8 +58,8 @@ func deadline(limit time.Duration) upstream.Middleware {
 			defer cancel(nil)
 			timer := time.AfterFunc(wait, func() { cancel(context.DeadlineExceeded) })
 			defer timer.Stop()
-			if limit <= 0 && c.Back.Progress != nil {
-				c = patient(c, timer, wait)
+			if c.Back.Ask != nil || limit <= 0 && c.Back.Progress != nil {
+				c = patient(c, gate.NewClock(timer, wait), limit <= 0, wait)
 			}
 			res, err := next(bounded, c)
 			if err == nil {
@@ -74,15 +76,21 @@ func deadline(limit time.Duration) upstream.Middleware {
 	}
 }
 
-// patient returns c with a Progress that starts the timer anew.
-func patient(c *upstream.Call, timer *time.Timer, wait time.Duration) *upstream.Call {
-	tell, began := c.Back.Progress, time.Now()
+// patient returns c as a call that stops the clock when it asks and, with anew,
+// winds it up again with each progress.
+func patient(c *upstream.Call, clock *gate.Clock, anew bool, wait time.Duration) *upstream.Call {
 	extended := *c
-	extended.Back.Progress = func(params json.RawMessage) {
-		if time.Since(began) < longestCall {
-			timer.Reset(wait)
+	if ask := c.Back.Ask; ask != nil {
+		extended.Back.Ask = clock.Asking(ask)
+	}
+	if tell := c.Back.Progress; tell != nil && anew {
+		began := time.Now()
+		extended.Back.Progress = func(params json.RawMessage) {
+			if time.Since(began) < longestCall {
+				clock.Restart(wait)
+			}
+			tell(params)
 		}
-		tell(params)
 	}
 	return &extended
 }

@@ -21,9 +21,12 @@ var (
 	resultComplete = []byte(`"complete"`)
 )
 
-// forEra returns a tool result as a client of the given era expects it. The
-// bytes are untouched where nothing has to change.
+// forEra returns a result as a client of the given era expects it. The bytes
+// are untouched where nothing has to change.
 func forEra(res *upstream.Result, modern bool) json.RawMessage {
+	if res.Type != upstream.Final { // converse has made it for the client's era
+		return res.Raw
+	}
 	has := func(name string) bool { _, ok := res.Get(name); return ok }
 	if !modern {
 		if !slices.ContainsFunc(modernOnly, has) {

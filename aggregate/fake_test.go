@@ -30,14 +30,14 @@ type fake struct {
 	hang    bool // never connects
 }
 
-func newFake(t *testing.T, id upstream.ID, tools ...string) *fake {
+func newFake(t testing.TB, id upstream.ID, tools ...string) *fake {
 	t.Helper()
 	f := &fake{id: id, state: upstream.Connecting}
 	f.set(t, tools...)
 	return f
 }
 
-func (f *fake) set(t *testing.T, tools ...string) {
+func (f *fake) set(t testing.TB, tools ...string) {
 	t.Helper()
 	var list []upstream.Tool
 	for _, name := range tools {
@@ -48,7 +48,7 @@ func (f *fake) set(t *testing.T, tools ...string) {
 	f.tools, f.err = list, nil
 }
 
-func parse(t *testing.T, id upstream.ID, raw string) upstream.Tool {
+func parse(t testing.TB, id upstream.ID, raw string) upstream.Tool {
 	t.Helper()
 	tool, err := upstream.ParseTool(id, json.RawMessage(raw))
 	if err != nil {

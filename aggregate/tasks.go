@@ -2,8 +2,10 @@ package aggregate
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // The extensions of the protocol that are carried from one side to the other.
@@ -15,21 +17,99 @@ const (
 
 var carried = []string{extensionSkills, extensionTasks, extensionUI}
 
+const (
+	memberTaskID  = "taskId"
+	memberResult  = "result"
+	memberRelated = "io.modelcontextprotocol/related-task"
+)
+
+// declares reports whether ClientCapabilities name an extension.
+func declares(caps json.RawMessage, extension string) bool {
+	extensions, _ := rawjson.Get(caps, "extensions")
+	_, ok := rawjson.Get(extensions, extension)
+	return ok
+}
+
+func isTaskOp(o upstream.Op) bool {
+	return o == upstream.GetTask || o == upstream.UpdateTask || o == upstream.CancelTask
+}
+
 // taskTarget returns whose task a request names, and the upstream's own id of
-// it. The error is an *upstream.RPCError.
+// it. The error is an *upstream.RPCError (extension tasks, §Capability and
+// §Errors).
 func (v *View) taskTarget(r *Request) (*member, string, error) {
-	if m, id, ok := v.taskOf(r.Principal, ""); ok {
-		return m, id, nil
+	if !r.Modern || !declares(r.Back.Capabilities, extensionTasks) {
+		return nil, "", &upstream.RPCError{Code: codeMissingCapability,
+			Message: "tasks take the client capability extensions[" + extensionTasks + "]",
+			Data:    json.RawMessage(`{"requiredCapabilities":{"extensions":{"` + extensionTasks + `":{}}}}`)}
 	}
-	return nil, "", invalid("unknown task", nil)
+	sealed, ok := rawjson.GetString(r.Params, memberTaskID)
+	if !ok {
+		return nil, "", &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: "params.taskId is missing or not a string"}
+	}
+	if m, task, ok := v.taskOf(r.Principal, sealed); ok {
+		return m, task, nil
+	}
+	return nil, "", &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: "unknown task: it is not one of this client's, " +
+		"or its source has been taken out"}
 }
 
 // taskOf returns whose task a principal knows under an id, and the upstream's
 // own id of it.
-func (v *View) taskOf(upstream.Principal, string) (*member, string, bool) { return nil, "", false }
+func (v *View) taskOf(p upstream.Principal, sealed string) (*member, string, bool) {
+	id, task, ok := v.agg.asked.seals.openTask(p, sealed)
+	if !ok || v.id != "" && v.id != id {
+		return nil, "", false
+	}
+	m := memberCalled(v.agg.members(), id)
+	return m, task, m != nil
+}
 
-// exposeTaskIn returns an object that tells the state of a task as a principal
-// may see it.
-func (a *Aggregate) exposeTaskIn(_ upstream.ID, _ upstream.Principal, obj json.RawMessage) json.RawMessage {
-	return obj
+// exposeTaskIn returns an object that tells the state of a task (schema
+// DetailedTask of the extension), such as the params of notifications/tasks, as
+// a principal may see it: under our id, and with the source's name in questions.
+func (s seals) exposeTaskIn(id upstream.ID, p upstream.Principal, obj json.RawMessage) json.RawMessage {
+	sealed := func(raw json.RawMessage) json.RawMessage {
+		if rawjson.Kind(raw) != '"' {
+			return raw
+		}
+		return rawjson.Quote(s.sealTask(p, id, rawjson.String(raw)))
+	}
+	related := func(meta json.RawMessage) json.RawMessage {
+		return replace(meta, memberRelated, func(to json.RawMessage) json.RawMessage {
+			return replace(to, memberTaskID, sealed)
+		})
+	}
+	obj = replace(obj, memberTaskID, sealed)
+	obj = replace(obj, memberMeta, related)
+	obj = replace(obj, memberResult, func(res json.RawMessage) json.RawMessage { return replace(res, memberMeta, related) })
+	return replace(obj, memberRequests, func(requests json.RawMessage) json.RawMessage { return attributedAll(id, requests) })
+}
+
+// replace returns obj with the value of one member replaced by what f makes of
+// it, if it has that member.
+func replace(obj json.RawMessage, name string, f func(json.RawMessage) json.RawMessage) json.RawMessage {
+	v, ok := rawjson.Get(obj, name)
+	if !ok {
+		return obj
+	}
+	to := f(v)
+	if slices.Equal(v, to) {
+		return obj
+	}
+	return set(obj, name, to)
+}
+
+// taskResult returns a result that tells of a task as a principal may see it.
+func (t conversation) taskResult(res *upstream.Result) (*upstream.Result, error) {
+	if id, ok := res.Get(memberTaskID); res.Type == upstream.TaskCreated && (!ok || rawjson.Kind(id) != '"' || len(id) > maxTaskID) {
+		return nil, t.fault(upstream.UpstreamError, "it answered with a task whose id cannot be used")
+	}
+	raw := t.agg.asked.seals.exposeTaskIn(t.c.Upstream, t.c.Principal, res.Raw)
+	out, err := upstream.ParseResult(raw)
+	if err != nil {
+		return nil, err
+	}
+	out.Type = res.Type
+	return out, nil
 }

@@ -115,6 +115,9 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
 	}
 	res, failed := v.converse(ctx, r, c, e.handler)
+	if rpc := refused(failed); rpc != nil {
+		return nil, rpc
+	}
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
