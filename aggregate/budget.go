@@ -1,0 +1,23 @@
+package aggregate
+
+import "fmt"
+
+// budgeted returns the entries that a list of at most budget tools holds, and
+// how many are left out: our own are always in it, because one of them tells
+// what is missing. 0 is no budget. The order stays.
+func budgeted(entries, own []*entry, budget int) (listed []*entry, left int) {
+	room := max(budget-len(own), 0)
+	if budget <= 0 || len(entries) <= room {
+		return append(entries, own...), 0
+	}
+	return append(entries[:room:room], own...), len(entries) - room
+}
+
+// leftOut says to the model and to the operator what a budget has done; "" if
+// it has done nothing.
+func leftOut(left, budget int) string {
+	if left == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d tools are left out, because the configuration lists %d at most (server.list_budget)", left, budget)
+}
