@@ -19,5 +19,9 @@ func leftOut(left, budget int) string {
 	if left == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d tools are left out, because the configuration lists %d at most (server.list_budget)", left, budget)
+	tools := "tools are"
+	if left == 1 {
+		tools = "tool is"
+	}
+	return fmt.Sprintf("%d %s left out, because the configuration lists %d at most (server.list_budget)", left, tools, budget)
 }

@@ -122,7 +122,7 @@ func TestBudgeted(t *testing.T) {
 		if strings.Join(got, " ") != c.want || left != c.left || entries[2].name != "c" {
 			t.Errorf("budget %d: %q, %d left out", c.budget, got, left)
 		}
-		if said := leftOut(left, c.budget); (said == "") != (c.left == 0) || c.left > 0 && !strings.HasPrefix(said, fmt.Sprint(c.left, " tools are left out")) {
+		if said := leftOut(left, c.budget); (said == "") != (c.left == 0) || c.left > 0 && !strings.HasPrefix(said, fmt.Sprint(c.left, " tool")) {
 			t.Error(said)
 		}
 	}
