@@ -29,16 +29,17 @@ type Member struct {
 	// CheckSchema refuses arguments that do not match the tool's input schema
 	// before the upstream sees them.
 	CheckSchema bool
+	// DenyAsk lets the upstream ask the client nothing: no elicitation, sampling
+	// or roots.
+	DenyAsk bool
+	// Identity changes whenever the source behind the ID does, so that a
+	// catalog kept on disk is never served for another source.
+	Identity string
 	// Cautious takes from its tools' annotations what speaks in their favour.
 	Cautious bool
 	// Override sets hints of single tools, by the upstream's own names. It wins
 	// over the annotations and over Cautious.
 	Override map[string]Hints
-	// DenyAsk has nothing asked of the client in the middle of a call.
-	DenyAsk bool
-	// Identity changes whenever the source behind the ID does, so that a
-	// catalog kept on disk is never served for another source.
-	Identity string
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.
@@ -50,15 +51,9 @@ type Options struct {
 	// MaxResult is how many bytes of a result are answered at once; the rest
 	// is read with bulkhead_read_more. Default 1 MiB.
 	MaxResult int
-	// PageSize is how many entries a page of a list has at most; 0 is one page
-	// for all.
-	PageSize int
 	// ListBudget is how many tools are listed at most, our own among them; 0 is
 	// all.
 	ListBudget int
-	// AskTimeout is how long a question to the client may stay open. Default
-	// 5 min.
-	AskTimeout time.Duration
 	// ListWait is how long the first list of a cold start waits for upstreams
 	// that have not answered yet. Default 2 s; negative for not at all.
 	ListWait time.Duration
@@ -67,6 +62,12 @@ type Options struct {
 	CatalogDir string
 	// Plain offers no tools of our own.
 	Plain bool
+	// PageSize is how many entries of a list are answered at once; the client
+	// asks for the next ones. 0 answers each list whole.
+	PageSize int
+	// AskTimeout is how long a question to the client may stay open; such time
+	// counts towards no other limit. Default 5 min.
+	AskTimeout time.Duration
 }
 
 // Aggregate is one MCP server over its members.
