@@ -141,7 +141,7 @@ var serverSections = []section{{
 			doc:   "How many entries a page of a list has at most; `0` is one page for all. Some hosts read only the first page, so change it only for one that cannot take long ones.",
 			field: func(t target) any { return &t.server.PageSize }},
 		{name: "list_budget", kind: number, def: int64(0), example: int64(128), least: 0, most: 1_000_000,
-			doc:   "How many tools are listed at most, for hosts that take no more; `0` is all. Bulkhead's own come first, then those of the upstreams in the order of their names; what is left out is said in the log, by `bulkhead_sources` and in the instructions to the model. Better choose with `tools.allow` and `tools.deny`; `bulkhead check` says which hosts have a limit.",
+			doc:   "How many tools are listed at most, for hosts that take no more; `0` is all. Bulkhead's own always are, then come those of the upstreams in the order of their names. What is left out cannot be called either; the log, `bulkhead_sources` and the instructions to the model say that something is. Better choose with `tools.allow` and `tools.deny`; `bulkhead check` says which hosts have a limit.",
 			field: func(t target) any { return &t.server.ListBudget }},
 		{name: "ask_timeout", kind: duration, def: "5m", example: "2m", least: int64(time.Second), most: 24 * hour,
 			doc:   "How long a question that an upstream asks the user in the middle of a call may stay open. It does not count as part of the call's deadline.",
