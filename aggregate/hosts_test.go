@@ -3,7 +3,9 @@ package aggregate
 import (
 	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -44,6 +46,32 @@ func TestHosts(t *testing.T) {
 		}
 		if h.Call > 0 && h.Deadline() >= h.Call {
 			t.Errorf("%s gives up after %s, before our deadline of %s", h.Title, h.Call, h.Deadline())
+		}
+	}
+}
+
+// docs/hosts.md has a row for each host, with its limits.
+func TestHostsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../docs/hosts.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, h := range Hosts() {
+		_, row, found := strings.Cut(string(page), "\n| "+h.Title)
+		row, _, _ = strings.Cut(row, "\n")
+		want := []string{strings.TrimSuffix(h.NamePrefix, "bulkhead")}
+		for _, n := range []int{h.NameMost, h.Tools} {
+			if n > 0 {
+				want = append(want, " "+strconv.Itoa(n)+" ")
+			}
+		}
+		if h.Serial {
+			want = append(want, "one by one")
+		}
+		for _, w := range want {
+			if !found || !strings.Contains(row, w) {
+				t.Errorf("%s: no %q in its row: %s", h.Title, w, row)
+			}
 		}
 	}
 }
