@@ -98,7 +98,7 @@ func (h Hints) apply(annotations []byte) ([]byte, error) {
 
 // Strays returns the names of overrides that name no tool of their upstream,
 // sorted, by upstream; of one that has not listed its tools nothing is known.
-func (a *Aggregate) Strays() map[upstream.ID][]string {
+func Strays(a *Aggregate) map[upstream.ID][]string {
 	out := make(map[upstream.ID][]string)
 	for _, m := range a.members() {
 		l := m.list.Load()

@@ -53,7 +53,7 @@ func check(ctx context.Context, inv *invocation) error {
 		p := &progress{err: inv.Err, tty: tty && !inv.opt.json}
 		results := p.watch(ctx, a, limit, func(c *checked) {
 			c.Required = required[c.Name]
-			for _, tool := range a.Strays()[upstream.ID(c.Name)] {
+			for _, tool := range aggregate.Strays(a)[upstream.ID(c.Name)] {
 				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
 			}
 			_, _ = io.WriteString(out, line(c))
