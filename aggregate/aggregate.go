@@ -35,6 +35,11 @@ type Member struct {
 	// Identity changes whenever the source behind the ID does, so that a
 	// catalog kept on disk is never served for another source.
 	Identity string
+	// Cautious takes from its tools' annotations what speaks in their favour.
+	Cautious bool
+	// Override sets hints of single tools, by the upstream's own names. It wins
+	// over the annotations and over Cautious.
+	Override map[string]Hints
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.
@@ -46,6 +51,9 @@ type Options struct {
 	// MaxResult is how many bytes of a result are answered at once; the rest
 	// is read with bulkhead_read_more. Default 1 MiB.
 	MaxResult int
+	// ListBudget is how many tools are listed at most, our own among them; 0 is
+	// all.
+	ListBudget int
 	// ListWait is how long the first list of a cold start waits for upstreams
 	// that have not answered yet. Default 2 s; negative for not at all.
 	ListWait time.Duration

@@ -42,18 +42,22 @@ func (a *Aggregate) build() {
 	}
 	s := &snapshot{alone: make(map[upstream.ID]*offer, len(members))}
 	for _, m := range members {
-		d := draft{members: []*member{m}, own: a.own, names: &m.names, alone: true}
+		d := draft{members: []*member{m}, own: a.own, budget: a.opt.ListBudget, names: &m.names, alone: true}
 		s.alone[m.ID] = d.offer(old.alone[m.ID])
 	}
-	d := draft{members: members, own: a.own, names: &a.names}
+	d := draft{members: members, own: a.own, budget: a.opt.ListBudget, names: &a.names}
 	s.all = d.offer(old.all)
 	a.snap.Store(s)
+	if now := s.all.list(upstream.Tools).left; now > 0 && (old.all == nil || old.all.list(upstream.Tools).left != now) {
+		a.log.Warn("tools left out of the list", "tools", now, "budget", d.budget)
+	}
 }
 
 // draft is an offer in the making.
 type draft struct {
 	members []*member
 	own     []*entry
+	budget  int // how many tools are listed at most; 0 is all
 	names   *perList[*namer]
 	alone   bool // one upstream by itself: its names need no prefix
 }
@@ -82,6 +86,7 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 	names := d.names.at(l)
 	names.trim()
 	var entries []*entry
+	left := 0
 	for i, m := range d.members {
 		if from[i] == nil {
 			continue
@@ -92,10 +97,10 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 		}
 	}
 	if l == upstream.Tools {
-		entries = append(entries, d.own...)
+		entries, left = budgeted(entries, d.own, d.budget)
 	}
 	made := serialise(l, entries, !slices.Contains(from, nil), clash)
-	made.from, made.clash = from, clash
+	made.from, made.clash, made.left = from, clash, left
 	return made
 }
 

@@ -33,6 +33,7 @@ type listing struct {
 	entries        []*entry // in the order of the list
 	legacy, modern json.RawMessage
 	ends           []int       // where in legacy each entry ends
+	left           int         // how many entries a budget keeps from it
 	complete       bool        // every upstream in it has been read, now or in an earlier run
 	from           []*contents // what it was made from
 	clash          *clash

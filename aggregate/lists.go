@@ -108,9 +108,16 @@ type listed struct {
 func (m *member) newContents(things []thing) *contents {
 	slices.SortStableFunc(things, func(x, y thing) int { return cmp.Compare(x.key, y.key) })
 	things = slices.CompactFunc(things, func(x, y thing) bool { return x.key == y.key })
-	c := &contents{all: things, offered: things}
-	if m.Keep != nil {
-		c.offered = slices.DeleteFunc(slices.Clone(things), func(t thing) bool { return t.tool != nil && !m.Keep(t.tool.Name) })
+	c := &contents{all: things, offered: make([]thing, 0, len(things))}
+	for _, t := range things {
+		if t.tool != nil && m.Keep != nil && !m.Keep(t.tool.Name) {
+			continue
+		}
+		if t.tool != nil {
+			t.tool = m.present(t.tool)
+			t.raw = t.tool.Raw
+		}
+		c.offered = append(c.offered, t)
 	}
 	return c
 }

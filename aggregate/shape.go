@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"unicode/utf8"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -14,9 +15,9 @@ import (
 // toolReadMore is the tool that hands out what shaped has held back.
 const toolReadMore = ownPrefix + "read_more"
 
-// shaped cuts a result that is longer than limit bytes: what fits is answered
-// with a notice, the rest is kept for bulkhead_read_more. A result within the
-// limit passes untouched.
+// shaped cuts a tool's result that is longer than limit bytes: what fits is
+// answered with a notice, the rest is kept for bulkhead_read_more. A result
+// within the limit passes untouched.
 func shaped(limit int, rests *restStore) upstream.Middleware {
 	return func(next upstream.Handler) upstream.Handler {
 		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
@@ -24,9 +25,53 @@ func shaped(limit int, rests *restStore) upstream.Middleware {
 			if err != nil || len(res.Raw) <= limit {
 				return res, err
 			}
-			return cut(res, c, limit, rests)
+			if c.Tool == nil || res.Type != upstream.Final {
+				return whole(res, c, limit)
+			}
+			if limit := max(limit, declared(c)); len(res.Raw) > limit {
+				return cut(res, c, limit, rests)
+			}
+			return res, nil
 		}
 	}
+}
+
+// wholeFactor is how many times the limit a result may have that cannot be cut:
+// only a tool's content is text that a model may read in pieces.
+const wholeFactor = 8
+
+// whole refuses a result that is too long and must not be cut.
+func whole(res *upstream.Result, c *upstream.Call, limit int) (*upstream.Result, error) {
+	if len(res.Raw) <= wholeFactor*limit {
+		return res, nil
+	}
+	return nil, &upstream.Error{
+		Upstream: c.Upstream, Tool: c.Name, Kind: upstream.UpstreamError, Sent: true,
+		Public: fmt.Sprintf("its answer of %d bytes is longer than the %d that may be handed on in one piece (%d times server.max_result)",
+			len(res.Raw), wholeFactor*limit, wholeFactor),
+	}
+}
+
+// A tool may declare how long results the host is to take in (Claude Code
+// 2.1.91 and later, which takes 500,000 characters at most).
+const (
+	memberMaxResult = "anthropic/maxResultSizeChars"
+	mostDeclared    = 500_000
+)
+
+// declared returns how many bytes of the tool's results its host takes because
+// the tool says so; 0 if it says nothing or the host does not ask.
+func declared(c *upstream.Call) int {
+	if h, ok := HostOf(c.Client); !ok || !h.DeclaredResults {
+		return 0
+	}
+	meta, _ := rawjson.Get(c.Tool.Raw, "_meta")
+	value, _ := rawjson.Get(meta, memberMaxResult)
+	n, err := strconv.ParseFloat(string(value), 64)
+	if err != nil || n < 0 {
+		return 0
+	}
+	return int(min(n, mostDeclared))
 }
 
 // cut splits a result into its first limit bytes of content and the rest.

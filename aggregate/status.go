@@ -11,6 +11,8 @@ import (
 // Status is the condition of every source at one moment, as plain data.
 type Status struct {
 	Sources []SourceStatus `json:"sources"` // sorted by name
+	// Note says what is missing from the list of tools; "" if nothing is.
+	Note string `json:"note,omitempty"`
 }
 
 // SourceStatus is the condition of one source. Times are RFC 3339 in UTC.
@@ -60,7 +62,7 @@ type FailureStatus struct {
 
 // Status returns the condition of every source.
 func (a *Aggregate) Status() Status {
-	st := Status{Sources: []SourceStatus{}}
+	st := Status{Sources: []SourceStatus{}, Note: a.snap.Load().offer("").note(a.opt.ListBudget)}
 	for _, m := range a.members() {
 		st.Sources = append(st.Sources, m.status())
 	}
@@ -146,6 +148,9 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 	}
 	if len(missing) > 0 {
 		fmt.Fprintf(&b, " Not answering at the moment: %s.", list(missing, 600))
+	}
+	if note := a.snap.Load().offer(only).note(a.opt.ListBudget); note != "" {
+		b.WriteString(" " + note + ".")
 	}
 	b.WriteString(" A failed call says which source failed, why, and whether to retry; answer with what the other sources gave " +
 		"and name what is missing.")

@@ -19,18 +19,23 @@ type fake struct {
 	mu   sync.Mutex
 	out  *bufio.Writer
 	seen []string // methods, in order
+	// asking is the call that waits for an answer from the client's user.
+	asking   json.RawMessage
+	declared json.RawMessage // the client's capabilities
 }
 
 type fakeRequest struct {
 	ID     json.RawMessage
 	Method string
+	Result json.RawMessage // of an answer
 	Params struct {
 		Name, Cursor string
 		Arguments    struct {
 			Text string
 			MS   int
 		}
-		RequestID json.RawMessage
+		RequestID    json.RawMessage
+		Capabilities json.RawMessage
 	}
 }
 
@@ -86,7 +91,10 @@ func (f *fake) text(id json.RawMessage, text string) {
 
 func (f *fake) handle(r *fakeRequest) {
 	switch r.Method {
+	case "": // an answer
+		f.text(f.asking, "answered: "+string(r.Result))
 	case "initialize":
+		f.declared = r.Params.Capabilities
 		f.result(r.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake","version":"1"}}`)
 	case "server/discover":
 		f.say(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"method not found"}}`, r.ID)
@@ -151,7 +159,7 @@ func (f *fake) call(r *fakeRequest) {
 // about tells what the child sees of its surroundings.
 func (f *fake) about(id json.RawMessage) {
 	dir, _ := os.Getwd() // "" shows in the test
-	text, _ := json.Marshal(map[string]any{"dir": dir, "env": os.Environ(), "pid": os.Getpid(), "seen": f.seen})
+	text, _ := json.Marshal(map[string]any{"dir": dir, "env": os.Environ(), "pid": os.Getpid(), "seen": f.seen, "declared": f.declared})
 	f.text(id, string(text))
 }
 
@@ -183,6 +191,9 @@ func (f *fake) act(r *fakeRequest) {
 		f.text(r.ID, strings.Repeat("x", 50<<20))
 	case "too large":
 		f.text(r.ID, strings.Repeat("x", 8<<20))
+	case "asks":
+		f.asking = r.ID
+		f.say(`{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"Which one?","requestedSchema":{"type":"object","properties":{}}}}`)
 	case "closes":
 		_ = os.Stdout.Close()
 	default:

@@ -17,6 +17,9 @@ var shownBy = map[string]string{
 	"server.names":             "TestNames",
 	"server.deadline":          "TestDeadlines",
 	"server.max_result":        "TestMaxResult",
+	"server.page_size":         "TestPageSize",
+	"server.list_budget":       "TestListBudget",
+	"server.ask_timeout":       "TestAskTimeout",
 	"server.list_wait":         "TestListWait",
 	"server.hosts":             "TestHostAndOrigin",
 	"server.origins":           "TestHostAndOrigin",
@@ -37,6 +40,8 @@ var shownBy = map[string]string{
 	"upstream.*.timeout":       "TestDeadlines",
 	"upstream.*.max_message":   "TestMaxMessage",
 	"upstream.*.validate":      "TestValidate",
+	"upstream.*.annotations":   "TestAnnotations",
+	"upstream.*.ask":           "TestAsk",
 	"upstream.*.required":      "TestRequired",
 	"upstream.*.enabled":       "TestNames",
 	"upstream.*.auth.type":     "TestAuth",
@@ -47,6 +52,11 @@ var shownBy = map[string]string{
 	"upstream.*.auth.password": "TestAuth",
 	"upstream.*.tools.allow":   "TestNames",
 	"upstream.*.tools.deny":    "TestNames",
+
+	"upstream.*.tools.override.*.read_only":   "TestAnnotations",
+	"upstream.*.tools.override.*.destructive": "TestAnnotations",
+	"upstream.*.tools.override.*.idempotent":  "TestAnnotations",
+	"upstream.*.tools.override.*.open_world":  "TestAnnotations",
 }
 
 // Every key acts, and a test of the whole program shows it.

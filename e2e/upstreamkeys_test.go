@@ -15,6 +15,7 @@ type about struct {
 	Dir       string
 	Env, Seen []string
 	PID       int
+	Declared  json.RawMessage
 }
 
 func surroundings(t *testing.T, c *client, name string) about {

@@ -19,12 +19,19 @@ type checked struct {
 	OK       bool    `json:"ok"`
 	Required bool    `json:"required"`
 	TookMS   float64 `json:"tookMs"`
+	// Warnings is what its configuration says in vain.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
-// check validates the configuration, connects to every upstream and lists its
-// tools. It fails if a required upstream does.
+// check validates the configuration, connects to every upstream, lists its
+// tools and says what hosts would make of them. It fails if a required upstream
+// does.
 func check(ctx context.Context, inv *invocation) error {
 	limit, err := duration("timeout", inv.opt.timeout)
+	if err != nil {
+		return err
+	}
+	hosts, err := inv.hosts()
 	if err != nil {
 		return err
 	}
@@ -36,6 +43,7 @@ func check(ctx context.Context, inv *invocation) error {
 	for _, u := range cfg.Upstreams {
 		required[u.Name] = u.Required
 	}
+	cfg.Server.ListWait = 0 // the catalog is looked at when all have answered or the time is up
 	return running(ctx, inv.Env, cfg, !inv.opt.verbose, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
 		out := inv.Out
 		if inv.opt.json {
@@ -45,10 +53,17 @@ func check(ctx context.Context, inv *invocation) error {
 		p := &progress{err: inv.Err, tty: tty && !inv.opt.json}
 		results := p.watch(ctx, a, limit, func(c *checked) {
 			c.Required = required[c.Name]
+			for _, tool := range aggregate.Strays(a)[upstream.ID(c.Name)] {
+				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
+			}
 			_, _ = io.WriteString(out, line(c))
 		})
+		tools, err := listed(ctx, a)
+		if err != nil {
+			return err
+		}
 		if inv.opt.json {
-			raw, err := json.Marshal(map[string]any{"config": cfg.Path, "upstreams": results})
+			raw, err := json.Marshal(map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, tools)})
 			if err != nil {
 				return err
 			}
@@ -56,7 +71,14 @@ func check(ctx context.Context, inv *invocation) error {
 				return err
 			}
 		}
-		return verdict(out, inv, cfg, results)
+		failed := verdict(out, inv, cfg, results)
+		_, _ = io.WriteString(out, leftOut(cfg.Server.ListBudget, results, tools))
+		if inv.opt.client != "" {
+			describe(out, hosts[0], tools)
+		} else {
+			warn(out, judge(hosts, tools))
+		}
+		return failed
 	})
 }
 
@@ -100,6 +122,9 @@ func line(c *checked) string {
 		}
 	}
 	b.WriteByte('\n')
+	for _, w := range c.Warnings {
+		fmt.Fprintf(&b, "        warning: %s\n", w)
+	}
 	for _, h := range c.HeldBack {
 		fmt.Fprintf(&b, "        tool %q is held back: %s\n", h.Tool, h.Reason)
 	}

@@ -70,8 +70,8 @@ type command struct {
 
 // options are the values of all flags; each command registers its own.
 type options struct {
-	config, listen, customer, latency, timeout string
-	json, verbose                              bool
+	config, listen, customer, latency, timeout, client string
+	json, verbose                                      bool
 }
 
 // invocation is one run of one command.
@@ -85,7 +85,7 @@ func commands() []command {
 	return []command{
 		{name: "serve", summary: "serve MCP over stdio, or over HTTP with --listen (this is the default command)", run: serve, flags: flagsOf(configFlags, listenFlag)},
 		{name: "demo", summary: "ask three sample sources one question, one by one and then at once", run: demonstrate, flags: demoFlags},
-		{name: "check", summary: "check the configuration, connect to every upstream, list its tools", run: check, flags: flagsOf(configFlags, jsonFlag, timeoutFlag)},
+		{name: "check", summary: "check the configuration, connect to every upstream, list its tools", run: check, flags: flagsOf(configFlags, jsonFlag, timeoutFlag, clientFlag)},
 		{name: "tools", summary: "print the merged catalog", run: printTools, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "sources", summary: "print the state of every source", run: printSources, flags: flagsOf(configFlags, jsonFlag)},

@@ -41,6 +41,10 @@ func timeoutFlag(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.timeout, "timeout", "30s", "how long to wait for an upstream, as a `DURATION`")
 }
 
+func clientFlag(fs *flag.FlagSet, o *options) {
+	fs.StringVar(&o.client, "client", "", "say all about one `HOST`, e.g. cursor or \"claude code\", instead of warnings for each that is known")
+}
+
 func latencyFlag(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.latency, "latency", "0s", "how long each answer takes, as a `DURATION`")
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -44,23 +45,41 @@ func settled(ctx context.Context, a *aggregate.Aggregate) error {
 	return ctx.Err()
 }
 
+// catalog returns the definition of every tool that clients are offered.
+func catalog(ctx context.Context, a *aggregate.Aggregate) ([]json.RawMessage, error) {
+	view, _ := a.View("")
+	var tools []json.RawMessage
+	r := &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead", Method: "tools/list"}
+	for {
+		raw, err := view.Handle(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		page, _ := rawjson.Get(raw, "tools")
+		tools = slices.AppendSeq(tools, rawjson.Elements(page))
+		cursor, more := rawjson.Get(raw, "nextCursor")
+		if !more {
+			return tools, nil
+		}
+		r.Params = fmt.Appendf(nil, `{"cursor":%s}`, cursor)
+	}
+}
+
 // printTools prints the merged catalog.
 func printTools(ctx context.Context, inv *invocation) error {
 	return asked(ctx, inv, func(ctx context.Context, a *aggregate.Aggregate) error {
 		if err := settled(ctx, a); err != nil {
 			return err
 		}
-		view, _ := a.View("")
-		raw, err := view.ListTools(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead"})
+		tools, err := catalog(ctx, a)
 		if err != nil {
 			return err
 		}
-		tools, _ := rawjson.Get(raw, "tools")
 		if inv.opt.json {
-			return printJSON(inv.Out, tools)
+			return printJSON(inv.Out, array(tools))
 		}
 		tab := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
-		for t := range rawjson.Elements(tools) {
+		for _, t := range tools {
 			name, _ := rawjson.GetString(t, "name")
 			what, _ := rawjson.GetString(t, "title")
 			if what == "" {
@@ -209,6 +228,20 @@ func missing(w io.Writer, st aggregate.Status) {
 			_, _ = fmt.Fprintf(w, "bulkhead: warning: %s is %s: %s\n", s.Name, s.State, note(s))
 		}
 	}
+}
+
+// array joins JSON values as they are.
+func array(values []json.RawMessage) []byte {
+	var b bytes.Buffer
+	b.WriteByte('[')
+	for i, v := range values {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.Write(v)
+	}
+	b.WriteByte(']')
+	return b.Bytes()
 }
 
 func printJSON(w io.Writer, raw []byte) error {

@@ -79,6 +79,7 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 	}
 	return aggregate.New(members, aggregate.Options{
 		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
+		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget, AskTimeout: w.cfg.Server.AskTimeout,
 		ListWait: listWait, CatalogDir: catalogs,
 	})
 }
@@ -115,6 +116,10 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	m := aggregate.Member{
 		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: u.Name, Keep: keep(u.Tools),
 		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
+		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), DenyAsk: u.Ask == "deny",
+	}
+	for tool, h := range u.Tools.Override {
+		m.Override[tool] = aggregate.Hints(*h)
 	}
 	if u.Prefix != nil {
 		m.Prefix = *u.Prefix

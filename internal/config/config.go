@@ -28,14 +28,18 @@ type Server struct {
 	Listen    string // "" is stdio; otherwise a loopback host:port
 	Names     string // "prefix" or "flat"
 	Deadline  Deadline
-	MaxResult int64         // bytes of one result given to the client
-	ListWait  time.Duration // how long a cold start's first list waits
-	Hosts     []string      // Host header values accepted beside loopback's
-	Origins   []string      // browser origins accepted, scheme://host[:port]
-	State     string        // absolute directory; "" is the user's own; "none" keeps nothing
-	LogLevel  string        // "debug", "info", "warn" or "error"
-	LogFormat string        // "text" or "json"
-	Drain     time.Duration // grace for calls in flight at shutdown
+	MaxResult int64 // bytes of one result given to the client
+	PageSize  int   // entries of one page of a list; 0 is one page
+	// ListBudget is how many tools are listed at most; 0 is all.
+	ListBudget int
+	AskTimeout time.Duration // how long a question may stay open
+	ListWait   time.Duration // how long a cold start's first list waits
+	Hosts      []string      // Host header values accepted beside loopback's
+	Origins    []string      // browser origins accepted, scheme://host[:port]
+	State      string        // absolute directory; "" is the user's own; "none" keeps nothing
+	LogLevel   string        // "debug", "info", "warn" or "error"
+	LogFormat  string        // "text" or "json"
+	Drain      time.Duration // grace for calls in flight at shutdown
 }
 
 // Deadline is how long a call may take in all.
@@ -61,10 +65,14 @@ type Upstream struct {
 	Timeout    time.Duration       // of one attempt; 0 is none but the deadline
 	MaxMessage int64               // bytes of one message taken from it
 	Validate   string              // "structure" or "schema"
-	Required   bool                // check fails without it
-	Enabled    bool
-	Auth       Auth
-	Tools      ToolFilter
+	// Annotations is "relay", or "cautious" to take away what its tools claim in
+	// their favour.
+	Annotations string
+	Ask         string // "allow" or "deny": whether it may ask the client in mid-call
+	Required    bool   // check fails without it
+	Enabled     bool
+	Auth        Auth
+	Tools       ToolFilter
 }
 
 // EnvValue is an environment variable's value: a literal, or a reference if Ref
@@ -95,6 +103,13 @@ type Auth struct {
 // ToolFilter chooses among an upstream's own tool names by path.Match patterns.
 // A tool is offered if Allow matches and Deny does not.
 type ToolFilter struct {
-	Allow []string
-	Deny  []string
+	Allow    []string
+	Deny     []string
+	Override map[string]*Hints // by the tool's own name; nil for none
+}
+
+// Hints is what one tool is said to do, in MCP's words (schema,
+// ToolAnnotations). nil leaves what the upstream says.
+type Hints struct {
+	ReadOnly, Destructive, Idempotent, OpenWorld *bool
 }

@@ -15,6 +15,7 @@ import (
 type target struct {
 	server   *Server
 	upstream *Upstream
+	hints    *Hints
 }
 
 // decoder walks the tree by the table of keys and gathers faults.
@@ -65,9 +66,9 @@ func (d *decoder) section(s *section, path string, raw map[string]any, t target)
 			k.kind.decode(d, k, join(path, k.name), k.def, k.field(t))
 		}
 	}
-	for i := range sections { // defaults of tables that are not there
-		if name, ok := strings.CutPrefix(sections[i].path, s.path+"."); ok && raw[name] == nil {
-			d.section(&sections[i], join(path, name), nil, t)
+	for name, sub := range s.subs() { // defaults of tables that are not there
+		if raw[name] == nil && sub.each == nil {
+			d.section(sub, join(path, name), nil, t)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(raw)) {
@@ -75,11 +76,9 @@ func (d *decoder) section(s *section, path string, raw map[string]any, t target)
 		if k := s.key(name); k != nil {
 			d.given[p] = true
 			k.kind.decode(d, k, p, raw[name], k.field(t))
-		} else if sub := sectionAt(s.path + "." + name); sub != nil {
+		} else if sub := s.sub(name); sub != nil {
 			d.given[p] = true
-			if m, ok := d.table(p, raw[name]); ok {
-				d.section(sub, p, m, t)
-			}
+			d.below(sub, p, raw[name], t)
 		} else if slices.Contains(s.planned, name) {
 			d.fault(p, "is not built yet", "remove it; this version has no such setting")
 		} else {
@@ -89,6 +88,29 @@ func (d *decoder) section(s *section, path string, raw map[string]any, t target)
 	for i := range s.keys {
 		if k := &s.keys[i]; k.required && raw[k.name] == nil && d.given[path] {
 			d.fault(join(path, k.name), "is missing", "for example "+k.line())
+		}
+	}
+}
+
+// below decodes a table that stands in another one, or the tables in it if it
+// is one of many.
+func (d *decoder) below(s *section, path string, raw any, t target) {
+	tables, ok := d.table(path, raw)
+	if s.each == nil {
+		if ok {
+			d.section(s, path, tables, t)
+		}
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		p := join(path, name)
+		if !toolName.MatchString(name) {
+			d.fault(p, "is no name of a tool", "1 to 256 characters on one line, as the upstream has it")
+			continue
+		}
+		if one, ok := d.table(p, tables[name]); ok {
+			d.given[p] = true
+			d.section(s, p, one, s.each(t, name))
 		}
 	}
 }

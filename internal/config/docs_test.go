@@ -83,15 +83,16 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		}
 	}
 	onlyLoad := map[string]string{
-		"all disabled":        "counts values",
-		"listen":              "loopback addresses",
-		"listen without port": "addresses",
-		"listen port":         "addresses",
-		"url port":            "numeric bounds in text",
-		"url escape":          "URL escapes",
-		"plain http":          "loopback addresses",
-		"auth field":          "names in any case",
-		"globs":               "brackets that must close",
+		"all disabled":         "counts values",
+		"listen":               "loopback addresses",
+		"listen without port":  "addresses",
+		"listen port":          "addresses",
+		"url port":             "numeric bounds in text",
+		"url escape":           "URL escapes",
+		"plain http":           "loopback addresses",
+		"auth field":           "names in any case",
+		"globs":                "brackets that must close",
+		"override contradicts": "two keys that exclude each other's values",
 	}
 	for _, c := range faultCases {
 		v := instance(t, c.doc)

@@ -3,6 +3,7 @@ package config
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -68,6 +69,13 @@ func resolve(name string, file map[string]any) (path []string, k *key, problem s
 			break
 		}
 	}
+	if deeper, ok := strings.CutPrefix(rest, "OVERRIDE__"); ok && at == "upstream.*.tools" {
+		tool, last, found := cutLast(deeper, "__") // a tool's name stands as it is
+		if k = lookup(at+".override.*", last); k == nil || !found {
+			return nil, nil, unknown
+		}
+		return append(path, "override", tool, k.name), k, ""
+	}
 	first, inner, deeper := strings.Cut(rest, "__")
 	k = lookup(at, first)
 	if k == nil || deeper != (inner != "") {
@@ -132,8 +140,12 @@ func cutLast(s, sep string) (before, after string, found bool) {
 func convert(k *key, path []string, v string) any {
 	last := path[len(path)-1]
 	switch {
-	case k.kind == flag && (v == "true" || v == "false"):
+	case (k.kind == flag || k.kind == choice) && (v == "true" || v == "false"):
 		return v == "true"
+	case k.kind == number:
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+			return n
+		}
 	case k.kind == list, last == "command" && (k.kind == secret || k.kind == envTable):
 		items := []any{}
 		for item := range strings.SplitSeq(v, ",") {
@@ -178,7 +190,8 @@ func variables(file map[string]any) []string {
 			continue
 		}
 		for upstream := range maps.Keys(table) {
-			out = append(out, strings.Replace(name, "*", variablePart(upstream), 1))
+			name := strings.Replace(name, "*", variablePart(upstream), 1)
+			out = append(out, strings.Replace(name, "*", "TOOL", 1))
 		}
 	}
 	slices.Sort(out)

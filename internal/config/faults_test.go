@@ -18,12 +18,27 @@ var faultCases = []struct {
 		"server.listen_on: unknown key | allowed here: listen, names",
 		"server.maxresult: unknown key | did you mean max_result?",
 		"upstream.crm.timeuot: unknown key | did you mean timeout?",
-		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny",
+		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny, override",
 	}},
-	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "tools.override.x.read_only = true"), []string{
+	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "pin = true"), []string{
 		"upstream.crm.cache: is not built yet | remove it",
-		"upstream.crm.tools.override: is not built yet | remove it",
+		"upstream.crm.pin: is not built yet | remove it",
 	}},
+	{"numbers", "[server]\npage_size = '200'\nlist_budget = -1\nask_timeout = '0s'\n" + upstream("sandbox = 'crm'"), []string{
+		"server.page_size: must be a whole number without quotes, not a string | page_size = 200",
+		"server.list_budget: -1 is out of range: from 0 to 1000000 | list_budget = 128",
+		`server.ask_timeout: "0s" is out of range: from 1s to 24h`,
+	}},
+	{"overrides", upstream("sandbox = 'crm'", "[upstream.crm.tools.override]", "get.readonly = true", "get.open_world = 'no'", "put = true", "'' = {}", "'a.b' = { read_only = 1 }"), []string{
+		"upstream.crm.tools.override.get.readonly: unknown key | did you mean read_only? allowed here: read_only, destructive, idempotent, open_world",
+		"upstream.crm.tools.override.get.open_world: must be true or false without quotes, not a string | open_world = false",
+		"upstream.crm.tools.override.put: must be a table, not the boolean true |",
+		`upstream.crm.tools.override."": is no name of a tool | 1 to 256`,
+		`upstream.crm.tools.override."a.b".read_only: must be true or false without quotes, not the number 1 |`,
+	}},
+	{"override of nothing", upstream("sandbox = 'crm'", "tools.override = true"), []string{"upstream.crm.tools.override: must be a table, not the boolean true |"}},
+	{"override contradicts", upstream("sandbox = 'crm'", "tools.override.get = { read_only = true, destructive = true }"), []string{
+		"upstream.crm.tools.override.get: contradicts itself: what only reads destroys nothing | remove read_only or destructive"}},
 	{"weak types", "[server]\nlisten = 8808\nmax_result = 1048576\ndrain = 10\ndeadline = true\nhosts = 'a'\n" + upstream("sandbox = ['crm']", "required = 'true'", "timeout = 7", "prefix = 1"), []string{
 		`server.deadline: must be "auto" or a duration in quotes, not the boolean true | deadline = "2m"`,
 		`server.drain: must be a duration in quotes, not the number 10 | drain = "30s"`,

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"iter"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,19 +22,23 @@ type key struct {
 	plannedValues []string
 	pattern       *regexp.Regexp
 	expect        string // what pattern demands, after "must be"
-	least, most   int64  // bounds of a size in bytes, of a duration in nanoseconds
+	least, most   int64  // bounds of a number, of a size in bytes, of a duration in nanoseconds
 	// check holds rules that a pattern cannot; it returns "" if v is fine.
 	check    func(v string) (problem, hint string)
 	required bool // if its table is there
 	field    func(target) any
 }
 
-// section is one table of keys. A * in its path stands for an upstream's name.
+// section is one table of keys. A * in its path stands for a name that the
+// user chooses: first an upstream's, then a tool's.
 type section struct {
 	path    string
 	doc     string
 	keys    []key
 	planned []string // keys of a later version
+	// each is set where the path ends in a *: it returns the target of the
+	// table called name, one of many.
+	each func(t target, name string) target
 }
 
 func (s *section) key(name string) *key {
@@ -51,12 +56,33 @@ func (s *section) names() []string {
 	for i := range s.keys {
 		out = append(out, s.keys[i].name)
 	}
-	for i := range sections {
-		if rest, ok := strings.CutPrefix(sections[i].path, s.path+"."); ok {
-			out = append(out, rest)
-		}
+	for name := range s.subs() {
+		out = append(out, name)
 	}
 	return out
+}
+
+// subs yields the tables right below the section, by their names in it. One
+// that has each set is a table of such tables.
+func (s *section) subs() iter.Seq2[string, *section] {
+	return func(yield func(string, *section) bool) {
+		for i := range sections {
+			name, ok := strings.CutPrefix(sections[i].path, s.path+".")
+			name = strings.TrimSuffix(name, ".*")
+			if ok && !strings.Contains(name, ".") && !yield(name, &sections[i]) {
+				return
+			}
+		}
+	}
+}
+
+func (s *section) sub(name string) *section {
+	for n, sub := range s.subs() {
+		if n == name {
+			return sub
+		}
+	}
+	return nil
 }
 
 func sectionAt(path string) *section {
@@ -69,7 +95,7 @@ func sectionAt(path string) *section {
 }
 
 // Keys returns the path of every key, in the order of the reference page, with
-// * for an upstream's name, e.g. "upstream.*.auth.token".
+// * for a name that the user chooses, e.g. "upstream.*.auth.token".
 func Keys() []string {
 	var out []string
 	for i := range sections {
@@ -87,6 +113,7 @@ var (
 	prefixForm   = regexp.MustCompile(`^[A-Za-z0-9_-]{0,24}$`)
 	fieldForm    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2: token
 	urlForm      = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?][^#\s]*)?$`)
+	toolName     = regexp.MustCompile(`^.{1,256}$`)
 	userForm     = regexp.MustCompile(`^[^:\x00-\x1f\x7f]+$`) // RFC 7617, section 2
 )
 
@@ -108,8 +135,17 @@ var serverSections = []section{{
 			doc:   "How long one call may take in all. `auto` answers just before the connected host would give up.",
 			field: func(t target) any { return &t.server.Deadline }},
 		{name: "max_result", kind: size, def: "1MiB", example: "256KiB", least: 1 << 10, most: 1 << 30,
-			doc:   "The largest result handed to the client in one piece; the rest is kept for `bulkhead_read_more`.",
+			doc:   "The largest result handed to the client in one piece; the rest is kept for `bulkhead_read_more`. A tool that declares `anthropic/maxResultSizeChars` may hand that much to Claude Code. What is no result of a tool, such as a resource, cannot be cut: it fails above eight times this size.",
 			field: func(t target) any { return &t.server.MaxResult }},
+		{name: "page_size", kind: number, def: int64(0), example: int64(200), least: 0, most: 1_000_000,
+			doc:   "How many entries a page of a list has at most; `0` is one page for all. Some hosts read only the first page, so change it only for one that cannot take long ones.",
+			field: func(t target) any { return &t.server.PageSize }},
+		{name: "list_budget", kind: number, def: int64(0), example: int64(128), least: 0, most: 1_000_000,
+			doc:   "How many tools are listed at most, for hosts that take no more; `0` is all. Bulkhead's own always are, then come those of the upstreams in the order of their names. What is left out cannot be called either; the log, `bulkhead_sources` and the instructions to the model say that something is. Better choose with `tools.allow` and `tools.deny`; `bulkhead check` says which hosts have a limit.",
+			field: func(t target) any { return &t.server.ListBudget }},
+		{name: "ask_timeout", kind: duration, def: "5m", example: "2m", least: int64(time.Second), most: 24 * hour,
+			doc:   "How long a question that an upstream asks the user in the middle of a call may stay open. It does not count as part of the call's deadline.",
+			field: func(t target) any { return &t.server.AskTimeout }},
 		{name: "list_wait", kind: duration, def: "2s", example: "500ms", least: 0, most: minute,
 			doc:   "How long the first list after a cold start waits for slow upstreams. Their tools are announced when they arrive.",
 			field: func(t target) any { return &t.server.ListWait }},

@@ -6,7 +6,7 @@ var upstreamSections = []section{
 		doc:  "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
 		keys: upstreamKeys,
 		planned: []string{"limit", "retry", "breaker", "cache", "writes", "unannotated", "serialize_by",
-			"trust_annotations", "annotations", "pin"},
+			"trust_annotations", "pin"},
 	},
 	{
 		path: "upstream.*.auth",
@@ -16,10 +16,22 @@ var upstreamSections = []section{
 			"authorization_url", "audience", "resource", "issuer"},
 	},
 	{
-		path:    "upstream.*.tools",
-		doc:     "Which of the upstream's tools are offered. Patterns are matched against the upstream's own names: `*` is any run of characters, `?` any one, `[a-c]` a range.",
-		keys:    toolKeys,
-		planned: []string{"override"},
+		path: "upstream.*.tools",
+		doc:  "Which of the upstream's tools are offered. Patterns are matched against the upstream's own names: `*` is any run of characters, `?` any one, `[a-c]` a range.",
+		keys: toolKeys,
+	},
+	{
+		path: "upstream.*.tools.override.*",
+		doc:  "What one tool, by the upstream's own name for it, is said to do, in place of the upstream's annotations and of what `annotations` makes of them. A key that is left out changes nothing. A name with other characters than letters, digits, `_` and `-` stands in quotes: `[upstream.crm.tools.override.\"get.customer\"]`. `bulkhead check` warns of a tool that is not there.",
+		keys: overrideKeys,
+		each: func(t target, name string) target {
+			h := &Hints{}
+			if t.upstream.Tools.Override == nil {
+				t.upstream.Tools.Override = make(map[string]*Hints)
+			}
+			t.upstream.Tools.Override[name] = h
+			return target{hints: h}
+		},
 	},
 }
 
@@ -63,6 +75,12 @@ var upstreamKeys = []key{
 	{name: "validate", kind: text, def: "structure", example: "schema", enum: []string{"structure", "schema"},
 		doc:   "What is checked before a call is sent: `structure` that the arguments are a JSON object, `schema` that they fit the tool's input schema too.",
 		field: func(t target) any { return &t.upstream.Validate }},
+	{name: "annotations", kind: text, def: "relay", example: "cautious", enum: []string{"relay", "cautious"},
+		doc:   "What becomes of the annotations of its tools, which hosts may read as permission: `relay` hands them on as they came; `cautious` takes away what a tool says in its favour (`readOnlyHint: true`, `idempotentHint: true`, `destructiveHint: false`, `openWorldHint: false`), for a source that is not trusted to speak for itself. Several hosts call tools without `readOnlyHint: true` one by one.",
+		field: func(t target) any { return &t.upstream.Annotations }},
+	{name: "ask", kind: text, def: "allow", example: "deny", enum: []string{"allow", "deny"},
+		doc:   "Whether it may ask the user, the user's model or for the roots in the middle of a call (elicitation, sampling, roots), where the client can be asked. With `deny` it is told that nobody can be asked, and a call that asks all the same fails.",
+		field: func(t target) any { return &t.upstream.Ask }},
 	{name: "required", kind: flag, def: false, example: true,
 		doc:   "Whether `check` fails, with exit status 1, if the upstream does not answer. `serve` never ends for an upstream's sake.",
 		field: func(t target) any { return &t.upstream.Required }},
@@ -100,6 +118,21 @@ var toolKeys = []key{
 	{name: "deny", kind: list, def: []any{}, example: []any{"delete_*"}, check: checkGlob,
 		doc:   "Patterns of the tools that are not, whatever `allow` says.",
 		field: func(t target) any { return &t.upstream.Tools.Deny }},
+}
+
+var overrideKeys = []key{
+	{name: "read_only", kind: choice, example: true,
+		doc:   "`readOnlyHint`: it changes nothing. Hosts may then run calls in parallel and without asking.",
+		field: func(t target) any { return &t.hints.ReadOnly }},
+	{name: "destructive", kind: choice, example: true,
+		doc:   "`destructiveHint`: what it changes may be lost. Not together with `read_only = true`.",
+		field: func(t target) any { return &t.hints.Destructive }},
+	{name: "idempotent", kind: choice, example: true,
+		doc:   "`idempotentHint`: a second call with the same arguments changes nothing more.",
+		field: func(t target) any { return &t.hints.Idempotent }},
+	{name: "open_world", kind: choice, example: false,
+		doc:   "`openWorldHint`: it reaches beyond the source, such as the web, so that its results may come from anyone.",
+		field: func(t target) any { return &t.hints.OpenWorld }},
 }
 
 // authParts says which keys each type of auth needs; it takes no others.

@@ -24,6 +24,8 @@ var (
 	optional = &kind{"string", decodeOptional, textSchema}
 	location = &kind{"path", decodeLocation, textSchema}
 	flag     = &kind{"boolean", decodeFlag, func(*key) map[string]any { return map[string]any{"type": "boolean"} }}
+	choice   = &kind{"boolean", decodeChoice, flag.schema}
+	number   = &kind{"number", decodeNumber, numberSchema}
 	duration = &kind{"duration", decodeDuration, patternSchema(durationForm)}
 	deadline = &kind{`"auto" or duration`, decodeDeadline, patternSchema(regexp.MustCompile(`^(auto|` + strings.Trim(durationForm.String(), "^$") + `)$`))}
 	size     = &kind{"size", decodeSize, patternSchema(sizeForm)}
@@ -118,6 +120,27 @@ func decodeFlag(d *decoder, k *key, path string, raw, into any) {
 		return
 	}
 	*into.(*bool) = v
+}
+
+func decodeChoice(d *decoder, k *key, path string, raw, into any) {
+	v := false
+	before := len(d.faults)
+	decodeFlag(d, k, path, raw, &v)
+	if len(d.faults) == before {
+		*into.(**bool) = &v
+	}
+}
+
+func decodeNumber(d *decoder, k *key, path string, raw, into any) {
+	n, ok := raw.(int64)
+	switch {
+	case !ok:
+		d.wrong(k, path, "must be a whole number without quotes, not "+describe(raw))
+	case n < k.least || n > k.most:
+		d.wrong(k, path, fmt.Sprintf("%d is out of range: from %d to %d", n, k.least, k.most))
+	default:
+		*into.(*int) = int(n)
+	}
 }
 
 func decodeDuration(d *decoder, k *key, path string, raw, into any) {

@@ -18,6 +18,7 @@ func TestDefaults(t *testing.T) {
 	got := mustParse(t, "[upstream.b]\nsandbox = 'crm'\n[upstream.a]\nurl = 'https://example.com/mcp'\n")
 	up := config.Upstream{
 		Kind: "mcp", Era: "auto", MaxMessage: 64 << 20, Validate: "structure", Enabled: true,
+		Annotations: "relay", Ask: "allow",
 		Auth:  config.Auth{Type: "none"},
 		Tools: config.ToolFilter{Allow: []string{"*"}, Deny: []string{}},
 	}
@@ -27,7 +28,7 @@ func TestDefaults(t *testing.T) {
 	want := &config.Config{
 		Path: "/etc/bulkhead/config.toml",
 		Server: config.Server{
-			Names: "prefix", Deadline: config.Deadline{Auto: true}, MaxResult: 1 << 20, ListWait: 2 * time.Second,
+			Names: "prefix", Deadline: config.Deadline{Auto: true}, MaxResult: 1 << 20, ListWait: 2 * time.Second, AskTimeout: 5 * time.Minute,
 			Hosts: []string{}, Origins: []string{}, LogLevel: "info", LogFormat: "text", Drain: 10 * time.Second,
 		},
 		Upstreams: []config.Upstream{a, b},
@@ -48,6 +49,9 @@ var behaviour = map[string]struct {
 	"server.names":          {server(`names = "flat"`), func(c *config.Config) any { return c.Server.Names }, "flat"},
 	"server.deadline":       {server(`deadline = "1m30s"`), func(c *config.Config) any { return c.Server.Deadline }, config.Deadline{Limit: 90 * time.Second}},
 	"server.max_result":     {server(`max_result = "2MB"`), func(c *config.Config) any { return c.Server.MaxResult }, int64(2e6)},
+	"server.page_size":      {server(`page_size = 200`), func(c *config.Config) any { return c.Server.PageSize }, 200},
+	"server.list_budget":    {server(`list_budget = 128`), func(c *config.Config) any { return c.Server.ListBudget }, 128},
+	"server.ask_timeout":    {server(`ask_timeout = "90s"`), func(c *config.Config) any { return c.Server.AskTimeout }, 90 * time.Second},
 	"server.list_wait":      {server(`list_wait = "0"`), func(c *config.Config) any { return c.Server.ListWait }, time.Duration(0)},
 	"server.hosts":          {server(`hosts = ["a.example", "[::1]:80"]`), func(c *config.Config) any { return c.Server.Hosts }, []string{"a.example", "[::1]:80"}},
 	"server.origins":        {server(`origins = ["https://a.example:8443"]`), func(c *config.Config) any { return c.Server.Origins }, []string{"https://a.example:8443"}},
@@ -67,9 +71,11 @@ var behaviour = map[string]struct {
 	"upstream.*.timeout":    {upstream(`sandbox = "crm"`, `timeout = "20s"`), of(func(u config.Upstream) any { return u.Timeout }), 20 * time.Second},
 	"upstream.*.max_message": {upstream(`sandbox = "crm"`, `max_message = "1GiB"`),
 		of(func(u config.Upstream) any { return u.MaxMessage }), int64(1 << 30)},
-	"upstream.*.validate": {upstream(`sandbox = "crm"`, `validate = "schema"`), of(func(u config.Upstream) any { return u.Validate }), "schema"},
-	"upstream.*.required": {upstream(`sandbox = "crm"`, `required = true`), of(func(u config.Upstream) any { return u.Required }), true},
-	"upstream.*.enabled":  {upstream(`sandbox = "crm"`, `enabled = false`, "[upstream.x]", "sandbox = 'crm'"), of(func(u config.Upstream) any { return u.Enabled }), false},
+	"upstream.*.validate":    {upstream(`sandbox = "crm"`, `validate = "schema"`), of(func(u config.Upstream) any { return u.Validate }), "schema"},
+	"upstream.*.annotations": {upstream(`sandbox = "crm"`, `annotations = "cautious"`), of(func(u config.Upstream) any { return u.Annotations }), "cautious"},
+	"upstream.*.ask":         {upstream(`sandbox = "crm"`, `ask = "deny"`), of(func(u config.Upstream) any { return u.Ask }), "deny"},
+	"upstream.*.required":    {upstream(`sandbox = "crm"`, `required = true`), of(func(u config.Upstream) any { return u.Required }), true},
+	"upstream.*.enabled":     {upstream(`sandbox = "crm"`, `enabled = false`, "[upstream.x]", "sandbox = 'crm'"), of(func(u config.Upstream) any { return u.Enabled }), false},
 	"upstream.*.env": {upstream(`command = ["x"]`, `env = { A = "1", TOKEN = { env = "T" }, TOKEN_FILE = "/x" }`), of(func(u config.Upstream) any { return u.Env }),
 		map[string]config.EnvValue{"A": {Literal: "1"}, "TOKEN": {Ref: &config.Ref{Env: "T"}}, "TOKEN_FILE": {Literal: "/x"}}},
 	"upstream.*.auth.type":   {remote(`type = "none"`), of(func(u config.Upstream) any { return u.Auth }), config.Auth{Type: "none"}},
@@ -81,6 +87,14 @@ var behaviour = map[string]struct {
 	"upstream.*.auth.password": {remote(`type = "basic"`, `user = "u"`, `password = { keyring = "a/b" }`), of(func(u config.Upstream) any { return u.Auth.Password }), &config.Ref{Keyring: "a/b"}},
 	"upstream.*.tools.allow":   {upstream(`sandbox = "crm"`, `tools.allow = ["get_*"]`), of(func(u config.Upstream) any { return u.Tools.Allow }), []string{"get_*"}},
 	"upstream.*.tools.deny":    {upstream(`sandbox = "crm"`, `tools.deny = ["[ab]"]`), of(func(u config.Upstream) any { return u.Tools.Deny }), []string{"[ab]"}},
+	"upstream.*.tools.override.*.read_only": {upstream(`sandbox = "crm"`, `tools.override.get.read_only = true`),
+		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"get": {ReadOnly: new(true)}}},
+	"upstream.*.tools.override.*.destructive": {upstream(`sandbox = "crm"`, `tools.override.get.destructive = false`),
+		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"get": {Destructive: new(false)}}},
+	"upstream.*.tools.override.*.idempotent": {upstream(`sandbox = "crm"`, `tools.override."a b".idempotent = true`, `tools.override.b = {}`),
+		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"a b": {Idempotent: new(true)}, "b": {}}},
+	"upstream.*.tools.override.*.open_world": {upstream(`sandbox = "crm"`, `[upstream.crm.tools.override."crm.get/one"]`, `open_world = true`, `read_only = false`),
+		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"crm.get/one": {OpenWorld: new(true), ReadOnly: new(false)}}},
 }
 
 func server(line string) string { return "[server]\n" + line + "\n" + upstream(`sandbox = "crm"`) }

@@ -36,13 +36,14 @@ Editors that understand JSON Schema complete and check the file when it begins w
 
 ## Environment variables
 
-Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path of the key in capitals, its levels separated by two underscores and hyphens written as underscores. Lists are separated by commas; booleans are ` + "`true` or `false`" + `. The upstream must be in the file. A variable that begins with ` + "`BULKHEAD_`" + ` and names no key is refused.
+Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path of the key in capitals, its levels separated by two underscores and hyphens written as underscores; only the name of a tool or of a variable of ` + "`env`" + ` stands as it is. Lists are separated by commas; booleans are ` + "`true` or `false`" + `. The upstream must be in the file. A variable that begins with ` + "`BULKHEAD_`" + ` and names no key is refused.
 
 ` + "```sh" + `
 BULKHEAD_SERVER__LISTEN=127.0.0.1:9000
 BULKHEAD_UPSTREAM__CRM__TIMEOUT=5s
 BULKHEAD_UPSTREAM__CRM__TOOLS__ALLOW=get_*,find_*
 BULKHEAD_UPSTREAM__CRM__AUTH__TOKEN__ENV=OTHER_CRM_TOKEN
+BULKHEAD_UPSTREAM__CRM__TOOLS__OVERRIDE__get_customer__READ_ONLY=true
 BULKHEAD_UPSTREAM__FILES__ENV__LOG_LEVEL=debug
 ` + "```" + `
 `
@@ -53,13 +54,18 @@ func Reference() []byte {
 	b.WriteString(intro)
 	for i := range sections {
 		s := &sections[i]
-		fmt.Fprintf(&b, "\n## `[%s]`\n\n%s\n\n| key | type | default | meaning |\n|---|---|---|---|\n", strings.ReplaceAll(s.path, "*", "NAME"), s.doc)
+		fmt.Fprintf(&b, "\n## `[%s]`\n\n%s\n\n| key | type | default | meaning |\n|---|---|---|---|\n", s.heading(), s.doc)
 		for j := range s.keys {
 			k := &s.keys[j]
 			fmt.Fprintf(&b, "| `%s` | %s | %s | %s %s |\n", k.name, k.kind.name, k.defaultText(), k.doc, k.remarks())
 		}
 	}
 	return []byte(b.String())
+}
+
+// heading is the section's path with words in the place of names.
+func (s *section) heading() string {
+	return strings.Replace(strings.Replace(s.path, "*", "NAME", 1), "*", "TOOL", 1)
 }
 
 func (k *key) defaultText() string {
@@ -80,6 +86,8 @@ func (k *key) remarks() string {
 	}
 	switch {
 	case k.most == 0:
+	case k.kind == number:
+		parts = append(parts, fmt.Sprintf("From %d to %d.", k.least, k.most))
 	case k.kind == size:
 		parts = append(parts, fmt.Sprintf("From %s to %s.", sizeText(k.least), sizeText(k.most)))
 	default:

@@ -75,9 +75,10 @@ func (s *section) schema() object {
 		}
 		properties[k.name] = p
 	}
-	for i := range sections {
-		if name, ok := strings.CutPrefix(sections[i].path, s.path+"."); ok {
-			properties[name] = sections[i].schema()
+	for name, sub := range s.subs() {
+		properties[name] = sub.schema()
+		if sub.each != nil {
+			properties[name] = object{"type": "object", "patternProperties": object{toolName.String(): sub.schema()}, "additionalProperties": false}
 		}
 	}
 	out := object{"type": "object", "description": s.doc, "properties": properties, "additionalProperties": false}
@@ -127,6 +128,10 @@ func textSchema(k *key) object {
 
 func patternSchema(form *regexp.Regexp) func(*key) object {
 	return func(*key) object { return object{"type": "string", "pattern": form.String()} }
+}
+
+func numberSchema(k *key) object {
+	return object{"type": "integer", "minimum": k.least, "maximum": k.most}
 }
 
 func listSchema(k *key) object {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"net"
 	"net/netip"
 	"net/url"
@@ -34,6 +35,12 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 		d.fault(join(at, "url"), "plain http to another machine can be read on the way, credentials included", "use https, or set allow_http = true on a network you trust")
 	}
 	d.checkAuth(join(at, "auth"), &u.Auth)
+	for _, tool := range slices.Sorted(maps.Keys(u.Tools.Override)) {
+		h := u.Tools.Override[tool]
+		if h.ReadOnly != nil && *h.ReadOnly && h.Destructive != nil && *h.Destructive {
+			d.fault(join(at+".tools.override", tool), "contradicts itself: what only reads destroys nothing", "remove read_only or destructive")
+		}
+	}
 }
 
 // program checks a command line and returns it with its program's path made
