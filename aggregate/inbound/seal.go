@@ -20,13 +20,15 @@ type ticket struct {
 	Upstream  string `json:"u"` // whose endpoint; "" is everything
 	Principal string `json:"p"`
 	Client    string `json:"c"`
+
+	Capabilities json.RawMessage `json:"k,omitempty"` // of the client, see [sealedBytes]
 }
 
 // minKey is the least length of a session key in bytes (128 bits).
 const minKey = 16
 
 // maxID bounds the ids that are looked at at all.
-const maxID = 2048
+const maxID = 4096
 
 const sealLabel = "bulkhead legacy session id, version 1"
 
@@ -63,7 +65,7 @@ func newSeal(key []byte) (seal, error) {
 // sealID returns a new session id: visible ASCII, as MCP demands (transports,
 // §Session Management).
 func (s seal) sealID(t ticket) string {
-	text, _ := json.Marshal(t)                               // strings always marshal
+	text, _ := json.Marshal(t)                               // strings and checked JSON always marshal
 	sealed := s.aead.Seal(nil, nil, text, []byte(sealLabel)) //nolint:gosec // G407: this AEAD takes no nonce, it makes one
 	return idEncoding().EncodeToString(sealed)
 }
