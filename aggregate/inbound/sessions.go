@@ -152,3 +152,13 @@ func (t *sessionTable) end(h *httpSession) {
 	t.mu.Unlock()
 	h.close(true)
 }
+
+// stopAsking ends all questions: when no more requests are taken there will be
+// no answers.
+func (t *sessionTable) stopAsking() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.byID {
+		h.questions.close()
+	}
+}
