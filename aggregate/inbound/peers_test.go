@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // peer is a legacy client that does not care what it talks over.
@@ -48,34 +49,58 @@ func (p *eventPeer) recv() string {
 }
 
 // httpPeer posts each message on a connection of its own and collects what
-// comes back, as events or as a body.
+// comes back, as events or as a body. A modern one cancels by leaving.
 type httpPeer struct {
 	*web
-	got chan string
+	got    chan string
+	modern bool
 
 	mu      sync.Mutex
 	session string
+	leave   map[string]func() // by the id of a modern request
 }
 
 func newHTTPPeer(w *web) *httpPeer {
 	w.t.Cleanup(w.client.CloseIdleConnections)
-	return &httpPeer{web: w, got: make(chan string, 10_000)}
+	return &httpPeer{web: w, got: make(chan string, 100_000), leave: make(map[string]func())}
 }
 
 func (p *httpPeer) send(texts ...string) {
 	p.t.Helper()
 	for _, text := range texts {
+		ctx, left := p.leaving(text)
+		if left {
+			continue
+		}
 		begun := make(chan struct{})
-		go p.post(text, begun)
+		go p.post(ctx, text, begun)
 		if strings.Contains(text, `"initialize"`) || !strings.Contains(text, `"tools/call"`) {
 			<-begun // what follows may need it
 		}
 	}
 }
 
-func (p *httpPeer) post(text string, begun chan<- struct{}) {
+// leaving returns the context of a request. If text is a cancellation of a
+// modern client it ends that of what it is about instead, and says so.
+func (p *httpPeer) leaving(text string) (ctx context.Context, left bool) {
+	ctx = context.Background()
+	if !p.modern {
+		return ctx, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if id, ok := rawjson.Get(params(text), "requestId"); ok {
+		p.leave[string(id)]()
+		return ctx, true
+	}
+	id, _ := rawjson.Get([]byte(text), "id")
+	ctx, p.leave[string(id)] = context.WithCancel(ctx)
+	return ctx, false
+}
+
+func (p *httpPeer) post(ctx context.Context, text string, begun chan<- struct{}) {
 	defer close(begun)
-	r, err := http.NewRequestWithContext(context.Background(), http.MethodPost, p.url+"/mcp", strings.NewReader(text))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/mcp", strings.NewReader(text))
 	if err != nil {
 		p.t.Error(err)
 		return
@@ -85,9 +110,17 @@ func (p *httpPeer) post(text string, begun chan<- struct{}) {
 	p.mu.Lock()
 	r.Header.Set("Mcp-Session-Id", p.session)
 	p.mu.Unlock()
+	if p.modern {
+		for _, h := range modern("tools/call", "custom") {
+			name, value, _ := strings.Cut(h, ": ")
+			r.Header.Set(name, value)
+		}
+	}
 	resp, err := p.client.Do(r)
 	if err != nil {
-		p.t.Error(err)
+		if ctx.Err() == nil {
+			p.t.Error(err)
+		}
 		return
 	}
 	defer resp.Body.Close()
@@ -106,7 +139,7 @@ func (p *httpPeer) post(text string, begun chan<- struct{}) {
 			p.got <- scan.Text()
 		}
 	}
-	if err := scan.Err(); err != nil {
+	if err := scan.Err(); err != nil && ctx.Err() == nil {
 		p.t.Error(err)
 	}
 }
