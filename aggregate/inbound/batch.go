@@ -15,11 +15,11 @@ const maxBatch = 1000
 
 // batch admits the messages of a batch and returns the work for them: it runs
 // them side by side and returns the text of the answer, nil if there is nothing
-// to say. Progress goes to to, unless that is nil. release is called when the answer
+// to say. What is told before goes to to, unless that is nil. release is called when the answer
 // is delivered.
 func (d *dispatcher) batch(ctx context.Context, s *session, msgs []message, to notes) (run func() (text []byte, release func()), fault *upstream.RPCError) {
 	// Only this revision has batches (MCP 2025-03-26, basic, §Batching).
-	if version, _ := s.negotiated(); version != mcp.ProtocolVersion20250326 {
+	if t, _ := s.settled(); t.version != mcp.ProtocolVersion20250326 {
 		return nil, noBatches()
 	}
 	replies := make([]*reply, len(msgs))

@@ -32,7 +32,11 @@ type conn struct {
 func newConn(ctx context.Context, rpc *dispatcher, s *session, out *outbox, drain time.Duration) *conn {
 	c := &conn{rpc: rpc, session: s, drain: drain, out: out, closing: make(chan struct{})}
 	c.calls, c.kill = context.WithCancel(ctx)
-	s.ready = sync.OnceFunc(func() { c.work.run(c.announce) })
+	// A legacy client is told of changes from its initialized notification on.
+	s.ready = sync.OnceFunc(func() {
+		s.mail.attach(&reader{wake: func() { out.ready(&s.mail) }})
+		c.work.run(func() { s.watchLists(c.calls) })
+	})
 	return c
 }
 
@@ -146,11 +150,3 @@ func (c *conn) push(text pieces) error  { return c.out.push(fromWork, text) }
 func (c *conn) beats() <-chan time.Time { return nil }
 func (c *conn) alive() error            { return nil }
 func (c *conn) ending() <-chan struct{} { return c.closing }
-
-// announce tells a legacy client of changes, from its initialized notification
-// on.
-func (c *conn) announce() {
-	changed := newSignal()
-	defer follow(c.calls, c.session.service, c.session.principal, changed.set)()
-	relay(c.calls, changed, legacyListChanged(), c)
-}

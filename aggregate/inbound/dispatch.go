@@ -21,10 +21,8 @@ const (
 	methodInitialized = "notifications/initialized"
 	methodCancelled   = "notifications/cancelled"
 	methodPing        = "ping"
-	methodToolsList   = "tools/list"
 	methodToolsCall   = "tools/call"
 	methodListen      = "subscriptions/listen"
-	listChanged       = "notifications/tools/list_changed"
 )
 
 // dispatcher has JSON-RPC requests answered, whatever they came over.
@@ -41,10 +39,8 @@ type request struct {
 	service Service
 	by      upstream.Principal
 	to      stream      // for a subscription; nil if there cannot be one
-	notes   notes       // for progress; nil if the client cannot be told any
+	notes   notes       // for what is told before the answer; nil if nothing can be
 	header  http.Header // Mcp-Param-* of a modern request over HTTP; nil elsewhere
-
-	progress func(params json.RawMessage) // for the service; set when the work begins
 }
 
 // work is the work for an admitted request. It blocks. A nil reply means that
@@ -59,7 +55,7 @@ func (d *dispatcher) admit(ctx context.Context, r *request) (now *reply, later w
 	if r.fault != nil {
 		return &reply{id: r.id, err: r.fault}, nil
 	}
-	if !r.era.modern && (r.method == methodPing || r.method == methodInitialize) {
+	if r.isInstant() {
 		return d.instant(ctx, r), nil
 	}
 	ctx, f, err := r.session.begin(ctx, r.id)
@@ -78,41 +74,50 @@ func (d *dispatcher) admit(ctx context.Context, r *request) (now *reply, later w
 	}
 }
 
-// instant answers what is answered on the reader, so that it is never queued
-// behind anything and that what follows initialize knows its outcome.
+// isInstant reports whether a request is answered on the reader, so that it is
+// never queued behind anything and that what follows it knows its outcome.
+func (r *request) isInstant() bool {
+	if r.era.modern {
+		return false
+	}
+	switch r.method {
+	case methodPing, methodInitialize, methodSetLevel:
+		return true
+	}
+	return false
+}
+
 func (d *dispatcher) instant(ctx context.Context, r *request) *reply {
 	if err := r.session.free(r.id); err != nil {
 		return &reply{id: r.id, err: invalid("%v", err)}
 	}
-	if r.method == methodPing {
-		return &reply{id: r.id, result: json.RawMessage("{}")}
+	switch r.method {
+	case methodPing:
+		return &reply{id: r.id, result: emptyResult()}
+	case methodSetLevel:
+		return r.setLevel()
 	}
-	out := d.answer(ctx, r)
+	out := d.answer(ctx, r, upstream.Back{})
 	if out.err == nil {
-		version, _ := rawjson.GetString(out.result, "protocolVersion")
-		info, _ := rawjson.Get(r.params, "clientInfo")
-		r.session.setNegotiated(version, clientName(info))
+		r.session.settle(termsOf(r.params, out.result))
 	}
 	return out
 }
 
-// work works for an admitted request and blocks. Its progress ends before it
-// returns.
+// work works for an admitted request and blocks. What it has to tell before its
+// answer ends before it returns.
 func (d *dispatcher) work(ctx context.Context, f *flight, r *request) *reply {
-	token := r.progressToken()
-	if token == nil || r.notes == nil || r.method != methodToolsCall {
-		return d.answer(ctx, r)
+	back, n := r.back(ctx, f)
+	if n != nil {
+		defer n.settle()
 	}
-	p := newProgress(token, r.notes, f.wanted)
-	defer p.settle()
-	r.progress = p.add
-	return d.answer(ctx, r)
+	return d.answer(ctx, r, back)
 }
 
 // answer works for a request and blocks. A panic is contained. It returns nil
 // where a subscription ends without an answer. The value of a panic may hold
 // anything, so only its type is logged.
-func (d *dispatcher) answer(ctx context.Context, r *request) (out *reply) {
+func (d *dispatcher) answer(ctx context.Context, r *request, back upstream.Back) (out *reply) {
 	defer func() {
 		if p := recover(); p != nil {
 			d.log.Error("panic in a request", "method", r.method, "session", r.session.id,
@@ -123,10 +128,14 @@ func (d *dispatcher) answer(ctx context.Context, r *request) (out *reply) {
 	var result json.RawMessage
 	var err error
 	switch {
-	case r.method == methodToolsCall, r.method == methodToolsList:
-		result, err = r.service.Handle(ctx, r.toAggregate())
+	case routeOf(r.method).of(r.era.modern):
+		result, err = r.service.Handle(ctx, r.toAggregate(back))
 	case r.method == methodListen && r.era.modern && r.to != nil:
 		return listen(ctx, r)
+	case r.method == methodSubscribe && !r.era.modern:
+		result, err = r.watch(ctx)
+	case r.method == methodUnsubscribe && !r.era.modern:
+		result, err = r.unwatch()
 	default:
 		result, err = d.core.answer(ctx, r)
 	}
@@ -139,10 +148,13 @@ func (d *dispatcher) answer(ctx context.Context, r *request) (out *reply) {
 	return &reply{id: r.id, result: result}
 }
 
-func (r *request) toAggregate() *aggregate.Request {
-	client := r.era.client
-	if client == "" && !r.era.modern {
-		_, client = r.session.negotiated()
+func (r *request) toAggregate(back upstream.Back) *aggregate.Request {
+	var client string
+	if r.era.modern {
+		client = r.era.said.client
+	} else {
+		t, _ := r.session.settled()
+		client = t.client
 	}
 	return &aggregate.Request{
 		Principal: r.by,
@@ -150,7 +162,7 @@ func (r *request) toAggregate() *aggregate.Request {
 		Client:    client,
 		Method:    r.method,
 		Params:    r.params,
-		Back:      upstream.Back{Progress: r.progress},
+		Back:      back,
 		Header:    r.header,
 		Modern:    r.era.modern,
 	}
@@ -189,8 +201,13 @@ func overloaded(r *request) *reply {
 	return &reply{id: r.id, result: raw}
 }
 
-// notice handles a notification. It returns at once.
+// notice handles a notification or a response. It returns at once. That the
+// client's roots changed is of no use to us: whoever wants them asks for them.
 func (d *dispatcher) notice(s *session, m *message) {
+	if m.answer != nil {
+		s.questions.answer(m.answer)
+		return
+	}
 	switch m.method {
 	case methodCancelled:
 		if id, ok := rawjson.Get(m.params, "requestId"); ok {

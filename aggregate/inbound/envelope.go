@@ -10,15 +10,27 @@ import (
 )
 
 // message is one JSON-RPC message of a client: a request (id and method), a
-// notification (method) or a response (neither; we ask clients nothing yet).
+// notification (method) or a response (answer).
 type message struct {
-	id     json.RawMessage // as it came; nil if there is none
+	id     json.RawMessage // of a request, as it came; nil if there is none
 	method string
 	params json.RawMessage // an object; nil if there is none
-	meta   json.RawMessage // params._meta, an object; nil if there is none
+	token  json.RawMessage // for progress; nil if the client wants to hear of none
 	era    era             // of a request
 	fault  *upstream.RPCError
+	answer *answer // of a response; nil otherwise
 }
+
+// answer is what a client says to a question of ours.
+type answer struct {
+	id     json.RawMessage // nil if it has none that can be right
+	result json.RawMessage // nil if there is an error
+	err    json.RawMessage
+}
+
+// metaFields is what is read of params._meta, as it came; nil where it is not
+// there.
+type metaFields struct{ token, version, info, capabilities, level json.RawMessage }
 
 // wantsAnswer reports whether m is a request, or so wrong that it has to be
 // said. Notifications and responses are never answered.
@@ -31,7 +43,7 @@ var (
 	envelopeNames = []string{"jsonrpc", "id", "method", "params", "result", "error"}
 	paramNames    = []string{
 		"_meta", "name", "arguments", "cursor", "uri", "level", "requestId", "reason", "notifications",
-		"protocolVersion", "capabilities", "clientInfo",
+		"protocolVersion", "capabilities", "clientInfo", "taskId", "ref", "inputResponses", "requestState",
 	}
 	metaNames = []string{
 		"progressToken",
@@ -139,55 +151,74 @@ func envelope(text []byte) (m message) {
 		m.readAnswer(text, fail)
 		return m
 	}
-	m.readParams(fail)
+	meta := m.readParams(fail)
 	if m.id != nil {
 		var fault *upstream.RPCError
-		m.era, fault = readEra(m.meta)
+		m.era, fault = readEra(&meta)
 		fail(fault)
 	}
 	return m
 }
 
-// readAnswer marks the message as a response, or as nothing at all.
+// readAnswer marks the message as a response, or as nothing at all. Nothing is
+// ever answered to a response, wrong or not.
 func (m *message) readAnswer(text []byte, fail func(*upstream.RPCError)) {
-	for _, name := range []string{"result", "error"} {
-		if _, ok := rawjson.Get(text, name); ok {
-			// Nothing is ever answered to a response, wrong or not.
-			*m = message{}
-			return
-		}
+	a := answer{id: m.id}
+	a.result, _ = rawjson.Get(text, "result")
+	a.err, _ = rawjson.Get(text, "error")
+	if a.result == nil && a.err == nil {
+		fail(invalid("method is missing"))
+		return
 	}
-	fail(invalid("method is missing"))
+	*m = message{answer: &a}
 }
 
-func (m *message) readParams(fail func(*upstream.RPCError)) {
+// readParams returns what is read of params._meta.
+func (m *message) readParams(fail func(*upstream.RPCError)) (meta metaFields) {
 	if rawjson.IsNull(m.params) {
 		m.params = nil
-		return
+		return meta
 	}
 	if rawjson.Kind(m.params) != '{' {
 		fail(badParams("params must be an object"))
 		m.params = nil
-		return
+		return meta
 	}
+	var raw json.RawMessage
 	for f := range rawjson.Members(m.params) {
 		if f.Name == "_meta" {
-			m.meta = f.Value
+			raw = f.Value
 			continue
 		}
 		fail(wrongCase("params.", f.Name, paramNames))
 	}
-	if m.meta == nil {
-		return
+	if raw == nil {
+		return meta
 	}
-	if rawjson.Kind(m.meta) != '{' {
+	if rawjson.Kind(raw) != '{' {
 		fail(badParams("params._meta must be an object"))
-		m.meta = nil
-		return
+		return meta
 	}
-	for f := range rawjson.Members(m.meta) {
-		fail(wrongCase("params._meta.", f.Name, metaNames))
+	for f := range rawjson.Members(raw) {
+		switch f.Name {
+		case "progressToken":
+			meta.token = f.Value
+		case metaPrefix + "protocolVersion":
+			meta.version = f.Value
+		case metaPrefix + "clientInfo":
+			meta.info = f.Value
+		case metaPrefix + "clientCapabilities":
+			meta.capabilities = f.Value
+		case metaPrefix + "logLevel":
+			meta.level = f.Value
+		default:
+			fail(wrongCase("params._meta.", f.Name, metaNames))
+		}
 	}
+	if meta.token != nil && validID(meta.token) { // MCP, progress: a string or an integer
+		m.token = meta.token
+	}
+	return meta
 }
 
 // wrongCase returns the error for a name that is a known one in another case,

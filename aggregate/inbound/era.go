@@ -16,20 +16,26 @@ import (
 type era struct {
 	modern  bool
 	version string // as declared in _meta; "" if it is not there
-	client  string // clientInfo.name; "" if it is not there
+	said    *said  // of a modern request that is right; nil otherwise
+}
+
+// said is what a modern request says of its client.
+type said struct {
+	client       string          // clientInfo.name; "" if it is not there
+	capabilities json.RawMessage // an object
+	level        string          // of the log messages it wants; "" is none
 }
 
 // readEra reads the era of a request from its params._meta. Each request is
 // judged alone: a client may mix eras on one connection, as those do that probe.
-func readEra(meta []byte) (era, *upstream.RPCError) {
-	raw, ok := rawjson.Get(meta, metaPrefix+"protocolVersion")
-	if !ok {
+func readEra(meta *metaFields) (era, *upstream.RPCError) {
+	if meta.version == nil {
 		return era{}, nil
 	}
-	if rawjson.Kind(raw) != '"' {
+	if rawjson.Kind(meta.version) != '"' {
 		return era{}, badParams("params._meta[%q] must be a string", metaPrefix+"protocolVersion")
 	}
-	e := era{version: rawjson.String(raw)}
+	e := era{version: rawjson.String(meta.version)}
 	if !mcp.IsValidProtocolVersion(e.version) {
 		e.modern = true
 		return e, unsupportedVersion(e.version)
@@ -38,12 +44,19 @@ func readEra(meta []byte) (era, *upstream.RPCError) {
 		return e, nil
 	}
 	e.modern = true
-	if caps, _ := rawjson.Get(meta, metaPrefix+"clientCapabilities"); rawjson.Kind(caps) != '{' {
+	if rawjson.Kind(meta.capabilities) != '{' {
 		return e, badParams("params._meta[%q] is required and must be an object", metaPrefix+"clientCapabilities")
 	}
-	if info, ok := rawjson.Get(meta, metaPrefix+"clientInfo"); ok {
-		e.client = clientName(info)
+	says := &said{capabilities: meta.capabilities}
+	if meta.info != nil {
+		says.client = clientName(meta.info)
 	}
+	if meta.level != nil {
+		if says.level = rawjson.String(meta.level); severity(says.level) < 0 {
+			return e, badLevel("params._meta[\"" + metaPrefix + "logLevel\"]")
+		}
+	}
+	e.said = says
 	return e, nil
 }
 

@@ -76,7 +76,7 @@ func (x *exchange) fail(status int, r *reply) { x.write(status, r.text()) }
 
 // run has a request answered.
 func (x *exchange) run(ctx context.Context, rpc *dispatcher, r *request, status func(*upstream.RPCError) int) {
-	if x.events == nil && r.progressToken() != nil {
+	if x.events == nil && r.tells() {
 		r.notes = x.notes()
 	}
 	now, later := rpc.admit(ctx, r)
@@ -100,17 +100,17 @@ func (x *exchange) deliver(now *reply, later work, status func(*upstream.RPCErro
 	}
 }
 
-// notes returns where the progress of requests goes; nil if the client wants no
-// stream. Whoever sends no Accept header is not asked to understand one.
+// notes returns where goes what is told before the answer; nil if the client
+// wants no stream. Whoever sends no Accept header is not asked to understand one.
 func (x *exchange) notes() notes {
 	if len(x.r.Header.Values("Accept")) == 0 || !accepts(x.r, "text/event-stream") {
 		return nil
 	}
-	x.later = newUpgrade(x.w)
+	x.later = newUpgrade(x.w, x.r)
 	return x.later
 }
 
-// finish waits until all progress is told.
+// finish waits until everything before the answer is told.
 func (x *exchange) finish() {
 	if x.later != nil {
 		x.events = x.later.finish()

@@ -4,11 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/mark3labs/mcp-go/mcp"
 	mcpserver "github.com/mark3labs/mcp-go/server"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // handshake answers initialize and server/discover, and refuses what neither
@@ -26,7 +29,13 @@ func newHandshake(o Options) handshake {
 		res.Instructions = instructions(ctx)
 	})
 	opts := []mcpserver.ServerOption{
+		// Also while nothing of a kind is there: what is offered is fixed for as
+		// long as a client stays, and an upstream may come later.
 		mcpserver.WithToolCapabilities(true),
+		mcpserver.WithPromptCapabilities(true),
+		mcpserver.WithResourceCapabilities(true, true),
+		mcpserver.WithCompletions(),
+		mcpserver.WithLogging(),
 		mcpserver.WithHooks(hooks),
 	}
 	if o.Title != "" {
@@ -59,7 +68,11 @@ func (h handshake) answer(ctx context.Context, r *request) (json.RawMessage, err
 	ctx = h.core.WithContext(ctx, &handshakeSession{id: fmt.Sprintf("%p", r)})
 	switch resp := h.core.HandleMessage(ctx, text).(type) {
 	case mcp.JSONRPCResponse:
-		return json.Marshal(resp.Result)
+		result, err := json.Marshal(resp.Result)
+		if err != nil {
+			return nil, err
+		}
+		return withExtensions(result, r.service)
 	case mcp.JSONRPCError:
 		e := &upstream.RPCError{Code: resp.Error.Code, Message: resp.Error.Message}
 		if resp.Error.Data != nil {
@@ -72,6 +85,28 @@ func (h handshake) answer(ctx context.Context, r *request) (json.RawMessage, err
 	default:
 		return nil, fmt.Errorf("mcp-go answered %s with %T", r.method, resp)
 	}
+}
+
+// withExtensions adds those of the service to the capabilities in a result.
+// Legacy hosts read them too, although only MCP 2026-07-28 has them.
+func withExtensions(result json.RawMessage, svc Service) (json.RawMessage, error) {
+	capabilities, ok := rawjson.Get(result, "capabilities")
+	offered := svc.Extensions()
+	if !ok || len(offered) == 0 {
+		return result, nil
+	}
+	extensions := []byte("{}")
+	for _, id := range slices.Sorted(maps.Keys(offered)) {
+		var err error
+		if extensions, err = rawjson.Add(extensions, id, offered[id]); err != nil {
+			return nil, err
+		}
+	}
+	capabilities, err := rawjson.Set(capabilities, "extensions", extensions)
+	if err != nil {
+		return nil, err
+	}
+	return rawjson.Set(result, "capabilities", capabilities)
 }
 
 // handshakeSession is the session of a single request inside mcp-go. Nothing is

@@ -73,17 +73,12 @@ func checkHeaders(h http.Header, m *message) *upstream.RPCError {
 	if v := h.Values(mcp.HeaderMethod); len(v) != 1 || v[0] != m.method {
 		return mismatch(mcp.HeaderMethod, m.method)
 	}
-	var member string
-	switch m.method {
-	case methodToolsCall, "prompts/get":
-		member = "name"
-	case "resources/read":
-		member = "uri"
-	default:
+	rt := routeOf(m.method)
+	v := h.Values(mcp.HeaderName)
+	if rt.named == "" || rt.unsaid && len(v) == 0 {
 		return nil
 	}
-	want, _ := rawjson.GetString(m.params, member)
-	v := h.Values(mcp.HeaderName)
+	want, _ := rawjson.GetString(m.params, rt.named)
 	if len(v) != 1 {
 		return mismatch(mcp.HeaderName, want)
 	}

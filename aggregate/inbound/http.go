@@ -143,4 +143,9 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-func (e *httpEdge) endStreams() { e.stop.Do(func() { close(e.closing) }) }
+func (e *httpEdge) endStreams() {
+	e.stop.Do(func() {
+		close(e.closing)
+		e.sessions.stopAsking()
+	})
+}

@@ -2,6 +2,7 @@ package inbound
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -24,23 +25,106 @@ func (s signal) set() {
 	}
 }
 
-// wantsToolChanges reads the filter of a subscriptions/listen request. Kinds
-// that we do not serve yet are not granted.
-func wantsToolChanges(m *message) (bool, *upstream.RPCError) {
-	filter, ok := rawjson.Get(m.params, "notifications")
-	if !ok || rawjson.Kind(filter) != '{' {
-		return false, badParams("params.notifications is required and must be an object")
+// filter is what a subscriptions/listen request asks for, or is granted.
+type filter struct{ aggregate.Subscription }
+
+// listNames are the members of a filter that ask for changes of lists.
+var listNames = []struct {
+	list upstream.List
+	name string
+}{
+	{upstream.Tools, "toolsListChanged"},
+	{upstream.Prompts, "promptsListChanged"},
+	{upstream.Resources, "resourcesListChanged"},
+}
+
+const (
+	resourceFilter = "resourceSubscriptions"
+	taskFilter     = "taskIds"
+)
+
+// readFilter reads the filter of a request. Kinds that we do not know are not
+// granted.
+func readFilter(m *message) (f filter, fault *upstream.RPCError) {
+	raw, ok := rawjson.Get(m.params, "notifications")
+	if !ok || rawjson.Kind(raw) != '{' {
+		return f, badParams("params.notifications is required and must be an object")
 	}
-	for f := range rawjson.Members(filter) {
-		if e := wrongCase("params.notifications.", f.Name, []string{"toolsListChanged"}); e != nil {
-			return false, e
+	known := []string{resourceFilter, taskFilter}
+	for _, l := range listNames {
+		known = append(known, l.name)
+	}
+	for member := range rawjson.Members(raw) {
+		if e := wrongCase("params.notifications.", member.Name, known); e != nil {
+			return f, e
 		}
 	}
-	want, ok := rawjson.Get(filter, "toolsListChanged")
-	if k := rawjson.Kind(want); ok && k != 't' && k != 'f' {
-		return false, badParams("params.notifications.toolsListChanged must be a boolean")
+	for _, l := range listNames {
+		want, ok := rawjson.Get(raw, l.name)
+		k := rawjson.Kind(want)
+		if ok && k != 't' && k != 'f' {
+			return f, badParams("params.notifications.%s must be a boolean", l.name)
+		}
+		if k == 't' {
+			f.Lists = append(f.Lists, l.list)
+		}
 	}
-	return rawjson.Kind(want) == 't', nil
+	if f.Resources, fault = readKeys(raw, resourceFilter); fault == nil {
+		f.Tasks, fault = readKeys(raw, taskFilter)
+	}
+	return f, fault
+}
+
+// readKeys reads an array of strings, each of which counts once.
+func readKeys(raw json.RawMessage, name string) (keys []string, fault *upstream.RPCError) {
+	list, ok := rawjson.Get(raw, name)
+	if !ok {
+		return nil, nil
+	}
+	bad := badParams("params.notifications.%s must be an array of at most %d strings", name, maxWatched)
+	if rawjson.Kind(list) != '[' {
+		return nil, bad
+	}
+	seen := make(map[string]bool)
+	for e := range rawjson.Elements(list) {
+		if rawjson.Kind(e) != '"' || len(keys) == maxWatched {
+			return nil, bad
+		}
+		if key := rawjson.String(e); !seen[key] {
+			seen[key] = true
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// of returns what of f is in granted, as the object of the acknowledgement.
+func (f filter) of(granted aggregate.Subscription) json.RawMessage {
+	out := json.RawMessage("{}")
+	add := func(name string, value any) {
+		text, err := json.Marshal(value)
+		if err == nil {
+			out, _ = rawjson.Add(out, name, text)
+		}
+	}
+	for _, l := range listNames {
+		if slices.Contains(f.Lists, l.list) && slices.Contains(granted.Lists, l.list) {
+			add(l.name, true)
+		}
+	}
+	for _, k := range []struct {
+		name         string
+		want, grants []string
+	}{{resourceFilter, f.Resources, granted.Resources}, {taskFilter, f.Tasks, granted.Tasks}} {
+		given := make(map[string]bool)
+		for _, key := range k.grants {
+			given[key] = true
+		}
+		if both := slices.DeleteFunc(slices.Clone(k.want), func(key string) bool { return !given[key] }); len(both) > 0 {
+			add(k.name, both)
+		}
+	}
+	return out
 }
 
 // listen serves a subscriptions/listen request (MCP 2026-07-28, subscriptions):
@@ -49,62 +133,77 @@ func wantsToolChanges(m *message) (bool, *upstream.RPCError) {
 // a client that saw it end would open the next. It returns nil if ctx ends first
 // or the stream fails.
 func listen(ctx context.Context, r *request) *reply {
-	tools, fault := wantsToolChanges(r.message)
+	want, fault := readFilter(r.message)
 	if fault != nil {
 		return &reply{id: r.id, err: fault}
 	}
 	meta := slices.Concat([]byte(`{"`+mcp.MetaKeySubscriptionID+`":`), r.id, []byte("}"))
-	done := &reply{id: r.id, result: slices.Concat([]byte(`{"resultType":"complete","_meta":`), meta, []byte("}"))}
-	granted := "{}"
+	var box mailbox
 	changed := newSignal()
-	if tools {
-		granted = `{"toolsListChanged":true}`
-		// Before the acknowledgement: from then on no change may be missed.
-		defer follow(ctx, r.service, r.by, changed.set)()
-	}
-	ack := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":`+granted+`,"_meta":`), meta, []byte("}}"))
-	if r.to.push(pieces{ack}) != nil {
+	box.attach(&reader{wake: changed.set})
+	// Before the acknowledgement: from then on no change may be missed.
+	granted, cancel := r.follow(ctx, want, &box)
+	defer cancel()
+	ack := slices.Concat([]byte(`{"notifications":`), want.of(granted), []byte(`,"_meta":`), meta, closingBrace)
+	if r.to.push(pieces{noteText("notifications/subscriptions/acknowledged", ack)}) != nil {
 		return nil
 	}
-	note := slices.Concat([]byte(`{"jsonrpc":"2.0","method":"`+listChanged+`","params":{"_meta":`), meta, []byte("}}"))
-	if !relay(ctx, changed, note, r.to) {
+	if _, ended := relay(ctx, &box, changed, r.to); !ended {
 		return nil
 	}
-	return done
+	return &reply{id: r.id, result: slices.Concat([]byte(`{"resultType":"complete","_meta":`), meta, closingBrace)}
 }
 
-// follow has notify called whenever the list of tools changed.
-func follow(ctx context.Context, svc Service, by upstream.Principal, notify func()) (cancel func()) {
-	_, cancel = svc.Subscribe(ctx, aggregate.Subscription{
-		Principal: by, Lists: []upstream.List{upstream.Tools}, Tell: func(aggregate.Notice) { notify() },
-	})
-	return cancel
+// follow has the notices that want asks for put into box, with the id of the
+// subscription in each.
+func (r *request) follow(ctx context.Context, want filter, box *mailbox) (granted aggregate.Subscription, cancel func()) {
+	ctx, done := context.WithTimeout(ctx, subscribeWait)
+	defer done()
+	want.Principal = r.by
+	want.Tell = func(n aggregate.Notice) {
+		if params, err := tagged(n.Params, r.id); err == nil {
+			box.put(mail{key: mailKey{n.Method, n.Key}, text: noteText(n.Method, params)})
+		}
+	}
+	return r.service.Subscribe(ctx, want.Subscription)
 }
 
-// relay sends note for each change until the stream is to end, which
-// it reports, or ctx ends or the stream fails.
-func relay(ctx context.Context, changed signal, note []byte, to stream) bool {
+// tagged returns the params of a notification with the id of a subscription in
+// their _meta, where other members stay.
+func tagged(params, id json.RawMessage) (json.RawMessage, error) {
+	if params == nil {
+		params = json.RawMessage("{}")
+	}
+	meta, _ := rawjson.Get(params, "_meta")
+	if rawjson.Kind(meta) != '{' {
+		meta = json.RawMessage("{}")
+	}
+	meta, err := rawjson.Set(meta, mcp.MetaKeySubscriptionID, id)
+	if err != nil {
+		return nil, err
+	}
+	return rawjson.Set(params, "_meta", meta)
+}
+
+// relay sends what comes into box until the stream is to end, which it reports,
+// or ctx ends or the stream fails. It returns what it took and could not send.
+func relay(ctx context.Context, box *mailbox, changed signal, to stream) (untold []mail, ended bool) {
 	for {
 		select {
 		case <-changed:
-			if to.push(pieces{note}) != nil {
-				changed.set() // it was not told
-				return false
+			for all := box.collect(); len(all) > 0; all = all[1:] {
+				if to.push(pieces{all[0].text}) != nil {
+					return all, false
+				}
 			}
 		case <-to.beats():
 			if to.alive() != nil {
-				return false
+				return nil, false
 			}
 		case <-to.ending():
-			return true
+			return nil, true
 		case <-ctx.Done():
-			return false
+			return nil, false
 		}
 	}
-}
-
-// legacyListChanged is the notification as sessions get it that did not
-// subscribe to anything.
-func legacyListChanged() []byte {
-	return []byte(`{"jsonrpc":"2.0","method":"` + listChanged + `"}`)
 }

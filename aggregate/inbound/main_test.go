@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,20 +33,21 @@ const patience = 20 * time.Second
 // lines answers with line breaks, big with a megabyte,
 // huge with ten, custom does as the test says, panic panics, fail answers a JSON-RPC error.
 type fake struct {
-	mu      sync.Mutex
-	subs    map[int]func()
-	next    int
-	inside  int
-	entered chan struct{} // one per call of block
-	release chan struct{} // closed: block returns
-	ended   chan error    // what the context of a block said when it was cancelled
-	last    *aggregate.Request
-	custom  func(context.Context, *aggregate.Request) // what the tool custom does; set before the first call
+	mu         sync.Mutex
+	subs       map[int]aggregate.Subscription
+	next       int
+	inside     int
+	entered    chan struct{} // one per call of block
+	release    chan struct{} // closed: block returns
+	ended      chan error    // what the context of a block said when it was cancelled
+	last       *aggregate.Request
+	extensions map[string]json.RawMessage
+	custom     func(context.Context, *aggregate.Request) // what the tool custom does; set before the first call
 }
 
 func newFake() *fake {
 	return &fake{
-		subs:    make(map[int]func()),
+		subs:    make(map[int]aggregate.Subscription),
 		entered: make(chan struct{}, 10_000),
 		release: make(chan struct{}),
 		ended:   make(chan error, 10_000),
@@ -58,10 +60,20 @@ func (f *fake) Handle(ctx context.Context, r *aggregate.Request) (json.RawMessag
 	if r.Method == "tools/list" {
 		return f.ListTools(ctx, r)
 	}
-	return f.CallTool(ctx, r)
+	if r.Method == "tools/call" {
+		return f.CallTool(ctx, r)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = r
+	return json.RawMessage(fmt.Sprintf(`{"asked":%q}`, r.Method)), nil
 }
 
-func (f *fake) Extensions() map[string]json.RawMessage { return nil }
+func (f *fake) Extensions() map[string]json.RawMessage {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.extensions
+}
 
 func (f *fake) ListTools(_ context.Context, r *aggregate.Request) (json.RawMessage, error) {
 	if r.Modern {
@@ -137,13 +149,16 @@ func (f *fake) request() *aggregate.Request {
 	return f.last
 }
 
+// Subscribe grants everything but what begins with "none:".
 func (f *fake) Subscribe(_ context.Context, s aggregate.Subscription) (aggregate.Subscription, func()) {
-	notify := func() { s.Tell(aggregate.Notice{Method: "notifications/tools/list_changed"}) }
+	none := func(key string) bool { return strings.HasPrefix(key, "none:") }
+	s.Resources = slices.DeleteFunc(slices.Clone(s.Resources), none)
+	s.Tasks = slices.DeleteFunc(slices.Clone(s.Tasks), none)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	n := f.next
 	f.next++
-	f.subs[n] = notify
+	f.subs[n] = s
 	return s, func() {
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -157,11 +172,28 @@ func (f *fake) subscribers() int {
 	return len(f.subs)
 }
 
-func (f *fake) changed() {
+// changed tells that the list of tools changed.
+func (f *fake) changed() { f.changedList(upstream.Tools) }
+
+func (f *fake) changedList(l upstream.List) {
+	f.tell(aggregate.Notice{Method: "notifications/" + string(l) + "/list_changed"}, func(s aggregate.Subscription) bool {
+		return slices.Contains(s.Lists, l)
+	})
+}
+
+// updated tells that a resource changed.
+func (f *fake) updated(uri string) {
+	n := aggregate.Notice{Method: upstream.NoteUpdated, Key: uri, Params: json.RawMessage(fmt.Sprintf(`{"uri":%q,"_meta":{"n":1e400}}`, uri))}
+	f.tell(n, func(s aggregate.Subscription) bool { return slices.Contains(s.Resources, uri) })
+}
+
+func (f *fake) tell(n aggregate.Notice, whom func(aggregate.Subscription) bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, notify := range f.subs {
-		notify()
+	for _, s := range f.subs {
+		if whom(s) {
+			s.Tell(n)
+		}
 	}
 }
 

@@ -50,8 +50,7 @@ func (e *httpEdge) request(ctx context.Context, x *exchange, m *message) {
 	}
 }
 
-// notice handles a notification, or a response to a question that we never
-// asked.
+// notice handles a notification, or a response to a question of ours.
 func (e *httpEdge) notice(x *exchange, m *message) {
 	if !mcp.IsModernProtocol(x.r.Header.Get(mcp.HeaderProtocolVersion)) {
 		h := e.enter(x, m.id)
@@ -130,8 +129,8 @@ func (e *httpEdge) initialize(ctx context.Context, x *exchange, m *message) {
 	s := &session{service: x.svc, principal: x.by}
 	out, _ := e.rpc.admit(detached(ctx), s.request(m))
 	if out.err == nil {
-		version, client := s.negotiated()
-		x.w.Header().Set(mcp.HeaderSessionID, e.sessions.open(x.name, x.by, version, client))
+		t, _ := s.settled()
+		x.w.Header().Set(mcp.HeaderSessionID, e.sessions.open(x.name, x.by, t))
 	}
 	x.deliver(out, nil, legacyStatus)
 }
@@ -148,16 +147,19 @@ func (e *httpEdge) get(ctx context.Context, x *exchange) {
 	defer e.sessions.leave(h)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	s := &changeStream{changed: newSignal(), end: cancel}
-	if !h.attach(s) {
+	changed := newSignal()
+	stream := &reader{wake: changed.set, end: cancel}
+	if !h.mail.attach(stream) {
 		refuse(x.w, http.StatusConflict, "the session has too many streams open")
 		return
 	}
-	defer h.detach(s)
+	var untold []mail
+	defer func() { h.mail.detach(stream, untold) }()
+	h.watchLists(ctx)
 	events := newEventStream(x.w, streamWait, e.closing)
 	defer events.close()
 	if events.alive() == nil { // clients wait for the first byte
-		relay(ctx, s.changed, legacyListChanged(), events)
+		untold, _ = relay(ctx, &h.mail, changed, events)
 	}
 }
 

@@ -35,13 +35,13 @@ var (
 	eventFraming = framing{head: "event: message\ndata: ", tail: "\n\n", buffer: 4 << 10} // WHATWG HTML, section 9.2
 )
 
-// line is one message, or the place of those that a call has to tell of its
-// progress by the time it is written.
+// line is one message, or the place of those that a source has by the time it
+// is written.
 type line struct {
-	lane     lane
-	text     pieces
-	progress *progress // nil for a message
-	bare     bool      // the first piece is written without framing
+	lane lane
+	text pieces
+	from source // nil for a message
+	bare bool   // the first piece is written without framing
 }
 
 // lane says who waits for whom. The reader's own small answers are counted
@@ -89,15 +89,18 @@ func (o *outbox) push(from lane, text pieces) error {
 	return nil
 }
 
-// ready makes o [notes]. Of each call, one line at most is queued.
-func (o *outbox) ready(p *progress) {
+// ready and lost make o [notes]. Of each source, one line is queued while it has
+// something. When the client is gone its session says so.
+func (o *outbox) ready(s source) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !o.closed {
-		o.queue = append(o.queue, line{progress: p})
+		o.queue = append(o.queue, line{from: s})
 		o.change.Broadcast()
 	}
 }
+
+func (o *outbox) lost() <-chan struct{} { return nil }
 
 // fill queues text that is no message, unless something is queued already.
 func (o *outbox) fill(text string) {
@@ -138,8 +141,8 @@ func (o *outbox) write(w io.Writer) error {
 			switch {
 			case l.bare:
 				_, _ = buf.Write(l.text[0]) // an error stays until Flush returns it
-			case l.progress != nil:
-				for _, text := range l.progress.take() {
+			case l.from != nil:
+				for _, text := range l.from.take() {
 					o.frame(buf, pieces{text})
 				}
 			default:

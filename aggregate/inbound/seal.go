@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
@@ -20,13 +21,15 @@ type ticket struct {
 	Upstream  string `json:"u"` // whose endpoint; "" is everything
 	Principal string `json:"p"`
 	Client    string `json:"c"`
+
+	Capabilities json.RawMessage `json:"k,omitempty"` // of the client, see [sealedBytes]
 }
 
 // minKey is the least length of a session key in bytes (128 bits).
 const minKey = 16
 
 // maxID bounds the ids that are looked at at all.
-const maxID = 2048
+const maxID = 4096
 
 const sealLabel = "bulkhead legacy session id, version 1"
 
@@ -63,8 +66,11 @@ func newSeal(key []byte) (seal, error) {
 // sealID returns a new session id: visible ASCII, as MCP demands (transports,
 // §Session Management).
 func (s seal) sealID(t ticket) string {
-	text, _ := json.Marshal(t)                               // strings always marshal
-	sealed := s.aead.Seal(nil, nil, text, []byte(sealLabel)) //nolint:gosec // G407: this AEAD takes no nonce, it makes one
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)                                         // it would make capabilities longer than they may be
+	_ = enc.Encode(t)                                                // strings and checked JSON always marshal
+	sealed := s.aead.Seal(nil, nil, text.Bytes(), []byte(sealLabel)) //nolint:gosec // G407: this AEAD takes no nonce, it makes one
 	return idEncoding().EncodeToString(sealed)
 }
 

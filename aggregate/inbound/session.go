@@ -21,12 +21,17 @@ type session struct {
 	shared    bool   // by clients that know nothing of each other: equal ids mean nothing
 	ready     func() // called at each notifications/initialized, if not nil; returns at once
 
+	// Of legacy clients only.
+	questions questions
+	mail      mailbox // what belongs to no request
+	watches   watches // have changes put there
+
 	mu      sync.Mutex
 	live    map[string]*flight // by the raw bytes of the id
 	running int
 	closed  bool
-	version string // negotiated by initialize; "" before
-	client  string // clientInfo.name of initialize
+	terms   terms  // the zero value before initialize
+	level   string // of log messages; "" is none
 }
 
 func (s *session) request(m *message) *request {
@@ -132,27 +137,39 @@ func (s *session) stop(id json.RawMessage) {
 	}
 }
 
-// close refuses further requests. With cancel it ends those under way, which
-// are still answered.
+// close refuses further requests, and ends what is under way from us to the
+// client: questions, subscriptions and streams. With cancel it ends requests too,
+// which are still answered.
 func (s *session) close(cancel bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
 	if cancel {
 		for _, f := range s.live {
 			f.cancel()
 		}
 	}
+	s.mu.Unlock()
+	s.questions.close()
+	s.watches.close()
+	s.mail.close()
 }
 
-func (s *session) negotiated() (version, client string) {
+// settled returns what was settled by initialize, and the level of log messages;
+// "" is none.
+func (s *session) settled() (t terms, level string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.version, s.client
+	return s.terms, s.level
 }
 
-func (s *session) setNegotiated(version, client string) {
+func (s *session) settle(t terms) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.version, s.client = version, client
+	s.terms = t
+}
+
+func (s *session) setLevel(level string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.level = level
 }

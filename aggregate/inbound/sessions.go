@@ -35,9 +35,12 @@ func newSessionTable(s seal, maxInFlight int) *sessionTable {
 }
 
 // open returns the id of a new session. Nothing is kept of it until it is used.
-func (t *sessionTable) open(upstreamName string, p upstream.Principal, version, client string) string {
+func (t *sessionTable) open(upstreamName string, p upstream.Principal, by terms) string {
 	t.sweep()
-	return t.seal.sealID(ticket{Version: version, Upstream: upstreamName, Principal: p.Key(), Client: client})
+	return t.seal.sealID(ticket{
+		Version: by.version, Upstream: upstreamName, Principal: p.Key(), Client: by.client,
+		Capabilities: boundCapabilities(by.capabilities, sealedBytes),
+	})
 }
 
 // enter finds the session with the given id, as it was or anew from what the id
@@ -56,7 +59,7 @@ func (t *sessionTable) enter(id, upstreamName string, svc Service, p upstream.Pr
 		fresh := &httpSession{
 			session: &session{
 				id: shortID(id), service: svc, principal: p, max: t.maxInFlight,
-				version: tk.Version, client: tk.Client,
+				terms: newTerms(tk.Version, tk.Client, tk.Capabilities),
 			},
 			secret: id, upstream: upstreamName,
 		}
@@ -113,7 +116,7 @@ func (t *sessionTable) sweep() {
 		if h == nil {
 			return
 		}
-		h.drop(false)
+		h.close(false)
 	}
 }
 
@@ -147,5 +150,15 @@ func (t *sessionTable) end(h *httpSession) {
 		}
 	}
 	t.mu.Unlock()
-	h.drop(true)
+	h.close(true)
+}
+
+// stopAsking ends all questions: when no more requests are taken there will be
+// no answers.
+func (t *sessionTable) stopAsking() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.byID {
+		h.questions.close()
+	}
 }

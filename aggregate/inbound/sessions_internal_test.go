@@ -38,17 +38,18 @@ func TestSessionTableIsBounded(t *testing.T) {
 	}
 	ids := make([]string, maxSessions+2)
 	for i := range ids {
-		ids[i] = table.open("", me, "2025-11-25", "c")
+		ids[i] = table.open("", me, newTerms("2025-11-25", "c", nil))
 	}
 	if n := len(table.byID); n != 0 {
 		t.Fatalf("%d sessions are kept that nobody has used", n)
 	}
 	busy := enter(ids[0]) // all the time
-	stream := &changeStream{changed: newSignal(), end: func() {}}
+	stream := &reader{wake: func() {}, end: func() {}}
 	for _, id := range ids[1:] {
 		h := enter(id)
-		h.attach(stream)
-		h.detach(stream)
+		h.mail.attach(stream)
+		h.watchLists(t.Context())
+		h.mail.detach(stream, nil)
 		table.leave(h)
 	}
 	if n := len(table.byID); n != maxSessions || subscribed != maxSessions-1 {

@@ -316,14 +316,14 @@ func TestListenOnStdio(t *testing.T) {
 		return request(id, "subscriptions/listen", `{"notifications":`+filter+`,"_meta":`+modernMeta+`}`)
 	}
 	meta := func(id string) string { return `"_meta":{"io.modelcontextprotocol/subscriptionId":` + id + `}` }
-	w.send(listen(`"s"`, `{"toolsListChanged":true,"promptsListChanged":true}`))
+	w.send(listen(`"s"`, `{"toolsListChanged":true,"promptsListChanged":false,"other":1}`))
 	w.want(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true},` + meta(`"s"`) + `}}`)
 	for range 2 {
 		f.changed()
 		w.want(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{` + meta(`"s"`) + `}}`)
 	}
 	// Nothing granted, and yet it stays open until the client ends it.
-	w.send(listen("2", `{"promptsListChanged":true}`))
+	w.send(listen("2", `{"resourceSubscriptions":["none:x"],"taskIds":["none:y"]}`))
 	w.want(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{},` + meta("2") + `}}`)
 	w.send(listen("3", `[]`))
 	if got := w.recv(); !strings.Contains(got, `"id":3,"error":{"code":-32602`) {

@@ -5,29 +5,30 @@ import (
 	"sync"
 )
 
-// upgrade makes the answer to a POST a stream once there is progress to tell,
-// and not before: until then it may become plain JSON.
+// upgrade makes the answer to a POST a stream once there is something to tell
+// before it, and not earlier: until then it may become plain JSON.
 type upgrade struct {
 	w    http.ResponseWriter
+	gone <-chan struct{} // closed when the client has left
 	wake signal
 	end  chan struct{} // closed by finish
 
 	mu      sync.Mutex
-	waiting []*progress
-	done    chan struct{} // closed when the writer has ended; nil before the first progress
+	waiting []source
+	done    chan struct{} // closed when the writer has ended; nil before there is something
 
 	events *eventStream // the writer's, until done is closed
 }
 
-func newUpgrade(w http.ResponseWriter) *upgrade {
-	return &upgrade{w: w, wake: newSignal(), end: make(chan struct{})}
+func newUpgrade(w http.ResponseWriter, r *http.Request) *upgrade {
+	return &upgrade{w: w, gone: r.Context().Done(), wake: newSignal(), end: make(chan struct{})}
 }
 
-// ready makes u [notes].
-func (u *upgrade) ready(p *progress) {
+// ready and lost make u [notes].
+func (u *upgrade) ready(s source) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.waiting = append(u.waiting, p)
+	u.waiting = append(u.waiting, s)
 	u.wake.set()
 	if u.done == nil {
 		u.done = make(chan struct{})
@@ -35,7 +36,9 @@ func (u *upgrade) ready(p *progress) {
 	}
 }
 
-// write is all that uses the response between the first progress and finish.
+func (u *upgrade) lost() <-chan struct{} { return u.gone }
+
+// write is all that uses the response between the first message and finish.
 func (u *upgrade) write() {
 	defer close(u.done)
 	u.events = newEventStream(u.w, writeWait, nil)
@@ -61,8 +64,8 @@ func (u *upgrade) tell() {
 	u.waiting = nil
 	u.mu.Unlock()
 	var frames [][]byte
-	for _, p := range waiting {
-		for _, text := range p.take() {
+	for _, s := range waiting {
+		for _, text := range s.take() {
 			frames = append(frames, []byte(eventFraming.head), text, []byte(eventFraming.tail))
 		}
 	}
@@ -71,8 +74,8 @@ func (u *upgrade) tell() {
 	}
 }
 
-// finish returns when all progress is told: the stream that the answer has to
-// go to, nil if it is to be plain. There is no progress any more when it is
+// finish returns when everything is told: the stream that the answer has to
+// go to, nil if it is to be plain. Nothing is added any more when it is
 // called.
 func (u *upgrade) finish() *eventStream {
 	close(u.end)
