@@ -72,6 +72,9 @@ var fakeTools = `{"tools":[` + strings.Join([]string{fakeTool("echo"), fakeTool(
 func runFake(mode string) {
 	f := &fake{mode: mode, out: bufio.NewWriter(os.Stdout)}
 	switch mode {
+	case "library legacy", "library modern":
+		serveLibrary(mode == "library modern")
+		return
 	case "hang at start":
 		time.Sleep(time.Hour)
 	case "exit at once":

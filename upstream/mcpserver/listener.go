@@ -151,6 +151,9 @@ func (l *listener) change(ctx context.Context, p plan) error {
 		}
 		return err
 	}
+	if l.current != nil && closed(l.current.ended) { // perhaps before there was another one
+		l.behind, p.fresh = true, p.topics
+	}
 	for t, in := range p.topics {
 		switch {
 		case !granted[t]:
@@ -243,6 +246,15 @@ func (l *listener) confirmed(ctx context.Context, s *stream, lenient bool) (map[
 		return nil, s.err
 	}
 	return nil, failure(upstream.Unavailable, true, "it ended the stream of notifications", nil)
+}
+
+func closed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
 }
 
 // retire closes the present stream once everything that was sent on it before
