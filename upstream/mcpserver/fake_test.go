@@ -144,6 +144,10 @@ func (f *fake) handle(m *fakeMsg) {
 		if f.mode == "answers after cancel" {
 			f.result(m.Params.RequestID, textResult("late"))
 		}
+	default:
+		if m.ID != nil && m.Method != "" {
+			f.fail(m.ID, -32601, "method not found")
+		}
 	}
 }
 
