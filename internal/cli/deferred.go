@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -123,10 +124,56 @@ func (d *deferred) Health() upstream.Health {
 
 // Held implements upstream.Holder.
 func (d *deferred) Held() []upstream.Held {
+	if h, ok := as[upstream.Holder](d); ok {
+		return h.Held()
+	}
+	return nil
+}
+
+// as returns the adapter as a T; false while it is not built, and where it is
+// none.
+func as[T any](d *deferred) (T, bool) {
 	if a := d.inner.Load(); a != nil {
-		if h, ok := (*a).(upstream.Holder); ok {
-			return h.Held()
-		}
+		t, ok := (*a).(T)
+		return t, ok
+	}
+	var none T
+	return none, false
+}
+
+// Items implements upstream.Lister.
+func (d *deferred) Items(ctx context.Context, list upstream.List) ([]upstream.Item, error) {
+	if _, err := d.ready(ctx); err != nil {
+		return nil, err
+	}
+	if l, ok := as[upstream.Lister](d); ok {
+		return l.Items(ctx, list)
+	}
+	return nil, nil
+}
+
+// Subscribe implements upstream.Subscriber.
+func (d *deferred) Subscribe(ctx context.Context, t upstream.Topic) error {
+	if _, err := d.ready(ctx); err != nil {
+		return err
+	}
+	if s, ok := as[upstream.Subscriber](d); ok {
+		return s.Subscribe(ctx, t)
+	}
+	return &upstream.Error{Upstream: d.id, Op: "subscribe", Kind: upstream.Denied, Public: "it does not announce changes"}
+}
+
+// Unsubscribe implements upstream.Subscriber.
+func (d *deferred) Unsubscribe(t upstream.Topic) {
+	if s, ok := as[upstream.Subscriber](d); ok {
+		s.Unsubscribe(t)
+	}
+}
+
+// Extensions implements upstream.Extender.
+func (d *deferred) Extensions() map[string]json.RawMessage {
+	if e, ok := as[upstream.Extender](d); ok {
+		return e.Extensions()
 	}
 	return nil
 }

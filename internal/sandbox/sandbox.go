@@ -97,8 +97,8 @@ func (s *source) Tools(ctx context.Context) ([]upstream.Tool, error) {
 // Call implements [upstream.Adapter]. The latency passes before anything is
 // done: a call that is given up meanwhile has had no effect.
 func (s *source) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-	if c.Tool == nil {
-		return nil, s.failed("", &upstream.Error{Kind: upstream.Internal, Public: "the call names no tool"})
+	if c.Op != upstream.CallTool {
+		return nil, s.failed("", &upstream.Error{Op: string(c.Op), Kind: upstream.NotFound, Public: fmt.Sprintf("%s has tools only", s.id)})
 	}
 	name := c.Name
 	a, ok := s.byName[name]

@@ -275,8 +275,8 @@ func TestUnknownTool(t *testing.T) {
 	if e := fail(t, a, "recent_orders", `{}`); e.Kind != upstream.NotFound || !strings.Contains(e.Public, "recent_orders") {
 		t.Errorf("%+v", e)
 	}
-	_, err := a.Call(t.Context(), &upstream.Call{})
-	if e := upstream.AsError("", "", err); e.Kind != upstream.Internal || e.Public == "" {
+	_, err := a.Call(t.Context(), &upstream.Call{Op: upstream.GetTask})
+	if e := upstream.AsError("", "", err); e.Kind != upstream.NotFound || e.Public == "" {
 		t.Errorf("no tool: %+v", e)
 	}
 }

@@ -3,6 +3,7 @@ package mcpserver
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -10,21 +11,22 @@ import (
 
 // Call implements [upstream.Adapter]. The result is the upstream's own text. An
 // error object of the upstream is an *[upstream.Error] with RPC set; its kind
-// is InvalidArguments for code -32602 and UpstreamError for every other.
+// is InvalidArguments for code -32602, NotFound for -32002 where a resource was
+// read, and UpstreamError for every other.
 // Progress is asked for where the call wants it, under a token of ours; no more
 // than 1,000 notifications a second and 64 KiB each are passed on.
 func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
 	token, stop := a.progress.follow(call.Back.Progress)
 	defer stop()
-	ans, c, err := a.exchange(ctx, func(p *peer) request {
-		return request{method: methodCall, params: callParams(call, withToken(p.meta, token)), tool: call.Tool}
+	ans, c, err := a.exchange(ctx, func(p *peer) (request, error) {
+		return callRequest(call, p, withToken(p.meta, token))
 	})
 	if err != nil {
-		return nil, a.named(err, call.Name, methodCall)
+		return nil, a.named(err, toolOf(call), string(call.Op))
 	}
 	res, err := parseResult(ans, c.peer.modern)
 	if err != nil {
-		return nil, a.named(err, call.Name, methodCall)
+		return nil, a.named(err, toolOf(call), string(call.Op))
 	}
 	return res, nil
 }
@@ -44,9 +46,10 @@ func parseResult(ans answer, modern bool) (*upstream.Result, error) {
 }
 
 // exchange sends one request on the current connection and returns the result.
+// build makes it for that connection, or refuses to.
 // A request that provably was not executed because the connection proved
 // unusable is sent once more, on the next one.
-func (a *Adapter) exchange(ctx context.Context, build func(*peer) request) (answer, *conn, error) {
+func (a *Adapter) exchange(ctx context.Context, build func(*peer) (request, error)) (answer, *conn, error) {
 	if !a.enter() {
 		return answer{}, nil, failure(upstream.Unavailable, false, "it is shut down", errStopped)
 	}
@@ -56,7 +59,10 @@ func (a *Adapter) exchange(ctx context.Context, build func(*peer) request) (answ
 		if err != nil {
 			return answer{}, nil, err
 		}
-		req := build(c.peer)
+		req, err := build(c.peer)
+		if err != nil {
+			return answer{}, c, err
+		}
 		ans, err := c.link.do(ctx, c.peer, req)
 		if err == nil && ans.rpc == nil {
 			return ans, c, nil
@@ -83,9 +89,11 @@ func (a *Adapter) judge(c *conn, method string, rpc *upstream.RPCError) error {
 	case contradicts(c.peer, method, rpc):
 		e.Kind, e.Sent = upstream.Unavailable, false
 		e.Err = &broken{again: true, forget: true, err: rpc}
-	case rpc.Code == codeHeaderMismatch:
+	case rpc.Code == codeNoResource && strings.HasPrefix(method, "resources/"):
+		e.Kind = upstream.NotFound
+	case rpc.Code == codeHeaderMismatch && method == methodCall:
 		// Our idea of the tool's header annotations is out of date.
-		a.notified(methodChanged, nil)
+		a.changes.add(upstream.Tools)
 	}
 	return e
 }

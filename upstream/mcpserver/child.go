@@ -152,6 +152,9 @@ func (c *child) do(ctx context.Context, _ *peer, r request) (answer, error) {
 	}
 	id, ch := c.pending.add()
 	defer c.pending.drop(id)
+	if r.started != nil {
+		r.started(id)
+	}
 	out := &outgoing{data: oneLine(encode(id, r.method, r.params))}
 	select {
 	case c.queue <- out:

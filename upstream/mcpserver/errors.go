@@ -36,6 +36,7 @@ var (
 	errUnknownEra  = errors.New("unknown protocol revision")
 	errNoStream    = errors.New("the server offers no stream of notifications")
 	errConnectTime = errors.New("connecting took too long")
+	errNoList      = errors.New("the server declares no such list")
 )
 
 func failure(kind upstream.Kind, sent bool, public string, err error) *upstream.Error {
@@ -54,7 +55,7 @@ func ended(ctx context.Context, sent bool) *upstream.Error {
 	return failure(upstream.Cancelled, sent, "", cause)
 }
 
-// rpcFailure is the failure of a call that was answered with an error object.
+// rpcFailure is the failure of a request that was answered with an error object.
 func rpcFailure(rpc *upstream.RPCError) *upstream.Error {
 	kind := upstream.UpstreamError
 	if rpc.Code == upstream.CodeInvalidParams {
@@ -71,7 +72,7 @@ func contradicts(p *peer, method string, rpc *upstream.RPCError) bool {
 		// Before 2026-07-28 the code was free for a server's own use.
 		return len(stringList(rpc.Data, "supported")) > 0
 	case upstream.CodeMethodNotFound:
-		return p.modern && method == methodTools && p.hasTools
+		return p.modern && method == methodTools && p.offers.tools
 	}
 	return false
 }

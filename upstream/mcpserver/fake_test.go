@@ -72,6 +72,9 @@ var fakeTools = `{"tools":[` + strings.Join([]string{fakeTool("echo"), fakeTool(
 func runFake(mode string) {
 	f := &fake{mode: mode, out: bufio.NewWriter(os.Stdout)}
 	switch mode {
+	case "library legacy", "library modern":
+		serveLibrary(mode == "library modern")
+		return
 	case "hang at start":
 		time.Sleep(time.Hour)
 	case "exit at once":
@@ -140,6 +143,10 @@ func (f *fake) handle(m *fakeMsg) {
 	case "notifications/cancelled":
 		if f.mode == "answers after cancel" {
 			f.result(m.Params.RequestID, textResult("late"))
+		}
+	default:
+		if m.ID != nil && m.Method != "" {
+			f.fail(m.ID, -32601, "method not found")
 		}
 	}
 }

@@ -29,14 +29,13 @@ type link interface {
 
 // peer is what a handshake has found out. It never changes afterwards.
 type peer struct {
-	ready       bool // the handshake has succeeded
-	modern      bool
-	version     string // protocol revision; "" before initialize is answered
-	session     string // legacy HTTP: Mcp-Session-Id; "" if the server gave none
-	server      string // name and version, for display only
-	hasTools    bool   // the server says that it has tools
-	listChanged bool   // the server says that it announces changes of them
-	meta        []byte // modern: the members of _meta; nil if legacy
+	ready   bool // the handshake has succeeded
+	modern  bool
+	version string // protocol revision; "" before initialize is answered
+	session string // legacy HTTP: Mcp-Session-Id; "" if the server gave none
+	server  string // name and version, for display only
+	offers  offers
+	meta    []byte // modern: the members of _meta; nil if legacy
 }
 
 func (p *peer) era() Era {
@@ -197,11 +196,7 @@ func (p *peer) learn(result, info json.RawMessage) {
 		p.server += " " + version
 	}
 	p.server = escape(bounded(p.server, 200))
-	caps, _ := rawjson.Get(result, "capabilities")
-	tools, ok := rawjson.Get(caps, "tools")
-	p.hasTools = ok && !rawjson.IsNull(tools)
-	changed, _ := rawjson.Get(tools, "listChanged")
-	p.listChanged = string(changed) == "true"
+	p.offers = learnOffers(result)
 }
 
 // stringList returns the strings of an array member.

@@ -75,6 +75,9 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	defer context.AfterFunc(l.life, func() { cancel(errStopped) })() //nolint:contextcheck // two lives end a request: the call's and the link's
 
 	id := l.nextID.Add(1)
+	if r.started != nil {
+		r.started(id)
+	}
 	var t trip
 	resp, err := l.post(ctx, p, r, encode(id, r.method, r.params), &t)
 	if err == nil {
@@ -140,10 +143,10 @@ func (l *httpLink) headers(h http.Header, p *peer) {
 // Streamable HTTP, §Request Metadata).
 func modernHeaders(h http.Header, r request) {
 	h[mcp.HeaderMethod] = []string{r.method}
-	if r.tool == nil {
+	if r.name == "" {
 		return
 	}
-	if name, ok := mcp.EncodeHeaderValue(r.tool.Name); ok {
+	if name, ok := mcp.EncodeHeaderValue(r.name); ok {
 		h[mcp.HeaderName] = []string{name}
 	}
 	if t := headerTool(r.tool); t != nil {

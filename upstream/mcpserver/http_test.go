@@ -142,6 +142,10 @@ func reference(opts ...server.StreamableHTTPOption) (*server.MCPServer, http.Han
 	s.AddTool(mcp.NewTool("refuse"), func(context.Context, mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 		return nil, nil
 	})
+	s.AddResource(mcp.NewResource("ref://a", "a"), func(context.Context, mcp.ReadResourceRequest) ([]mcp.ResourceContents, error) {
+		return []mcp.ResourceContents{mcp.TextResourceContents{URI: "ref://a", Text: "of a"}}, nil
+	})
+	s.AddPrompt(mcp.NewPrompt("greet"), nil)
 	h := server.NewStreamableHTTPServer(s, opts...)
 	// mcp-go gives a handler no way to answer -32602; do it before it.
 	return s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -17,28 +17,30 @@ import (
 // notification may have been missed while no stream was open.
 const relistGap = 30 * time.Second
 
-// listens reports whether to ask for a stream: that of changes of the list, if
-// the server announces them, or that of a session over HTTP, on which some
+// listens reports whether to ask a legacy server for a stream: that of its
+// notifications, if it announces any, or that of a session, on which some
 // servers send the progress of calls.
-func listens(p *peer) bool { return p.listChanged || p.session != "" }
+func listens(p *peer) bool {
+	return p.session != "" || p.offers.subscribe || len(p.offers.announced()) > 0
+}
 
-// listen keeps the stream open on which a server sends what belongs to no
-// answer, until ctx ends or the server refuses it for good. It runs beside the
-// calls and never disturbs them.
-func listen(ctx context.Context, a *Adapter, c *conn) {
-	relisted := time.Now()
+// listen keeps the stream open on which a legacy server sends what belongs to
+// no answer, until ctx ends or the server refuses it for good. It runs beside
+// the calls and never disturbs them.
+func (l *httpLink) listen(ctx context.Context, c *conn) {
+	missed := missed{last: time.Now()}
 	for n := 1; ; n++ {
 		began := time.Now()
-		again, err := listenOnce(ctx, c)
+		err := l.get(ctx, c.peer)
 		if ctx.Err() != nil {
 			return
 		}
 		if b := brokenBy(err); b != nil && !b.session {
-			a.board.report(c, err) // it cannot even be reached
+			l.a.board.report(c, err) // it cannot even be reached
 			return
 		}
-		if !again {
-			a.opt.Log.Debug("no stream of notifications", "upstream", a.opt.ID, "error", err)
+		if err != nil && !passing(err) {
+			l.a.opt.Log.Debug("no stream of notifications", "upstream", l.a.opt.ID, "error", err)
 			return
 		}
 		if time.Since(began) >= steadyAfter {
@@ -47,10 +49,28 @@ func listen(ctx context.Context, a *Adapter, c *conn) {
 		if !pause(ctx, backoff(n)) {
 			return
 		}
-		if c.peer.listChanged && time.Since(relisted) >= relistGap {
-			relisted = time.Now()
-			a.notified(methodChanged, nil)
+		if missed.due() {
+			l.a.catchUp(c)
 		}
+	}
+}
+
+// missed paces what is looked at again only because it may have changed while
+// no stream was open.
+type missed struct{ last time.Time }
+
+func (m *missed) due() bool {
+	if time.Since(m.last) < relistGap {
+		return false
+	}
+	m.last = time.Now()
+	return true
+}
+
+// catchUp tells that whatever the server would have announced may have changed.
+func (a *Adapter) catchUp(c *conn) {
+	if lists := c.peer.offers.announced(); lists != nil {
+		a.changes.add(lists...)
 	}
 }
 
@@ -88,28 +108,6 @@ func (l *httpLink) verify(ctx context.Context, c *conn) {
 			return
 		}
 	}
-}
-
-// listenOnce opens the stream and stays with it until it ends. again is false
-// where the server has no such stream.
-func listenOnce(ctx context.Context, c *conn) (again bool, err error) {
-	if c.peer.modern {
-		ans, err := c.link.do(ctx, c.peer, request{
-			method: methodListen,
-			params: ownParams(`"notifications":{"toolsListChanged":true}`, c.peer.meta),
-		})
-		if err == nil && ans.rpc != nil {
-			err = ans.rpc
-			return false, err
-		}
-		return err == nil || passing(err), err
-	}
-	l, ok := c.link.(*httpLink)
-	if !ok {
-		return false, nil // a legacy child just writes
-	}
-	err = l.get(ctx, c.peer)
-	return err == nil || passing(err), err
 }
 
 // passing reports whether a failure may be over the next time.

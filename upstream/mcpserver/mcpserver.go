@@ -20,6 +20,7 @@ package mcpserver
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"os/exec"
@@ -80,8 +81,8 @@ const (
 	defaultStall = 30 * time.Second
 )
 
-// Adapter is one MCP server. It implements [upstream.Adapter],
-// [upstream.Watcher], [upstream.Reporter] and [upstream.Holder].
+// Adapter is one MCP server. It implements [upstream.Adapter] and everything
+// that an adapter may offer beside it.
 type Adapter struct {
 	opt  Options
 	dial func(context.Context) (link, error)
@@ -91,12 +92,16 @@ type Adapter struct {
 	board *board
 	greet *greeter
 	post  errands
-	held  atomic.Pointer[[]upstream.Held]
+	shelf shelf
+	// extensions are those of the last connection; nil before the first.
+	extensions atomic.Pointer[map[string]json.RawMessage]
 	// progress is the same for all connections, so no token is used twice.
 	progress progress
 	// mirror: annotated arguments travel in headers too, if the era is modern.
-	mirror       bool
-	toolsChanged chan struct{} // a list_changed has come; capacity 1 coalesces
+	mirror  bool
+	changes *changes
+	subs    *subscriptions
+	tell    atomic.Pointer[upstream.Events] // of the running Watch; nil if none
 
 	mu       sync.Mutex // guards what follows
 	era      Era        // found or remembered; "" if unknown
@@ -107,10 +112,13 @@ type Adapter struct {
 }
 
 var (
-	_ upstream.Adapter  = (*Adapter)(nil)
-	_ upstream.Watcher  = (*Adapter)(nil)
-	_ upstream.Reporter = (*Adapter)(nil)
-	_ upstream.Holder   = (*Adapter)(nil)
+	_ upstream.Adapter    = (*Adapter)(nil)
+	_ upstream.Watcher    = (*Adapter)(nil)
+	_ upstream.Reporter   = (*Adapter)(nil)
+	_ upstream.Holder     = (*Adapter)(nil)
+	_ upstream.Lister     = (*Adapter)(nil)
+	_ upstream.Subscriber = (*Adapter)(nil)
+	_ upstream.Extender   = (*Adapter)(nil)
 )
 
 // NewStdio returns an adapter for a server that runs as a child process. It
@@ -184,10 +192,11 @@ func newAdapter(o Options) *Adapter {
 		o.Version = "dev"
 	}
 	a := &Adapter{
-		opt:          o,
-		board:        newBoard(),
-		post:         make(errands, errandQueue),
-		toolsChanged: make(chan struct{}, 1),
+		opt:     o,
+		board:   newBoard(),
+		post:    make(errands, errandQueue),
+		changes: newChanges(),
+		subs:    newSubscriptions(),
 	}
 	a.greet = &greeter{opt: &a.opt, info: clientInfo(o.Version)}
 	switch e := Era(o.Remembered); {
@@ -197,12 +206,4 @@ func newAdapter(o Options) *Adapter {
 		a.era = e
 	}
 	return a
-}
-
-// Held returns the tools of the last list that are not offered, with reasons.
-func (a *Adapter) Held() []upstream.Held {
-	if h := a.held.Load(); h != nil {
-		return *h
-	}
-	return nil
 }

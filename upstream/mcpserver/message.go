@@ -24,12 +24,15 @@ const (
 	methodCall        = "tools/call"
 	methodPing        = "ping"
 	methodCancelled   = "notifications/cancelled"
-	methodChanged     = "notifications/tools/list_changed"
+	methodSubscribe   = "resources/subscribe"
+	methodUnsubscribe = "resources/unsubscribe"
 	methodProgress    = "notifications/progress"
 )
 
-// Error codes of MCP 2026-07-28 (basic, §Error codes).
+// Error codes of MCP 2026-07-28 (basic, §Error codes), and one of earlier
+// revisions (resources, §Error Handling).
 const (
+	codeNoResource         = -32002
 	codeHeaderMismatch     = -32020
 	codeUnsupportedVersion = -32022
 )
@@ -39,7 +42,10 @@ const (
 type request struct {
 	method string
 	params []byte
-	tool   *upstream.Tool // tools/call only: for the headers of the modern era
+	name   string         // what it is about, for the headers of the modern era; "" for none
+	tool   *upstream.Tool // tools/call only: for the same
+	// started is told the id before anything is sent; nil if nobody asks.
+	started func(id int64)
 }
 
 // answer is one response: a result or an error object.
@@ -214,9 +220,9 @@ func hopScoped(name string) bool {
 	return false
 }
 
-// callParams returns the params of a tools/call for the upstream: name is
-// replaced, _meta loses what is hop-scoped and gains meta (members without
-// braces, may be empty); every other byte stays.
+// callParams returns the params of a call for the upstream: the member that its
+// target goes by is replaced, _meta loses what is hop-scoped and gains meta
+// (members without braces, may be empty); every other byte stays.
 func callParams(call *upstream.Call, meta []byte) []byte {
 	params := []byte(call.Params)
 	if rawjson.Kind(params) != '{' {
@@ -225,17 +231,18 @@ func callParams(call *upstream.Call, meta []byte) []byte {
 			params = slices.Concat([]byte(`{"arguments":`), call.Arguments, []byte(`}`))
 		}
 	}
+	member, _ := target(call.Op)
 	name := rawjson.Quote(call.Name)
 	out := make([]byte, 0, len(params)+len(name)+len(meta)+32)
-	from, hasName, hasMeta, empty := 0, false, false, true
+	from, hasName, hasMeta, empty := 0, member == "", false, true
 	for m := range rawjson.Members(params) {
 		empty = false
-		switch m.Name {
-		case "name":
+		switch {
+		case m.Name == member && member != "":
 			hasName = true
 			out = append(append(out, params[from:m.End-len(m.Value)]...), name...)
 			from = m.End
-		case "_meta":
+		case m.Name == "_meta":
 			hasMeta = true
 			out = append(append(out, params[from:m.End-len(m.Value)]...), editMeta(m.Value, meta)...)
 			from = m.End
@@ -252,7 +259,7 @@ func callParams(call *upstream.Call, meta []byte) []byte {
 		out = append(out, value...)
 	}
 	if !hasName {
-		add(`"name":`, name)
+		add(`"`+member+`":`, name)
 	}
 	if !hasMeta && len(meta) > 0 {
 		add(`"_meta":`, editMeta([]byte(`{}`), meta))

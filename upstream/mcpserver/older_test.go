@@ -143,6 +143,10 @@ func (o *older) message(w http.ResponseWriter, r *http.Request) {
 		if o.replies != nil {
 			o.replies <- string(m.ID)
 		}
+	default:
+		if m.ID != nil {
+			s.message(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"method not found"}}`, m.ID)
+		}
 	}
 }
 

@@ -34,12 +34,14 @@ func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	a.mu.Unlock()
 	defer a.watching.Done()
 
+	a.tell.Store(&tell)
+	defer a.tell.Store(nil)
 	a.board.setConnecting()
 	var wg sync.WaitGroup
 	for range errandCount {
 		wg.Go(func() { a.post.run(ctx) })
 	}
-	a.supervise(ctx, func() { tell.Change("") })
+	a.supervise(ctx, tell)
 	cancel(errStopped)
 	wg.Wait()
 
@@ -80,7 +82,7 @@ func (a *Adapter) enter() bool {
 // supervise is the life of the connection. A connection that was lost is
 // replaced at once the first time; from then on attempts back off, until one
 // has held for a while.
-func (a *Adapter) supervise(ctx context.Context, changed func()) {
+func (a *Adapter) supervise(ctx context.Context, tell upstream.Events) {
 	var l link
 	connected, failures := false, 0
 	for ctx.Err() == nil {
@@ -89,8 +91,8 @@ func (a *Adapter) supervise(ctx context.Context, changed func()) {
 			a.board.setUp(c, connected)
 			connected = true
 			up := time.Now()
-			changed()
-			err = a.attend(ctx, c, changed)
+			tell.Change("")
+			err = a.attend(ctx, c, tell)
 			if ctx.Err() != nil || isDone(l) || !reusable(l) {
 				l.close(ctx, c.peer)
 				l = nil
@@ -238,6 +240,7 @@ func (a *Adapter) setEra(e Era) {
 // next run.
 func (a *Adapter) learned(p *peer) {
 	a.setEra(p.era())
+	a.extensions.Store(&p.offers.extensions)
 	a.opt.Log.Info("upstream connected", "upstream", a.opt.ID, "server", p.server, "protocol", p.version)
 	if era := string(p.era()); a.opt.Era == Auto && a.opt.Remember != nil && era != a.opt.Remembered {
 		a.opt.Remembered = era // only this goroutine looks at it
@@ -246,18 +249,23 @@ func (a *Adapter) learned(p *peer) {
 }
 
 // attend stays with a connection until it is lost or ctx ends, passes changes
-// of the list on, and returns why it was lost.
-func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
+// of the lists on, and returns why it was lost.
+func (a *Adapter) attend(ctx context.Context, c *conn, tell upstream.Events) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
-	if listens(c.peer) {
-		wg.Go(func() { listen(ctx, a, c) })
+	if c.peer.modern {
+		wg.Go(func() { newListener(a, c).run(ctx) })
+	} else {
+		wg.Go(func() { newRenewer(a, c).run(ctx) })
 	}
 	switch l := c.link.(type) {
 	case *httpLink:
 		wg.Go(func() { l.verify(ctx, c) })
+		if listens(c.peer) {
+			wg.Go(func() { l.listen(ctx, c) })
+		}
 	case *sseLink:
 		wg.Go(func() { l.out.verify(ctx, c) })
 	}
@@ -274,24 +282,12 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 				a.setEra("")
 			}
 			return c.why
-		case <-a.toolsChanged:
-			changed()
+		case <-a.changes.wake:
+			for _, l := range a.changes.take() {
+				tell.Change(l)
+			}
 			pause(ctx, coalesce)
 		}
-	}
-}
-
-// notified takes the notifications of every link, msg being the whole text. It
-// never blocks: it runs on the goroutine that reads answers.
-func (a *Adapter) notified(method string, msg []byte) {
-	switch method {
-	case methodChanged:
-		select {
-		case a.toolsChanged <- struct{}{}:
-		default: // one is due already
-		}
-	case methodProgress:
-		a.progress.take(msg)
 	}
 }
 
@@ -302,14 +298,7 @@ func reusable(l link) bool {
 	return !sse
 }
 
-func isDone(l link) bool {
-	select {
-	case <-l.done():
-		return true
-	default:
-		return false
-	}
-}
+func isDone(l link) bool { return closed(l.done()) }
 
 // pause waits and reports whether it did so to the end.
 func pause(ctx context.Context, d time.Duration) bool {

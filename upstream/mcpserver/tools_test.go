@@ -20,7 +20,9 @@ func TestToolsThroughPages(t *testing.T) {
 }
 
 func TestListChangedOverStdio(t *testing.T) {
-	a := newFake(t, "modern, listens", quickly())
+	o := quickly()
+	o.ProbeTimeout = 5 * time.Second // it answers: only a busy machine makes it late
+	a := newFake(t, "modern, listens", o)
 	changes := watch(t, a)
 	for limit := time.Now().Add(10 * time.Second); changes.Load() < 2; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {

@@ -31,7 +31,8 @@ const (
 )
 
 // Harness is an adapter with a live upstream behind it. The suite runs Watch,
-// where there is one, and Close.
+// where there is one, and Close. Where the adapter is an [upstream.Lister], its
+// lists may hold anything; what they hold must work.
 type Harness struct {
 	Adapter upstream.Adapter
 }
@@ -50,6 +51,9 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"cancel mid-call":          testCancel,
 		"sends nothing when ended": testEnded,
 		"unknown tool":             testUnknown,
+		"unknown operation":        testUnknownOp,
+		"lists what else there is": testLists,
+		"reads":                    testReads,
 		"close while busy":         testCloseBusy,
 		"close twice":              testCloseTwice,
 	} {

@@ -33,9 +33,20 @@ func (m memory) Tools(context.Context) ([]upstream.Tool, error) {
 	return tools, nil
 }
 
+func (m memory) Items(_ context.Context, l upstream.List) ([]upstream.Item, error) {
+	if m.life.Err() != nil {
+		return nil, &upstream.Error{Upstream: "memory", Kind: upstream.Unavailable}
+	}
+	if l != upstream.Resources {
+		return nil, nil
+	}
+	it, err := upstream.ParseItem("memory", l, json.RawMessage(`{"uri":"memory:all","name":"all"}`))
+	return []upstream.Item{it}, err
+}
+
 func (m memory) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	fail := func(kind upstream.Kind, sent bool) (*upstream.Result, error) {
-		return nil, &upstream.Error{Upstream: "memory", Tool: c.Tool.Name, Kind: kind, Sent: sent}
+		return nil, &upstream.Error{Upstream: "memory", Tool: c.Name, Kind: kind, Sent: sent}
 	}
 	var args struct {
 		Text string `json:"text"`
@@ -44,12 +55,16 @@ func (m memory) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, e
 	switch {
 	case m.life.Err() != nil:
 		return fail(upstream.Unavailable, false)
+	case c.Op == upstream.ReadResource && c.Name == "memory:all":
+		return upstream.ParseResult(json.RawMessage(`{"contents":[]}`))
+	case c.Op != upstream.CallTool:
+		return fail(upstream.NotFound, false)
 	case ctx.Err() != nil:
 		return fail(ended(ctx), false)
 	case json.Unmarshal(c.Arguments, &args) != nil:
 		return fail(upstream.InvalidArguments, false)
 	}
-	switch c.Tool.Name {
+	switch c.Name {
 	case upstreamtest.Echo:
 		return upstream.TextResult(args.Text, false), nil
 	case upstreamtest.Fail:

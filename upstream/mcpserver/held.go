@@ -1,0 +1,57 @@
+package mcpserver
+
+import (
+	"slices"
+	"sync"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// shelf is what is held back from each list. The zero value is ready for use.
+type shelf struct {
+	mu   sync.Mutex
+	held map[upstream.List][]upstream.Held
+}
+
+// put replaces what is held back from l and reports whether that is news.
+func (s *shelf) put(l upstream.List, held []upstream.Held) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Equal(s.held[l], held) {
+		return false
+	}
+	if s.held == nil {
+		s.held = map[upstream.List][]upstream.Held{}
+	}
+	s.held[l] = held
+	return true
+}
+
+// all returns everything, in a stable order.
+func (s *shelf) all() []upstream.Held {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []upstream.Held
+	for _, l := range []upstream.List{upstream.Tools, upstream.Prompts, upstream.Resources, upstream.Templates, upstream.Skills} {
+		all = append(all, s.held[l]...)
+	}
+	return all
+}
+
+// Held returns what is not offered of the last lists, with reasons. Of an entry
+// that is no tool the reason begins with the list.
+func (a *Adapter) Held() []upstream.Held { return a.shelf.all() }
+
+// hold publishes what is held back and warns where that has changed.
+func (a *Adapter) hold(l upstream.List, held []upstream.Held) {
+	if !a.shelf.put(l, held) {
+		return
+	}
+	for i, h := range held {
+		if i == 10 {
+			a.opt.Log.Warn("more held back", "upstream", a.opt.ID, "list", l, "count", len(held)-i)
+			break
+		}
+		a.opt.Log.Warn("held back", "upstream", a.opt.ID, "list", l, "name", escape(bounded(h.Tool, 128)), "reason", h.Reason)
+	}
+}
