@@ -134,7 +134,7 @@ func (c *interleaver) talk(n int) {
 }
 
 func (c *interleaver) call(n int, dice *rand.Rand) string {
-	args := fmt.Sprintf(`{"who":%q,"call":%d,"n":%d,"seed":%d}`, c.who, n, dice.IntN(8), dice.Uint32())
+	args := fmt.Sprintf(`{"who":%q,"call":%d,"n":%d,"seed":%d}`, c.who, n, dice.IntN(6), dice.Uint32())
 	id := fmt.Sprint(n)
 	text := withToken(id, "custom", id, args, c.modern)
 	if c.modern {

@@ -3,8 +3,10 @@
 // of the legacy era (2024-11-05 to 2025-11-25) on the same endpoint.
 //
 // Job: frame messages, refuse malformed ones at the door, tell the eras apart,
-// run each request beside the others, carry cancellations, and write answers.
-// It owns connections, legacy sessions, request ids and everything of HTTP.
+// run each request beside the others, carry cancellations, write answers, and
+// bring to a client what it is to be told or asked meanwhile.
+// It owns connections, legacy sessions with their subscriptions, log levels and
+// open questions, request ids and everything of HTTP.
 // It must not know upstreams, tools, catalogs or the pipeline: what is asked
 // goes to a [Service] as an [aggregate.Request], and its answer is relayed as
 // the bytes it came as.

@@ -193,7 +193,7 @@ func TestSlowListener(t *testing.T) {
 	w.send(listening("1", `{"taskIds":["a","b"]}`))
 	w.recv()
 	long := strings.Repeat("x", 100_000)
-	const n = 200
+	const n = 60
 	for i := range n {
 		for _, key := range []string{"a", "b"} {
 			params := json.RawMessage(fmt.Sprintf(`{"taskId":%q,"n":%d,"long":%q}`, key, i, long))
