@@ -1,15 +1,24 @@
 package inbound
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // group counts what is under way and can be closed. Unlike a WaitGroup it may
-// be entered while somebody waits, and the wait can be given up.
+// be entered while somebody waits, and the wait can be given up. Its goroutines
+// wait a moment for the next thing to do: their stacks have grown by then.
 type group struct {
 	mu     sync.Mutex
 	n      int
 	closed bool
 	idle   chan struct{} // made by close; closed when closed and n is 0
+	work   chan func()   // made by the first run; taken by goroutines that wait
+	over   chan struct{} // made with work; closed by close
 }
+
+// lull is how long a goroutine waits for the next thing to do.
+const lull = time.Second
 
 // enter reports false if the group is closed.
 func (g *group) enter() bool {
@@ -39,6 +48,9 @@ func (g *group) close() <-chan struct{} {
 	if !g.closed {
 		g.closed = true
 		g.idle = make(chan struct{})
+		if g.over != nil {
+			close(g.over)
+		}
 		if g.n == 0 {
 			close(g.idle)
 		}
@@ -46,13 +58,43 @@ func (g *group) close() <-chan struct{} {
 	return g.idle
 }
 
-// run starts f in a goroutine of the group, if the group is open.
+// run has f run in a goroutine of the group, if the group is open.
 func (g *group) run(f func()) {
-	if !g.enter() {
+	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
 		return
 	}
-	go func() {
-		defer g.leave()
-		f()
-	}()
+	if g.work == nil {
+		g.work, g.over = make(chan func()), make(chan struct{})
+	}
+	g.n++
+	g.mu.Unlock()
+	select {
+	case g.work <- f:
+	default:
+		go g.serve(f)
+	}
+}
+
+// serve runs f, and what comes until nothing has come for a while.
+func (g *group) serve(f func()) {
+	timer := time.NewTimer(lull)
+	defer timer.Stop()
+	for {
+		g.do(f)
+		timer.Reset(lull)
+		select {
+		case f = <-g.work:
+		case <-g.over:
+			return
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (g *group) do(f func()) {
+	defer g.leave()
+	f()
 }

@@ -168,11 +168,40 @@ func name(quoted []byte) string {
 		return ""
 	}
 	if !escaped(quoted) {
-		return string(quoted[1 : len(quoted)-1])
+		return known(quoted[1 : len(quoted)-1])
 	}
 	var s string
 	_ = json.Unmarshal(quoted, &s) // Check has accepted it
 	return s
+}
+
+// known returns b as a string, without an allocation for the names and words
+// that stand in nearly every message. What they mean is nothing to this package.
+func known(b []byte) string {
+	for _, w := range words[min(len(b), len(words)-1)] {
+		if string(b) == w {
+			return w
+		}
+	}
+	return string(b)
+}
+
+// words are the common ones, by their length.
+var words = [...][]string{
+	2:  {"id"},
+	3:  {"2.0"},
+	4:  {"name", "text", "type"},
+	5:  {"_meta", "error", "ttlMs"},
+	6:  {"method", "params", "result"},
+	7:  {"jsonrpc", "content", "isError", "version"},
+	9:  {"arguments"},
+	10: {"resultType", "cacheScope", "2026-07-28", "tools/call"},
+	13: {"progressToken"},
+	17: {"structuredContent"},
+	34: {"io.modelcontextprotocol/clientInfo"},
+	39: {"io.modelcontextprotocol/protocolVersion"},
+	42: {"io.modelcontextprotocol/clientCapabilities"},
+	43: nil, // and everything longer
 }
 
 func skipString(b []byte, i int) int {
