@@ -13,7 +13,7 @@ import (
 )
 
 // settle is how long a process is left alone before its memory is read.
-const settle = time.Second
+const settle = 3 * time.Second
 
 // crowds are how many clients are there at once.
 func crowds() []int { return []int{200, 1000} }
@@ -28,7 +28,7 @@ type resident struct {
 func memory(ctx context.Context, s *stage, o options) (report.Section, error) {
 	out := report.Section{
 		Title: "Memory",
-		Text:  "Resident memory of a process just started, a second after its last request, and how much more it is for each session when 200 and then 1,000 legacy sessions over HTTP have been opened and each has listed the tools once. With streams, each also keeps its stream of notifications open, over a connection of its own. Bulkhead has three HTTP upstreams, the relay one.",
+		Text:  "Resident memory of a process just started, three seconds after its last request, and how much more it is for each session when 200 and then 1,000 legacy sessions over HTTP have been opened and each has listed the tools once. With streams, each also keeps its stream of notifications open, over a connection of its own. Bulkhead has three HTTP upstreams, the relay one.",
 	}
 	t := report.Table{Head: []string{"through", "sessions", "fresh MiB", "KiB more a session at 200", "at 1,000"}}
 	servers := []struct {

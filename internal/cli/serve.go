@@ -70,9 +70,10 @@ func serve(ctx context.Context, inv *invocation) error {
 			return err
 		}
 		watching, stop := context.WithCancel(ctx)
-		var reloading sync.WaitGroup
-		reloading.Go(func() { (&reloader{inv, w, a}).watch(watching, inv.Hangup) })
-		defer reloading.Wait()
+		var beside sync.WaitGroup
+		beside.Go(func() { (&reloader{inv, w, a}).watch(watching, inv.Hangup) })
+		beside.Go(func() { tendMemory(watching) })
+		defer beside.Wait()
 		defer stop()
 		if ln == nil {
 			return srv.ServeStdio(ctx, inv.In, inv.Out)
