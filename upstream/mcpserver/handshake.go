@@ -25,6 +25,8 @@ type link interface {
 	// close releases everything and waits for it; p is nil if no handshake
 	// succeeded. ctx may have ended, only its values are used.
 	close(ctx context.Context, p *peer)
+	// desk is where the server's questions and messages find their calls.
+	desk() *desk
 }
 
 // peer is what a handshake has found out. It never changes afterwards.
@@ -36,6 +38,7 @@ type peer struct {
 	server      string // name and version, for display only
 	hasTools    bool   // the server says that it has tools
 	listChanged bool   // the server says that it announces changes of them
+	hasLogging  bool   // legacy: the server says that it takes a log level
 	meta        []byte // modern: the members of _meta; nil if legacy
 }
 
@@ -166,8 +169,12 @@ func (g *greeter) discover(ctx context.Context, l link) (*peer, error) {
 
 // initialize shakes hands with a legacy server (MCP 2025-11-25, lifecycle).
 func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
-	params := fmt.Appendf(nil, `{"protocolVersion":"%s","capabilities":{},"clientInfo":%s}`,
-		mcp.LATEST_LEGACY_PROTOCOL_VERSION, g.info)
+	caps := legacyCapabilities
+	if g.opt.DenyAsk {
+		caps = noCapabilities
+	}
+	params := fmt.Appendf(nil, `{"protocolVersion":"%s","capabilities":%s,"clientInfo":%s}`,
+		mcp.LATEST_LEGACY_PROTOCOL_VERSION, caps, g.info)
 	ans, err := l.do(ctx, &peer{}, request{method: methodInitialize, params: params})
 	switch {
 	case err != nil:
@@ -200,6 +207,8 @@ func (p *peer) learn(result, info json.RawMessage) {
 	caps, _ := rawjson.Get(result, "capabilities")
 	tools, ok := rawjson.Get(caps, "tools")
 	p.hasTools = ok && !rawjson.IsNull(tools)
+	logging, ok := rawjson.Get(caps, "logging")
+	p.hasLogging = ok && !rawjson.IsNull(logging)
 	changed, _ := rawjson.Get(tools, "listChanged")
 	p.listChanged = string(changed) == "true"
 }

@@ -67,6 +67,9 @@ type Options struct {
 	Log            *slog.Logger  // nil discards
 	Keeper         Keeper        // may be nil
 	Version        string        // ours, for clientInfo; "" means "dev"
+	// DenyAsk: the server may ask clients nothing, neither their users
+	// (elicitation) nor their models (sampling) nor for roots, and is told so.
+	DenyAsk bool
 
 	stall time.Duration // a child that reads nothing for so long is dead; tests shorten it
 }
@@ -137,7 +140,7 @@ func NewHTTP(o Options, endpoint string, hc *http.Client) *Adapter {
 	a.board.eager, a.mirror = true, true
 	client := httpClient(hc)
 	a.dial = func(ctx context.Context) (link, error) {
-		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx, doubt: make(chan struct{}, 1)}, nil
+		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx, doubt: make(chan struct{}, 1), calls: newDesk(ctx, &a.opt)}, nil
 	}
 	if a.opt.Era != Modern {
 		a.other = dialSSE(a, endpoint, client)

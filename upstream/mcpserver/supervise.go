@@ -259,7 +259,7 @@ func (a *Adapter) attend(ctx context.Context, c *conn, changed func()) error {
 	case *httpLink:
 		wg.Go(func() { l.verify(ctx, c) })
 	case *sseLink:
-		wg.Go(func() { l.out.verify(ctx, c) })
+		wg.Go(func() { l.posts.verify(ctx, c) })
 	}
 	for {
 		select {
