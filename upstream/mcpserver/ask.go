@@ -114,45 +114,46 @@ type question struct {
 // answers the server.
 func (d *desk) ask(e envelope, msg []byte, g *guest, out outlet) {
 	q := &question{id: bytes.Clone(e.id), method: e.method, msg: bytes.Clone(msg)}
-	ctx, no := d.open(q, g)
-	if no != nil {
-		out.post(encodeError(e.id, no))
-		return
-	}
-	go func() {
-		defer d.wg.Done()
-		defer d.shut(q)
+	no := d.start(q, g, func(ctx context.Context) {
 		result, err := q.put(ctx, g.back)
 		g.asks.Done()
 		if context.Cause(ctx) == errWithdrawn { //nolint:errorlint // it is never wrapped
 			return // and wants no answer (MCP 2025-11-25, cancellation)
 		}
-		limited, cancel := context.WithTimeout(d.life, answerTime)
+		// The call may be over, and the server waits all the same.
+		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 		defer cancel()
+		defer context.AfterFunc(d.life, cancel)()
 		if err := out.send(limited, q.answer(ctx, result, err)); err != nil {
 			d.opt.Log.Debug("an answer did not reach the server", "upstream", d.opt.ID, "method", q.method, "error", err)
 		}
-	}()
+	})
+	if no != nil {
+		out.post(encodeError(e.id, no))
+	}
 }
 
-// open takes a place for q, whose goroutine counts as running from then on.
-func (d *desk) open(q *question, g *guest) (context.Context, *upstream.RPCError) {
+// start runs what asks and answers q on a goroutine, if there is room.
+func (d *desk) start(q *question, g *guest, run func(context.Context)) *upstream.RPCError {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return nil, refusal(upstream.CodeInternal, "the connection is being closed")
+		return refusal(upstream.CodeInternal, "the connection is being closed")
 	}
 	if len(d.asking) >= maxAsking {
-		return nil, refusal(upstream.CodeInternal, "%d questions are open already; ask again when one is answered", maxAsking)
+		return refusal(upstream.CodeInternal, "%d questions are open already; ask again when one is answered", maxAsking)
 	}
 	ctx, cancel, ok := g.open()
 	if !ok {
-		return nil, refusal(upstream.CodeInvalidRequest, "%s", errCallOver)
+		return refusal(upstream.CodeInvalidRequest, "%s", errCallOver)
 	}
 	q.cancel = cancel
 	d.asking[q] = struct{}{}
-	d.wg.Add(1)
-	return ctx, nil
+	d.wg.Go(func() {
+		defer d.shut(q)
+		run(ctx)
+	})
+	return nil
 }
 
 func (d *desk) shut(q *question) {
@@ -254,13 +255,13 @@ func lacks(caps json.RawMessage, method string, params json.RawMessage) string {
 // callMeta returns the members of _meta that a call needs besides its own (MCP
 // 2026-07-28, basic, §_meta): in the modern era the capabilities of its client
 // and the least severe log message it wants.
-func (a *Adapter) callMeta(p *peer, call *upstream.Call, token int64) []byte {
+func (p *peer) callMeta(call *upstream.Call, token int64, denyAsk bool) []byte {
 	if !p.modern {
 		return withToken(nil, token)
 	}
 	meta, caps := p.meta, []byte(call.Back.Capabilities)
 	if rawjson.Kind(caps) == '{' {
-		if a.opt.DenyAsk {
+		if denyAsk {
 			caps = rawjson.Delete(caps, "elicitation", "sampling", "roots")
 		}
 		meta = append(bytes.Clone(bytes.TrimSuffix(meta, []byte(noCapabilities))), caps...)

@@ -24,7 +24,7 @@ func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 	defer g.leave()
 	ans, c, err := a.exchange(ctx, func(p *peer) request {
 		return request{
-			method: methodCall, params: callParams(call, a.callMeta(p, call, token)),
+			method: methodCall, params: callParams(call, p.callMeta(call, token, a.opt.DenyAsk)),
 			tool: call.Tool, from: visit{call, g, p.modern},
 		}
 	})
@@ -79,7 +79,7 @@ func (a *Adapter) exchange(ctx context.Context, build func(*peer) request) (answ
 			return answer{}, nil, err
 		}
 		req := build(c.peer)
-		a.lower(ctx, c, req.from.guest)
+		c.lower(ctx, req.from.guest, a.opt.Log)
 		desk := c.link.desk()
 		desk.enter(req.from)
 		ans, err := c.link.do(ctx, c.peer, req)

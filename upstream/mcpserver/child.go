@@ -94,7 +94,7 @@ func startChild(ctx context.Context, o *Options, heard func(string, []byte), lau
 		queue:  make(chan *outgoing, queueLen),
 		quit:   make(chan struct{}), exited: make(chan struct{}), eof: make(chan struct{}), dead: make(chan struct{}),
 	}
-	c.demux.calls, c.demux.out = newDesk(ctx, o), outlet{c.post, c.put}
+	c.calls, c.out = newDesk(ctx, o), outlet{c.post, c.put}
 	if o.Keeper != nil {
 		o.Keeper.Track(cmd.Process.Pid)
 	}

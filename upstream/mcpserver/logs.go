@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ type loudness struct {
 // lower has a legacy server tell what the client of a call wants to hear, if it
 // does not yet. The level is the connection's, so it is never raised again: each
 // call filters for itself. A server that fails to take it costs the log only.
-func (a *Adapter) lower(ctx context.Context, c *conn, g *guest) {
+func (c *conn) lower(ctx context.Context, g *guest, log *slog.Logger) {
 	if g == nil || g.log == nil || c.peer.modern || !c.peer.hasLogging {
 		return
 	}
@@ -87,7 +88,7 @@ func (a *Adapter) lower(ctx context.Context, c *conn, g *guest) {
 	if err == nil {
 		err = ans.rpc
 	}
-	a.opt.Log.Debug("the level of log messages could not be set", "upstream", a.opt.ID, "level", g.back.LogLevel, "error", err)
+	log.Debug("the level of log messages could not be set", "server", c.peer.server, "level", g.back.LogLevel, "error", err)
 	if ctx.Err() != nil { // it is the call that ended, so the next one may try
 		l.mu.Lock()
 		if l.set == done {
