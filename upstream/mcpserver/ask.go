@@ -52,6 +52,7 @@ type guest struct {
 	over   bool
 	asking context.Context // parent of every question; nil before the first
 	stop   context.CancelCauseFunc
+	left   chan struct{}  // closed by leave; nil before the first question
 	asks   sync.WaitGroup // running Back.Ask
 }
 
@@ -77,6 +78,7 @@ func (g *guest) leave() {
 	g.over = true
 	if g.stop != nil {
 		g.stop(errCallOver)
+		close(g.left)
 	}
 	g.mu.Unlock()
 	if g.log != nil {
@@ -94,6 +96,7 @@ func (g *guest) open() (ctx context.Context, cancel context.CancelCauseFunc, ok 
 	}
 	if g.asking == nil {
 		g.asking, g.stop = context.WithCancelCause(g.ctx)
+		g.left = make(chan struct{})
 	}
 	g.asks.Add(1)
 	ctx, cancel = context.WithCancelCause(g.asking)
@@ -117,13 +120,16 @@ func (d *desk) ask(e envelope, msg []byte, g *guest, out outlet) {
 	no := d.start(q, g, func(ctx context.Context) {
 		result, err := q.put(ctx, g.back)
 		g.asks.Done()
-		if context.Cause(ctx) == errWithdrawn { //nolint:errorlint // it is never wrapped
-			return // and wants no answer (MCP 2025-11-25, cancellation)
+		switch why := context.Cause(ctx); {
+		case errors.Is(why, errWithdrawn), // wants no answer (MCP 2025-11-25, cancellation)
+			errors.Is(why, errStopped): // gets none any more
+			return
+		case why != nil:
+			<-g.left // or the server might finish a call that is being given up
 		}
-		// The call may be over, and the server waits all the same.
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 		defer cancel()
-		defer context.AfterFunc(d.life, cancel)()
+		defer context.AfterFunc(d.life, cancel)() //nolint:contextcheck // two lives end an answer: its time and the link's
 		if err := out.send(limited, q.answer(ctx, result, err)); err != nil {
 			d.opt.Log.Debug("an answer did not reach the server", "upstream", d.opt.ID, "method", q.method, "error", err)
 		}
@@ -133,7 +139,10 @@ func (d *desk) ask(e envelope, msg []byte, g *guest, out outlet) {
 	}
 }
 
-// start runs what asks and answers q on a goroutine, if there is room.
+// start runs what asks and answers q on a goroutine, if there is room. Its
+// context is that of the call, not of the reader that has found the question.
+//
+//nolint:contextcheck // as just said
 func (d *desk) start(q *question, g *guest, run func(context.Context)) *upstream.RPCError {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -118,7 +118,6 @@ func TestSharedLogIsNotAnothers(t *testing.T) {
 		held := asked("other", "s", "hold", "", nil)
 		running := make(chan struct{})
 		held.Back.Progress = func(json.RawMessage) { close(running) }
-		held.Params = json.RawMessage(`{"name":"x","arguments":{"ms":500}}`)
 		var wg sync.WaitGroup
 		wg.Go(func() { mustText(t, a, held) })
 		<-running
@@ -127,6 +126,7 @@ func TestSharedLogIsNotAnothers(t *testing.T) {
 		if got := p.levels(); shared != (got == "") {
 			t.Errorf("heard %q beside a call of another user", got)
 		}
+		mustText(t, a, asked("u", "s", "release", "", nil))
 		wg.Wait()
 	})
 }
@@ -147,7 +147,7 @@ func modernTalker(w http.ResponseWriter, r *http.Request) {
 		answerJSON(w, m.ID, text)
 	default:
 		sse(w)
-		for _, level := range strings.Fields(allLevels) {
+		for level := range strings.FieldsSeq(allLevels) {
 			fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":%q,\"data\":1}}\n\n", level)
 		}
 		fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",\"id\":%s,\"result\":%s}\n\n", m.ID, textResult(string(m.Params.Meta.Capabilities)+m.Params.Meta.Level))

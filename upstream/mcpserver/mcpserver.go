@@ -14,6 +14,8 @@
 // How it fits together: an [Adapter] holds one immutable [status]; its
 // supervisor (Watch) replaces it. A [conn] is one handshake on one [link]; a
 // link is a child process, an HTTP endpoint or the stream of an HTTP+SSE server.
+// What a server asks or logs in the middle of a call finds that call at the
+// [desk] of its link.
 // Requests of an old conn can never be answered through a new one, because ids
 // and pending tables belong to the link that sent them.
 package mcpserver

@@ -19,6 +19,7 @@ type talker struct {
 	waiting  map[string]chan string
 	declared string   // the capabilities of initialize
 	levels   []string // of logging/setLevel
+	held     chan struct{}
 }
 
 // take takes what the client sends outside of calls.
@@ -52,6 +53,16 @@ func (k *talker) ask(send func(string, ...any), method, params string) (string, 
 	k.mu.Unlock()
 	send(`{"jsonrpc":"2.0","id":%s,"method":%q,"params":%s}`, id, method, params)
 	return id, ch
+}
+
+// gate is where "hold" waits.
+func (k *talker) gate() chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.held == nil {
+		k.held = make(chan struct{}, 1)
+	}
+	return k.held
 }
 
 func within(ch <-chan string, d time.Duration) string {
@@ -96,11 +107,16 @@ func (k *talker) run(m *fakeMsg, send func(string, ...any), die func()) string {
 		time.Sleep(200 * time.Millisecond)
 		die()
 		time.Sleep(500 * time.Millisecond) // nothing is said any more
-	case "hold": // says that it runs, then waits
+	case "hold": // says that it runs, then waits for "release"
 		send("%s", progressOf(m, 0))
-		time.Sleep(time.Duration(m.Params.Arguments.MS) * time.Millisecond)
+		select {
+		case <-k.gate():
+		case <-time.After(20 * time.Second):
+		}
+	case "release":
+		k.gate() <- struct{}{}
 	case "log":
-		for _, level := range strings.Fields(say) {
+		for level := range strings.FieldsSeq(say) {
 			send(`{"jsonrpc":"2.0","method":"notifications/message","params":{"level":%q,"data":{"n":1e400,"of":%q}}}`, level, say)
 		}
 	case "declared":
