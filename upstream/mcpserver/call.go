@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,32 +15,52 @@ import (
 // is InvalidArguments for code -32602, NotFound for -32002 where a resource was
 // read, and UpstreamError for every other.
 // Progress is asked for where the call wants it, under a token of ours; no more
-// than 1,000 notifications a second and 64 KiB each are passed on.
+// than 1,000 notifications a second and 64 KiB each are passed on, and as many
+// log messages. What a legacy server asks goes to the call on whose stream it
+// came; on a channel that all calls share to the oldest call that can be asked,
+// where no other user or conversation can be meant, and else it is refused.
 func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Result, error) {
 	token, stop := a.progress.follow(call.Back.Progress)
 	defer stop()
+	g := newGuest(ctx, call)
+	defer g.leave()
 	ans, c, err := a.exchange(ctx, func(p *peer) (request, error) {
-		return callRequest(call, p, withToken(p.meta, token))
+		r, err := callRequest(call, p, p.callMeta(call, token, a.opt.DenyAsk))
+		r.from = visit{call, g, p.modern}
+		return r, err
 	})
 	if err != nil {
 		return nil, a.named(err, toolOf(call), string(call.Op))
 	}
 	res, err := parseResult(ans, c.peer.modern)
+	if err == nil && res.Type == upstream.InputRequired && a.opt.DenyAsk {
+		err = failure(upstream.UpstreamError, true, `it asks for input, which the configuration denies (ask = "deny")`, nil)
+	}
 	if err != nil {
 		return nil, a.named(err, toolOf(call), string(call.Op))
 	}
 	return res, nil
 }
 
+// parseResult finds out what a result is (MCP 2026-07-28, basic, §Results):
+// absent means complete. Before that the member is a server's own.
 func parseResult(ans answer, modern bool) (*upstream.Result, error) {
 	res, err := upstream.IndexedResult(ans.result, ans.members)
 	if err != nil {
 		return nil, failure(upstream.UpstreamError, true, "answered with a result that is not an object", err)
 	}
-	// MCP 2026-07-28, basic, §Results: absent means complete. Before that the
-	// member is a server's own.
-	if typ, ok := res.Get("resultType"); ok && modern && rawjson.String(typ) != "complete" {
-		return nil, failure(upstream.UpstreamError, true, "it asks for input, which is not supported yet",
+	typ, ok := res.Get("resultType")
+	if !ok || !modern {
+		return res, nil
+	}
+	switch rawjson.String(typ) {
+	case "complete":
+	case "input_required":
+		res.Type = upstream.InputRequired
+	case "task":
+		res.Type = upstream.TaskCreated
+	default:
+		return nil, failure(upstream.UpstreamError, true, "answered with a result of a type that Bulkhead does not know",
 			fmt.Errorf("resultType %.40s", typ))
 	}
 	return res, nil
@@ -63,7 +84,11 @@ func (a *Adapter) exchange(ctx context.Context, build func(*peer) (request, erro
 		if err != nil {
 			return answer{}, c, err
 		}
+		c.lower(ctx, req.from.guest, a.opt.Log)
+		desk := c.link.desk()
+		desk.enter(req.from)
 		ans, err := c.link.do(ctx, c.peer, req)
+		desk.leave(req.from, givenUp(err))
 		if err == nil && ans.rpc == nil {
 			return ans, c, nil
 		}
@@ -79,6 +104,12 @@ func (a *Adapter) exchange(ctx context.Context, build func(*peer) (request, erro
 			return answer{}, c, err
 		}
 	}
+}
+
+// givenUp reports whether the server may still be at a request that failed.
+func givenUp(err error) bool {
+	e, ok := errors.AsType[*upstream.Error](err)
+	return ok && e.Sent && (e.Kind == upstream.Cancelled || e.Kind == upstream.Timeout)
 }
 
 // judge makes a failure of an error object and adds what it says about the

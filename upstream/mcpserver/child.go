@@ -94,7 +94,7 @@ func startChild(ctx context.Context, o *Options, heard func(string, []byte), lau
 		queue:  make(chan *outgoing, queueLen),
 		quit:   make(chan struct{}), exited: make(chan struct{}), eof: make(chan struct{}), dead: make(chan struct{}),
 	}
-	c.demux.post = c.post
+	c.calls, c.out = newDesk(ctx, o), outlet{c.post, c.put}
 	if o.Keeper != nil {
 		o.Keeper.Track(cmd.Process.Pid)
 	}
@@ -183,8 +183,13 @@ func (c *child) do(ctx context.Context, _ *peer, r request) (answer, error) {
 }
 
 func (c *child) notify(ctx context.Context, _ *peer, method string, params []byte) error {
+	return c.put(ctx, encodeNotification(method, params))
+}
+
+// put queues a message that has no answer.
+func (c *child) put(ctx context.Context, msg []byte) error {
 	select {
-	case c.queue <- &outgoing{data: oneLine(encodeNotification(method, params))}:
+	case c.queue <- &outgoing{data: oneLine(msg)}:
 		return nil
 	case <-ctx.Done():
 		return ended(ctx, false)
@@ -220,6 +225,7 @@ func (c *child) gone(sent bool) *upstream.Error {
 
 // close ends the process: politely, then firmly, then at once.
 func (c *child) close(context.Context, *peer) {
+	c.calls.close()
 	close(c.quit)
 	_ = c.stdin.Close()
 	if !c.waitDead(stdinGrace) {

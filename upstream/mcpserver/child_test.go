@@ -152,6 +152,7 @@ func TestBadAnswersCostOnlyTheirCall(t *testing.T) {
 			o := quickly()
 			if mode == "asks for input" {
 				o.Era = mcpserver.Modern // a busy machine must not make it legacy
+				o.DenyAsk = true
 			}
 			a := newFake(t, mode, o)
 			watch(t, a)

@@ -22,21 +22,28 @@ type fake struct {
 	mu    sync.Mutex
 	out   *bufio.Writer
 	lists int
+	talk  talker
 }
 
 type fakeMsg struct {
 	ID     json.RawMessage `json:"id"`
 	Method string          `json:"method"`
+	Result json.RawMessage `json:"result"`
+	Error  json.RawMessage `json:"error"`
 	Params struct {
-		Name      string `json:"name"`
-		Cursor    string `json:"cursor"`
-		Arguments struct {
+		Name         string          `json:"name"`
+		Level        string          `json:"level"`
+		Capabilities json.RawMessage `json:"capabilities"`
+		Cursor       string          `json:"cursor"`
+		Arguments    struct {
 			Text string `json:"text"`
 			MS   int    `json:"ms"`
 		} `json:"arguments"`
 		RequestID json.RawMessage `json:"requestId"`
 		Meta      struct {
-			Token json.RawMessage `json:"progressToken"`
+			Token        json.RawMessage `json:"progressToken"`
+			Capabilities json.RawMessage `json:"io.modelcontextprotocol/clientCapabilities"`
+			Level        string          `json:"io.modelcontextprotocol/logLevel"`
 		} `json:"_meta"`
 	} `json:"params"`
 }
@@ -132,7 +139,8 @@ func (f *fake) handle(m *fakeMsg) {
 			f.fail(m.ID, -32601, "method not found")
 			return
 		}
-		f.result(m.ID, `{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"fake","version":"1"}}`)
+		f.talk.take(m)
+		f.result(m.ID, `{"protocolVersion":"2025-11-25","capabilities":{"logging":{},"tools":{"listChanged":true}},"serverInfo":{"name":"fake","version":"1"}}`)
 	case "tools/list":
 		f.list(m)
 	case "tools/call":
@@ -140,6 +148,11 @@ func (f *fake) handle(m *fakeMsg) {
 	case "subscriptions/listen":
 		f.line(`{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"notifications":{"toolsListChanged":true}}}`)
 		f.line(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)
+	case "", "logging/setLevel":
+		f.talk.take(m)
+		if m.Method == "logging/setLevel" {
+			f.result(m.ID, `{}`)
+		}
 	case "notifications/cancelled":
 		if f.mode == "answers after cancel" {
 			f.result(m.Params.RequestID, textResult("late"))
@@ -220,6 +233,9 @@ func (f *fake) call(m *fakeMsg) {
 		return
 	case "duplicate members":
 		f.line(`{"jsonrpc":"2.0","id":%s,"result":{"isError":false,"isError":true}}`, m.ID)
+		return
+	case "talks":
+		go func() { f.result(m.ID, textResult(f.talk.run(m, f.line, func() { os.Exit(7) }))) }()
 		return
 	case "progress":
 		go func() {

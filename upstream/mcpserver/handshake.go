@@ -25,6 +25,8 @@ type link interface {
 	// close releases everything and waits for it; p is nil if no handshake
 	// succeeded. ctx may have ended, only its values are used.
 	close(ctx context.Context, p *peer)
+	// desk is where the server's questions and messages find their calls.
+	desk() *desk
 }
 
 // peer is what a handshake has found out. It never changes afterwards.
@@ -165,8 +167,12 @@ func (g *greeter) discover(ctx context.Context, l link) (*peer, error) {
 
 // initialize shakes hands with a legacy server (MCP 2025-11-25, lifecycle).
 func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
-	params := fmt.Appendf(nil, `{"protocolVersion":"%s","capabilities":{},"clientInfo":%s}`,
-		mcp.LATEST_LEGACY_PROTOCOL_VERSION, g.info)
+	caps := legacyCapabilities
+	if g.opt.DenyAsk {
+		caps = noCapabilities
+	}
+	params := fmt.Appendf(nil, `{"protocolVersion":"%s","capabilities":%s,"clientInfo":%s}`,
+		mcp.LATEST_LEGACY_PROTOCOL_VERSION, caps, g.info)
 	ans, err := l.do(ctx, &peer{}, request{method: methodInitialize, params: params})
 	switch {
 	case err != nil:

@@ -38,6 +38,7 @@ type httpLink struct {
 	life     context.Context // ends with the Watch that dialled; cuts calls off
 	nextID   atomic.Int64
 	doubt    chan struct{} // a request ended before it was connected; capacity 1 coalesces
+	calls    *desk
 }
 
 // trip is how far a request has come.
@@ -66,6 +67,8 @@ func httpClient(hc *http.Client) *http.Client {
 // done never fires: an endpoint is not lost as such, requests to it fail.
 func (l *httpLink) done() <-chan struct{} { return nil }
 
+func (l *httpLink) desk() *desk { return l.calls }
+
 func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if ctx.Err() != nil {
 		return answer{}, ended(ctx, false)
@@ -83,7 +86,7 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if err == nil {
 		defer resp.Body.Close()
 		var ans answer
-		if ans, err = l.read(ctx, p, id, resp, func() { cancel(errStopped) }); err == nil {
+		if ans, err = l.read(ctx, p, id, resp, r.from, func() { cancel(errStopped) }); err == nil {
 			ans.session = resp.Header.Get(mcp.HeaderSessionID)
 			return ans, nil
 		}
@@ -156,14 +159,14 @@ func modernHeaders(h http.Header, r request) {
 	}
 }
 
-// read takes the answer to request id from a response.
-func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Response, cut func()) (answer, error) {
+// read takes the answer to request id, which carries out from, from a response.
+func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Response, from visit, cut func()) (answer, error) {
 	if resp.StatusCode/100 != 2 {
 		return refused(p, resp)
 	}
 	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if typ == "text/event-stream" {
-		return l.stream(ctx, p, id, resp.Body, cut)
+		return l.stream(ctx, p, id, resp.Body, from, cut)
 	}
 	body, err := readAll(resp, l.a.opt.MaxMessage)
 	switch {
@@ -186,7 +189,7 @@ func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Respo
 // stream reads events until the answer to request id comes. A legacy stream
 // that ends early is taken up again where the server offers that. cut ends the
 // request.
-func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader, cut func()) (answer, error) {
+func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader, from visit, cut func()) (answer, error) {
 	events := newSSEReader(body, l.a.opt.MaxMessage)
 	more := io.NopCloser(nil)
 	defer func() { _ = more.Close() }()
@@ -209,7 +212,7 @@ func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader
 		e := scan(data)
 		switch got, ok := parseID(e.id); {
 		case e.hasMethod:
-			l.heard(p, e, data)
+			l.heard(p, e, data, from)
 		case ok && got == id:
 			// Its connection can be used again once the stream has ended,
 			// which it normally does at once.
@@ -245,17 +248,26 @@ func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error)
 	return body
 }
 
-// heard takes a notification or a request of the server.
-func (l *httpLink) heard(p *peer, e envelope, msg []byte) {
-	if e.id == nil {
+// heard takes a notification or a request of the server. from is the call on
+// whose stream it came, if it was one.
+func (l *httpLink) heard(p *peer, e envelope, msg []byte, from visit) {
+	switch {
+	case e.id != nil && p.modern: // there are no such requests
+	case e.id != nil:
+		l.calls.request(e, msg, from, l.outlet(p))
+	case p.modern && from.call == nil && e.method == methodMessage: // nor messages of no call
+	case !l.calls.notification(e.method, msg, from):
 		l.a.notified(e.method, msg)
-		return
 	}
-	if p.modern || !e.answerable() {
-		return // there are no such requests in the modern era
+}
+
+// outlet is how answers get to the server; they have no answers of their own.
+func (l *httpLink) outlet(p *peer) outlet {
+	send := func(ctx context.Context, msg []byte) error { return l.send(ctx, p, request{}, msg, new(trip)) }
+	return outlet{
+		post: func(msg []byte) { l.a.post.add(func(ctx context.Context) { _ = send(ctx, msg) }) },
+		send: send,
 	}
-	answer := reply(e)
-	l.a.post.add(func(ctx context.Context) { _ = l.send(ctx, p, request{}, answer, new(trip)) })
 }
 
 func (l *httpLink) notify(ctx context.Context, p *peer, method string, params []byte) error {
@@ -287,6 +299,7 @@ func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte, t *
 // close tells the server that the session is over.
 func (l *httpLink) close(ctx context.Context, p *peer) {
 	defer l.hc.CloseIdleConnections()
+	l.calls.close()
 	if p == nil || p.session == "" {
 		return
 	}

@@ -51,6 +51,7 @@ type legacy struct {
 	onCall  func(w http.ResponseWriter, r *http.Request, m *fakeMsg) bool
 	onGet   func(w http.ResponseWriter, r *http.Request)
 	onInit  func(w http.ResponseWriter, r *http.Request) bool
+	talk    talker
 }
 
 func (l *legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -75,11 +76,12 @@ func (l *legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := fmt.Sprintf("s%d", l.session.Load())
 	if m.Method == "initialize" {
 		l.inits.Add(1)
+		l.talk.take(&m)
 		if l.onInit != nil && l.onInit(w, r) {
 			return
 		}
 		w.Header().Set("Mcp-Session-Id", id)
-		answerJSON(w, m.ID, `{"protocolVersion":"2025-06-18","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"hand-made","version":"2"}}`)
+		answerJSON(w, m.ID, `{"protocolVersion":"2025-06-18","capabilities":{"logging":{},"tools":{"listChanged":true}},"serverInfo":{"name":"hand-made","version":"2"}}`)
 		return
 	}
 	if got := r.Header.Get("Mcp-Session-Id"); got != id {
@@ -105,7 +107,11 @@ func (l *legacy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if l.onCall == nil || !l.onCall(w, r, &m) {
 			answerJSON(w, m.ID, textResult(m.Params.Arguments.Text))
 		}
+	case "logging/setLevel":
+		l.talk.take(&m)
+		answerJSON(w, m.ID, `{}`)
 	default:
+		l.talk.take(&m)
 		w.WriteHeader(http.StatusAccepted)
 	}
 }

@@ -167,7 +167,7 @@ func (l *httpLink) get(ctx context.Context, p *peer) error {
 			return streamFailure(err, l.a.opt.MaxMessage)
 		}
 		if e := scan(data); e.hasMethod {
-			l.heard(p, e, data)
+			l.heard(p, e, data, visit{})
 		}
 	}
 }

@@ -14,6 +14,8 @@
 // How it fits together: an [Adapter] holds one immutable [status]; its
 // supervisor (Watch) replaces it. A [conn] is one handshake on one [link]; a
 // link is a child process, an HTTP endpoint or the stream of an HTTP+SSE server.
+// What a server asks or logs in the middle of a call finds that call at the
+// [desk] of its link.
 // Requests of an old conn can never be answered through a new one, because ids
 // and pending tables belong to the link that sent them.
 package mcpserver
@@ -68,6 +70,9 @@ type Options struct {
 	Log            *slog.Logger  // nil discards
 	Keeper         Keeper        // may be nil
 	Version        string        // ours, for clientInfo; "" means "dev"
+	// DenyAsk: the server may ask clients nothing, neither their users
+	// (elicitation) nor their models (sampling) nor for roots, and is told so.
+	DenyAsk bool
 
 	stall time.Duration // a child that reads nothing for so long is dead; tests shorten it
 }
@@ -145,7 +150,7 @@ func NewHTTP(o Options, endpoint string, hc *http.Client) *Adapter {
 	a.board.eager, a.mirror = true, true
 	client := httpClient(hc)
 	a.dial = func(ctx context.Context) (link, error) {
-		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx, doubt: make(chan struct{}, 1)}, nil
+		return &httpLink{a: a, endpoint: endpoint, hc: client, life: ctx, doubt: make(chan struct{}, 1), calls: newDesk(ctx, &a.opt)}, nil
 	}
 	if a.opt.Era != Modern {
 		a.other = dialSSE(a, endpoint, client)

@@ -27,6 +27,8 @@ const (
 	methodSubscribe   = "resources/subscribe"
 	methodUnsubscribe = "resources/unsubscribe"
 	methodProgress    = "notifications/progress"
+	methodMessage     = "notifications/message"
+	methodSetLevel    = "logging/setLevel"
 )
 
 // Error codes of MCP 2026-07-28 (basic, §Error codes), and one of earlier
@@ -46,6 +48,7 @@ type request struct {
 	tool   *upstream.Tool // tools/call only: for the same
 	// started is told the id before anything is sent; nil if nobody asks.
 	started func(id int64)
+	from    visit // the call that it carries out
 }
 
 // answer is one response: a result or an error object.
@@ -188,10 +191,21 @@ func appendMethod(b []byte, method string, params []byte) []byte {
 // anything else by saying that we never offered it.
 func reply(e envelope) []byte {
 	if e.method == methodPing {
-		return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":{}}`, e.id)
+		return encodeResult(e.id, []byte(`{}`))
 	}
-	return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":"not supported by this client"}}`,
-		e.id, upstream.CodeMethodNotFound)
+	return encodeError(e.id, refusal(upstream.CodeMethodNotFound, "not supported by this client"))
+}
+
+func encodeResult(id, result []byte) []byte {
+	return fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"result":%s}`, id, result)
+}
+
+func encodeError(id []byte, e *upstream.RPCError) []byte {
+	b := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"error":{"code":%d,"message":%s`, id, e.Code, rawjson.Quote(e.Message))
+	if len(e.Data) > 0 {
+		b = append(append(b, `,"data":`...), e.Data...)
+	}
+	return append(b, "}}"...)
 }
 
 func cancelledParams(id int64) []byte {
@@ -203,11 +217,14 @@ func clientInfo(version string) json.RawMessage {
 }
 
 // modernMeta returns the members that every modern request carries in _meta
-// (MCP 2026-07-28, basic, §_meta), without the braces.
+// (MCP 2026-07-28, basic, §_meta), without the braces. It ends with the
+// capabilities, which are those of nobody.
 func modernMeta(version string, info json.RawMessage) []byte {
-	return fmt.Appendf(nil, `"%s":%s,"%s":%s,"%s":{}`, mcp.MetaKeyProtocolVersion, rawjson.Quote(version),
-		mcp.MetaKeyClientInfo, info, mcp.MetaKeyClientCapabilities)
+	return fmt.Appendf(nil, `"%s":%s,"%s":%s,"%s":%s`, mcp.MetaKeyProtocolVersion, rawjson.Quote(version),
+		mcp.MetaKeyClientInfo, info, mcp.MetaKeyClientCapabilities, noCapabilities)
 }
+
+const noCapabilities = "{}"
 
 // hopScoped reports whether a member of _meta is between the client and us and
 // must not travel on.

@@ -19,6 +19,7 @@ type older struct {
 	calls   atomic.Int64
 	cancels atomic.Int64
 	replies chan string // answers to requests of the server; may be nil
+	talk    *talker     // may be nil
 	// announce is the first thing on the stream; "" is the usual event.
 	announce string
 	onGet    func(w http.ResponseWriter, r *http.Request) bool
@@ -124,10 +125,13 @@ func (o *older) message(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusAccepted)
+	if o.talk != nil {
+		o.talk.take(&m)
+	}
 	switch m.Method {
 	case "initialize":
 		o.inits.Add(1)
-		s.result(m.ID, `{"protocolVersion":"2024-11-05","capabilities":{"tools":{"listChanged":true}},"serverInfo":{"name":"older","version":"1"}}`)
+		s.result(m.ID, `{"protocolVersion":"2024-11-05","capabilities":{"logging":{},"tools":{"listChanged":true}},"serverInfo":{"name":"older","version":"1"}}`)
 	case "tools/list":
 		s.result(m.ID, fakeTools)
 	case "tools/call":
@@ -135,7 +139,7 @@ func (o *older) message(w http.ResponseWriter, r *http.Request) {
 		if o.onCall == nil || !o.onCall(s, &m) {
 			s.result(m.ID, textResult(m.Params.Arguments.Text))
 		}
-	case "ping":
+	case "ping", "logging/setLevel":
 		s.result(m.ID, `{}`)
 	case "notifications/cancelled":
 		o.cancels.Add(1)

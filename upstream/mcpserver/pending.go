@@ -69,21 +69,24 @@ func (p *pending) deliver(id int64, in incoming) bool {
 type demux struct {
 	opt     *Options
 	heard   func(method string, msg []byte) // takes notifications
-	post    func(msg []byte)                // queues an answer to a request of the server
+	calls   *desk
+	out     outlet // for answers to requests of the server
 	pending pending
 	stray   atomic.Int64 // answers that nobody waits for
 }
+
+func (d *demux) desk() *desk { return d.calls }
 
 // take routes one message.
 func (d *demux) take(ln line) {
 	e := scan(ln.text)
 	switch {
 	case e.hasMethod && e.id == nil:
-		d.heard(e.method, ln.text)
-	case e.hasMethod:
-		if e.answerable() {
-			d.post(reply(e))
+		if !d.calls.notification(e.method, ln.text, visit{}) {
+			d.heard(e.method, ln.text)
 		}
+	case e.hasMethod:
+		d.calls.request(e, ln.text, visit{}, d.out)
 	default:
 		id, ok := parseID(e.id)
 		if !ok {

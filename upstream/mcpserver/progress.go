@@ -9,10 +9,11 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// What one call may be told, so that a server that floods costs little.
+// What one call may be told, of its progress and of its log each, so that a
+// server that floods costs little.
 const (
-	progressSize = 64 << 10 // bytes of one params object
-	progressRate = 1_000    // notifications in a second
+	toldSize = 64 << 10 // bytes of one params object
+	toldRate = 1_000    // notifications in a second
 )
 
 // progress hands notifications/progress to the calls they belong to. Its tokens
@@ -24,12 +25,16 @@ type progress struct {
 	calls map[int64]*follower
 }
 
-// follower is one call that wants to hear of its progress.
+// follower is one call that wants to be told something.
 type follower struct {
 	mu    sync.Mutex // held while tell runs, which returns at once
 	tell  func(params json.RawMessage)
 	limit ticker
 	over  bool // the call has returned
+}
+
+func newFollower(tell func(json.RawMessage)) *follower {
+	return &follower{tell: tell, limit: ticker{per: toldRate}}
 }
 
 // follow makes up a token and tells its progress until stop is called. A nil
@@ -38,7 +43,7 @@ func (p *progress) follow(tell func(json.RawMessage)) (token int64, stop func())
 	if tell == nil {
 		return 0, func() {}
 	}
-	f := &follower{tell: tell, limit: ticker{per: progressRate}}
+	f := newFollower(tell)
 	p.mu.Lock()
 	if p.calls == nil {
 		p.calls = map[int64]*follower{}
@@ -59,8 +64,8 @@ func (p *progress) follow(tell func(json.RawMessage)) (token int64, stop func())
 // checked yet. It runs on the goroutine that reads answers, so that all
 // progress precedes the answer it was sent before.
 func (p *progress) take(msg []byte) {
-	params, _ := rawjson.Get(msg, "params")
-	if rawjson.Kind(params) != '{' || len(params) > progressSize {
+	params, ok := told(msg)
+	if !ok {
 		return
 	}
 	raw, _ := rawjson.Get(params, "progressToken")
@@ -74,6 +79,12 @@ func (p *progress) take(msg []byte) {
 	if f != nil {
 		f.take(params)
 	}
+}
+
+// told returns the params of a notification that a call may be told.
+func told(msg []byte) (params []byte, ok bool) {
+	params, _ = rawjson.Get(msg, "params")
+	return params, rawjson.Kind(params) == '{' && len(params) <= toldSize
 }
 
 func (f *follower) take(params []byte) {

@@ -16,17 +16,17 @@ func TestProgressHasALimit(t *testing.T) {
 		token, stop := p.follow(func(json.RawMessage) { n++ })
 		msg := fmt.Appendf(nil, `{"method":"notifications/progress","params":{"progressToken":%d}}`, token)
 		for second := 1; second <= 3; second++ {
-			for range 5 * progressRate {
+			for range 5 * toldRate {
 				p.take(msg)
 			}
-			if n != second*progressRate {
+			if n != second*toldRate {
 				t.Errorf("after %d s %d notifications have passed", second, n)
 			}
 			time.Sleep(time.Second)
 		}
 		stop()
 		p.take(msg)
-		if n != 3*progressRate {
+		if n != 3*toldRate {
 			t.Error("one passed after the end")
 		}
 		if len(p.calls) != 0 {

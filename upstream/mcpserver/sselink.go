@@ -20,7 +20,7 @@ import (
 type sseLink struct {
 	demux
 	endpoint string
-	out      *httpLink // posts; its endpoint is known once ready is closed
+	posts    *httpLink // its endpoint is known once ready is closed
 	cut      context.CancelFunc
 	ready    chan struct{}   // the address for messages is known
 	dead     chan struct{}   // the stream has ended
@@ -32,16 +32,14 @@ type sseLink struct {
 func openSSE(ctx context.Context, a *Adapter, endpoint string, hc *http.Client) *sseLink {
 	ctx, cut := context.WithCancel(ctx)
 	l := &sseLink{
-		demux:    demux{opt: &a.opt, heard: a.notified},
+		demux:    demux{opt: &a.opt, heard: a.notified, calls: newDesk(ctx, &a.opt)},
 		endpoint: endpoint,
-		out:      &httpLink{a: a, hc: hc, life: ctx, doubt: make(chan struct{}, 1)},
+		posts:    &httpLink{a: a, hc: hc, life: ctx, doubt: make(chan struct{}, 1)},
 		cut:      cut,
 		ready:    make(chan struct{}),
 		dead:     make(chan struct{}),
 	}
-	l.post = func(msg []byte) {
-		a.post.add(func(ctx context.Context) { _ = l.out.send(ctx, &peer{}, request{}, msg, new(trip)) })
-	}
+	l.out = l.posts.outlet(&peer{})
 	go func() {
 		defer close(l.dead)
 		l.why = l.read(ctx)
@@ -53,9 +51,10 @@ func (l *sseLink) done() <-chan struct{} { return l.dead }
 
 // close ends the stream, and with it the session.
 func (l *sseLink) close(context.Context, *peer) {
+	l.calls.close()
 	l.cut()
 	<-l.dead
-	l.out.hc.CloseIdleConnections()
+	l.posts.hc.CloseIdleConnections()
 }
 
 func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
@@ -68,7 +67,7 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	var wg sync.WaitGroup
 	posting, stop := context.WithCancel(ctx)
 	posted := make(chan error, 1)
-	wg.Go(func() { posted <- l.out.send(posting, p, r, encode(id, r.method, r.params), &t) })
+	wg.Go(func() { posted <- l.posts.send(posting, p, r, encode(id, r.method, r.params), &t) })
 	defer func() {
 		// Its connection can be used again once the server has confirmed it,
 		// which it normally has by now.
@@ -84,12 +83,12 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 		case err := <-posted:
 			switch {
 			case ctx.Err() != nil:
-				return answer{}, l.out.abandon(ctx, p, r.method, id, &t)
+				return answer{}, l.posts.abandon(ctx, p, r.method, id, &t)
 			case err != nil:
 				return answer{}, refusedPost(err)
 			}
 		case <-ctx.Done():
-			return answer{}, l.out.abandon(ctx, p, r.method, id, &t)
+			return answer{}, l.posts.abandon(ctx, p, r.method, id, &t)
 		case <-l.dead:
 			select {
 			case in := <-ch: // its last words
@@ -105,7 +104,7 @@ func (l *sseLink) notify(ctx context.Context, p *peer, method string, params []b
 	if err := l.await(ctx); err != nil {
 		return err
 	}
-	return refusedPost(l.out.notify(ctx, p, method, params))
+	return refusedPost(l.posts.notify(ctx, p, method, params))
 }
 
 // await waits until it is known where messages go.
@@ -158,7 +157,7 @@ func (l *sseLink) open(ctx context.Context) (*http.Response, error) {
 		return nil, failure(upstream.Internal, false, "its address is not usable", err)
 	}
 	req.Header["Accept"] = []string{"text/event-stream"}
-	resp, err := l.out.hc.Do(req)
+	resp, err := l.posts.hc.Do(req)
 	if err != nil {
 		return nil, transportFailure(err, t.sent.Load())
 	}
@@ -188,7 +187,7 @@ func (l *sseLink) events(resp *http.Response) error {
 		return failure(upstream.UpstreamError, false, "its stream does not begin by saying where to send messages",
 			fmt.Errorf("%w for messages: the first event is %q", errNoStream, escape(events.name)))
 	}
-	if l.out.endpoint, err = l.target(resp.Request.URL, string(data)); err != nil {
+	if l.posts.endpoint, err = l.target(resp.Request.URL, string(data)); err != nil {
 		return err
 	}
 	close(l.ready)

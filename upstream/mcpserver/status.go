@@ -10,10 +10,11 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-// conn is one handshake on one link. It never changes; it is replaced.
+// conn is one handshake on one link. It is replaced when it is lost.
 type conn struct {
 	link link
 	peer *peer
+	logs loudness
 	once sync.Once
 	lost chan struct{} // closed by the first call that finds it unusable
 	why  error         // set before lost is closed

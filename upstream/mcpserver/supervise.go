@@ -267,7 +267,7 @@ func (a *Adapter) attend(ctx context.Context, c *conn, tell upstream.Events) err
 			wg.Go(func() { l.listen(ctx, c) })
 		}
 	case *sseLink:
-		wg.Go(func() { l.out.verify(ctx, c) })
+		wg.Go(func() { l.posts.verify(ctx, c) })
 	}
 	for {
 		select {

@@ -1,0 +1,146 @@
+package mcpserver
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+func TestLacks(t *testing.T) {
+	for _, c := range []struct{ caps, method, params, want string }{
+		{``, upstream.AskElicitation, `{}`, "elicitation"},
+		{`{"elicitation":null}`, upstream.AskElicitation, `{}`, "elicitation"},
+		{`{"elicitation":{}}`, upstream.AskElicitation, `{}`, ""},
+		{`{"elicitation":{}}`, upstream.AskElicitation, `{"mode":"form"}`, ""},
+		{`{"elicitation":{}}`, upstream.AskElicitation, `{"mode":"url"}`, "elicitation.url"},
+		{`{"elicitation":{"form":{}}}`, upstream.AskElicitation, `{"mode":"url"}`, "elicitation.url"},
+		{`{"elicitation":{"url":{}}}`, upstream.AskElicitation, `{"mode":"url"}`, ""},
+		{`{"elicitation":{"url":{}}}`, upstream.AskElicitation, ``, "elicitation.form"},
+		{`{"elicitation":{"form":{},"url":{}}}`, upstream.AskElicitation, ``, ""},
+		{`{"elicitation":{"form":{},"url":{}}}`, upstream.AskElicitation, `{"mode":"x\n"}`, `elicitation.x\n`},
+		{`{"elicitation":{}}`, upstream.AskSampling, `{}`, "sampling"},
+		{`{"sampling":{}}`, upstream.AskSampling, `{}`, ""},
+		{`{"sampling":{}}`, upstream.AskSampling, `{"tools":[]}`, "sampling.tools"},
+		{`{"sampling":{}}`, upstream.AskSampling, `{"toolChoice":{}}`, "sampling.tools"},
+		{`{"sampling":{"tools":{}}}`, upstream.AskSampling, `{"tools":[],"toolChoice":{}}`, ""},
+		{`{"sampling":{}}`, upstream.AskRoots, ``, "roots"},
+		{`{"roots":{}}`, upstream.AskRoots, ``, ""},
+	} {
+		if got := lacks(json.RawMessage(c.caps), c.method, json.RawMessage(c.params)); got != c.want {
+			t.Errorf("%s with %s: %s lacks %q, want %q", c.method, c.params, c.caps, got, c.want)
+		}
+	}
+}
+
+func TestLevelsHaveAnOrder(t *testing.T) {
+	for i, level := range []string{"", "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"} {
+		if got := rankOf(level); got != i {
+			t.Errorf("the rank of %q is %d, want %d", level, got, i)
+		}
+	}
+	if rankOf("DEBUG") != 0 {
+		t.Error("a level that is none has a rank")
+	}
+}
+
+// posted collects what is answered without a client.
+type posted []string
+
+func (p *posted) outlet() outlet {
+	return outlet{
+		post: func(msg []byte) { *p = append(*p, string(msg)) },
+		send: func(context.Context, []byte) error { panic("nobody is to be asked") },
+	}
+}
+
+func TestQuestionsWithoutACall(t *testing.T) {
+	for _, c := range []struct {
+		deny      bool
+		msg, want string
+	}{
+		{false, `{"id":"r 1","method":"roots/list"}`, `{"jsonrpc":"2.0","id":"r 1","result":{"roots":[]}}`},
+		{true, `{"id":1,"method":"roots/list"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"not supported by this client"}}`},
+		{false, `{"id":1,"method":"sampling/createMessage","params":{}}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"no call is running, so there is nobody to ask"}}`},
+		{false, `{"id":1,"method":"ping"}`, `{"jsonrpc":"2.0","id":1,"result":{}}`},
+		{true, `{"id":1,"method":"ping"}`, `{"jsonrpc":"2.0","id":1,"result":{}}`},
+		{false, `{"id":1,"method":"tasks/get"}`, `{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"not supported by this client"}}`},
+		{false, `{"id":{},"method":"roots/list"}`, ""},
+	} {
+		d := newDesk(t.Context(), &Options{DenyAsk: c.deny, Log: slog.New(slog.DiscardHandler)})
+		var p posted
+		d.request(scan([]byte(c.msg)), []byte(c.msg), visit{}, p.outlet())
+		d.close()
+		if got := strings.Join(p, ""); got != c.want {
+			t.Errorf("%s is answered %s, want %s", c.msg, got, c.want)
+		}
+	}
+}
+
+func TestAUserLingersAfterACallIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk(t.Context(), &Options{})
+		defer d.close()
+		of := func(who string) visit {
+			return visit{call: &upstream.Call{Principal: upstream.NewPrincipal("test", who)}}
+		}
+		a, b := of("a"), of("b")
+		d.enter(a)
+		d.leave(a, true)
+		d.enter(b)
+		any := func(visit) bool { return true }
+		if _, w := d.only(any); w != ambiguous {
+			t.Errorf("right after it the answer is %d", w)
+		}
+		time.Sleep(lateTime + time.Second)
+		if v, w := d.only(any); w != found || v != b {
+			t.Errorf("in the end the answer is %d", w)
+		}
+		d.leave(b, false)
+		if len(d.calls) != 0 || len(d.late) != 0 {
+			t.Errorf("%d calls and %d users are left", len(d.calls), len(d.late))
+		}
+	})
+}
+
+func TestNothingIsAskedAfterTheCall(t *testing.T) {
+	d := newDesk(t.Context(), &Options{Log: slog.New(slog.DiscardHandler)})
+	call := &upstream.Call{Back: upstream.Back{
+		Capabilities: json.RawMessage(`{"roots":{}}`),
+		Ask: func(context.Context, upstream.Question) (json.RawMessage, error) {
+			t.Error("asked")
+			return nil, nil
+		},
+	}}
+	g := newGuest(t.Context(), call)
+	g.leave()
+	var p posted
+	msg := []byte(`{"id":1,"method":"roots/list"}`)
+	d.request(scan(msg), msg, visit{call: call, guest: g}, p.outlet())
+	d.close()
+	d.request(scan(msg), msg, visit{call: call, guest: newGuest(t.Context(), call)}, p.outlet())
+	if len(p) != 2 || !strings.Contains(p[0], "has ended") || !strings.Contains(p[1], "being closed") {
+		t.Errorf("answered %q", p)
+	}
+}
+
+func TestCallMeta(t *testing.T) {
+	shared := modernMeta("v", []byte(`{}`))
+	before := string(shared)
+	p := &peer{modern: true, meta: shared[: len(shared) : len(shared)+0]}
+	for range 2 {
+		c := &upstream.Call{Back: upstream.Back{Capabilities: json.RawMessage(`{"roots":{}}`), Log: func(json.RawMessage) {}, LogLevel: "info"}}
+		want := strings.TrimSuffix(before, "{}") + `{"roots":{}},"io.modelcontextprotocol/logLevel":"info","progressToken":3`
+		if got := string(p.callMeta(c, 3, false)); got != want {
+			t.Errorf("the members are %s, want %s", got, want)
+		}
+		if got := string(p.callMeta(&upstream.Call{}, 0, false)); got != before {
+			t.Errorf("the members are %s, want %s", got, before)
+		}
+	}
+}
