@@ -59,7 +59,7 @@ func TestConformance(t *testing.T) {
 	needed(t, err)
 	program := buildFixture(t)
 	for _, revision := range []string{legacyVersion, modernVersion} {
-		for name, flags := range map[string][]string{"one page": nil, "two pages": {"-pages"}, "its era only": {"-era", eraOf(revision)}} {
+		for name, flags := range map[string][]string{"both eras, two pages": {"-pages"}, "one era, one page": {"-era", eraOf(revision)}} {
 			t.Run("fixture/"+revision+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				url := startFixture(t, program, append([]string{"-http", "127.0.0.1:0"}, flags...)...)
