@@ -42,6 +42,7 @@ var layers = []layer{
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", nil, "the benchmark drives the real binary from outside"},
 	{"e2e", nil, "the end-to-end tests drive the real binary from outside"},
+	{"e2e/fixture", []string{"upstream/rawjson"}, "the server to test against is written on JSON text and knows nothing else of us"},
 	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
 	{"internal/config", nil, "configuration is plain data"},
