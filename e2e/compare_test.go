@@ -89,7 +89,7 @@ func (w *wire) answers(result []byte, r *reading) string {
 
 // plain takes from a question what each hop makes anew, and the source's name.
 func plain(params []byte) []byte {
-	out := rawjson.Delete(bytes.Clone(params), "elicitationId", "_meta", "includeContext", "mode")
+	out := rawjson.Delete(bytes.Clone(params), "elicitationId", "_meta")
 	if message, ok := rawjson.GetString(out, "message"); ok {
 		out, _ = rawjson.Set(out, "message", rawjson.Quote(strings.TrimPrefix(message, "[fixture] ")))
 	}
