@@ -69,7 +69,7 @@ type Options struct {
 	// counts towards no other limit. Default 5 min.
 	AskTimeout time.Duration
 	// StateKey seals what clients have to bring back: the state of a call that
-	// asks for input, and the ids of tasks. With the same key these are good in
+	// asks for input, the ids of tasks, and the cursors of lists. With the same key these are good in
 	// another process and after a restart, except where a call waits in this one;
 	// that each is used only once is seen to in each process. At least 16 bytes;
 	// random if nil.
@@ -114,13 +114,21 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 	if opt.ListWait == 0 {
 		opt.ListWait = 2 * time.Second
 	}
+	var err error
+	if opt.StateKey, err = stateKey(opt.StateKey); err != nil {
+		return nil, err
+	}
 	asked, err := newConversations(opt)
+	if err != nil {
+		return nil, err
+	}
+	pages, err := newCursors(opt.StateKey, opt.PageSize)
 	if err != nil {
 		return nil, err
 	}
 	a := &Aggregate{
 		asked: asked, opt: opt, log: opt.Log, rests: newRestStore(), names: newNamers(),
-		store: catalogStore{dir: opt.CatalogDir}, cursors: newCursors(opt.PageSize),
+		store: catalogStore{dir: opt.CatalogDir}, cursors: pages,
 		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}
 	if !opt.Plain {

@@ -153,8 +153,8 @@ func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 
 // retried tells a retry from a first request by its params, restores what the
 // upstream is to see of them, and returns the state, the zero one of a first
-// request. Answers without a state answer nothing that anybody asked: they are
-// dropped, and the question is put again.
+// request. Answers without a state answer nothing that we have passed on: what
+// they mean is for the upstream to say.
 func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 	var token json.RawMessage
 	found := false
@@ -176,7 +176,7 @@ func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 		return st, nil, refuse("params.inputResponses is not an object of result objects")
 	}
 	if rawjson.IsNull(token) {
-		t.c.Params = rawjson.Delete(t.c.Params, memberState, memberResponses)
+		t.c.Params = rawjson.Delete(t.c.Params, memberState)
 		return st, nil, nil
 	}
 	st, ok := t.agg.asked.seals.openState(rawjson.String(token), bindingOf(t.c))

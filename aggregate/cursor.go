@@ -1,9 +1,7 @@
 package aggregate
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
@@ -20,19 +18,15 @@ type cursors struct {
 	size int // entries of a page; 0 for all
 }
 
-// newCursors seals under a key that ends with this process.
-func newCursors(size int) cursors {
-	var key [32]byte
-	rand.Read(key[:]) //nolint:errcheck // never fails (Go 1.24)
-	block, err := aes.NewCipher(key[:])
-	if err != nil { // the length is right
-		panic("aggregate: " + err.Error())
+// newCursors seals under a key derived from the state key, so that another
+// process with the same one knows the cursors.
+func newCursors(key []byte, size int) (cursors, error) {
+	block, err := blockOf(key, labelCursor)
+	if err != nil {
+		return cursors{}, err
 	}
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil { // the block size is that of AES
-		panic("aggregate: " + err.Error())
-	}
-	return cursors{aead, size}
+	return cursors{aead, size}, err
 }
 
 func scope(view upstream.ID, l upstream.List) []byte {

@@ -26,6 +26,7 @@ const minKey = 16
 const (
 	labelState   = "bulkhead requestState, version 1"
 	labelTask    = "bulkhead task id, version 1"
+	labelCursor  = "bulkhead cursor, version 1"
 	labelTaskMAC = "bulkhead task id nonce, version 1"
 )
 
@@ -40,15 +41,20 @@ type seals struct {
 	mac   []byte // makes the nonces of task
 }
 
-// newSeals derives the keys from one; a nil key is a random one.
-func newSeals(key []byte) (s seals, err error) {
+// stateKey returns the key to derive others from; nil is a random one.
+func stateKey(key []byte) ([]byte, error) {
 	if key == nil {
 		key = make([]byte, 32)
 		rand.Read(key) // never fails (crypto/rand)
 	}
 	if len(key) < minKey {
-		return s, fmt.Errorf("aggregate: the state key has %d bytes, at least %d are needed", len(key), minKey)
+		return nil, fmt.Errorf("aggregate: the state key has %d bytes, at least %d are needed", len(key), minKey)
 	}
+	return key, nil
+}
+
+// newSeals derives the keys from one.
+func newSeals(key []byte) (s seals, err error) {
 	state, err1 := blockOf(key, labelState)
 	task, err2 := blockOf(key, labelTask)
 	mac, err3 := hkdf.Key(sha256.New, key, nil, labelTaskMAC, 32)

@@ -58,13 +58,9 @@ func serve(ctx context.Context, inv *invocation) error {
 			"Try bulkhead demo or bulkhead check, or serve HTTP with --listen 127.0.0.1:8808.")
 	}
 	return running(ctx, inv.Env, cfg, false, func(ctx context.Context, w *wiring, a *aggregate.Aggregate) error {
-		key, err := sessionKey(w.state)
-		if err != nil {
-			w.log.Warn("session key not kept: sessions will not outlive a restart", "error", err)
-		}
 		srv, err := inbound.New(lookup(a), inbound.Options{
 			Name: "bulkhead", Title: "Bulkhead", Version: Version(), Log: w.log, Drain: cfg.Server.Drain,
-			Hosts: cfg.Server.Hosts, Origins: cfg.Server.Origins, SessionKey: key,
+			Hosts: cfg.Server.Hosts, Origins: cfg.Server.Origins, SessionKey: w.key(),
 		})
 		if err != nil {
 			return err

@@ -80,8 +80,19 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 	return aggregate.New(members, aggregate.Options{
 		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
 		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget, AskTimeout: w.cfg.Server.AskTimeout,
-		ListWait: listWait, CatalogDir: catalogs,
+		ListWait: listWait, CatalogDir: catalogs, StateKey: w.key(),
 	})
+}
+
+// key returns what seals the ids of sessions and whatever else clients bring
+// back. nil, where it cannot be kept, makes each run use its own.
+func (w *wiring) key() []byte {
+	key, err := sessionKey(w.state)
+	if err != nil {
+		w.log.Warn("key not kept: sessions and open questions will not outlive a restart", "error", err)
+		return nil
+	}
+	return key
 }
 
 // members builds every enabled upstream; what is described as before is what
@@ -157,7 +168,7 @@ func identity(u config.Upstream) string {
 func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapter, error) {
 	opt := mcpserver.Options{
 		ID: upstream.ID(u.Name), Era: mcpserver.Era(u.Era), MaxMessage: u.MaxMessage,
-		Log: w.log, Keeper: w.guard, Version: Version(),
+		Log: w.log, Keeper: w.guard, Version: Version(), DenyAsk: u.Ask == "deny",
 	}
 	if w.state != "" {
 		memory := eraMemory{filepath.Join(w.state, u.Name+"."+identity(u)[:8]+".era")}
