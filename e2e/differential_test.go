@@ -174,6 +174,30 @@ func talk(t *testing.T, c *wire, via string) map[string]reading {
 	return out
 }
 
+// substantial holds that there is something to compare.
+func substantial(t *testing.T, readings map[string]reading) {
+	t.Helper()
+	for name, r := range readings {
+		if len(r.answer) < 2 {
+			t.Errorf("%s: the fixture answers %q", name, r.answer)
+		}
+	}
+	for name, n := range map[string]int{"progress": 25, "progress with a number for a token": 3, "no progress": 0} {
+		if got := len(readings[name].notes); got != n {
+			t.Errorf("%s: the fixture sends %d notifications, want %d", name, got, n)
+		}
+	}
+	for name, method := range map[string]string{"a form": "elicitation/create", "a page": "elicitation/create",
+		"sampling": "sampling/createMessage", "roots": "roots/list"} {
+		if asked := readings[name].asked; len(asked) != 1 || !strings.HasPrefix(asked[0], method+" ") {
+			t.Errorf("%s: the fixture asks %q", name, asked)
+		}
+	}
+	if n := len(readings["20 MB"].answer); n < 20_000_000 {
+		t.Errorf("20 MB are %d bytes", n)
+	}
+}
+
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	program := buildFixture(t)
@@ -184,6 +208,7 @@ func TestDifferential(t *testing.T) {
 		defer mu.Unlock()
 		if known[w] == nil {
 			known[w] = talk(t, direct(t, program, w), "direct "+w.String())
+			substantial(t, known[w])
 		}
 		return known[w]
 	}
