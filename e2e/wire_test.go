@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -239,9 +240,7 @@ func wireHTTP(t *testing.T, endpoint string, modern bool, caps string) *wire {
 		if err != nil {
 			return err
 		}
-		for name, values := range header {
-			req.Header[name] = values
-		}
+		maps.Copy(req.Header, header)
 		w.mu.Lock()
 		if w.session != "" {
 			req.Header.Set("Mcp-Session-Id", w.session)
