@@ -108,6 +108,28 @@ func TestAUserLingersAfterACallIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestCallsWithoutASessionAreOfSeveralConversations(t *testing.T) {
+	d := newDesk(t.Context(), &Options{})
+	defer d.close()
+	of := func(session string) visit { return visit{call: &upstream.Call{Principal: upstream.Local(), Session: session}} }
+	for _, c := range []struct {
+		session string
+		want    whose
+	}{{"", ambiguous}, {"s", found}} {
+		a, b := of(c.session), of(c.session)
+		d.enter(a)
+		d.enter(b)
+		if v, w := d.only(func(visit) bool { return true }); w != c.want || (w == found && v != a) {
+			t.Errorf("of two calls of the session %q: %d, want %d", c.session, w, c.want)
+		}
+		d.leave(a, false)
+		if v, w := d.only(func(visit) bool { return true }); w != found || v != b {
+			t.Errorf("of one call of the session %q: %d", c.session, w)
+		}
+		d.leave(b, false)
+	}
+}
+
 func TestNothingIsAskedAfterTheCall(t *testing.T) {
 	d := newDesk(t.Context(), &Options{Log: slog.New(slog.DiscardHandler)})
 	call := &upstream.Call{Back: upstream.Back{

@@ -113,7 +113,7 @@ func (d *desk) only(wants func(visit) bool) (visit, whose) {
 	}
 	first := d.calls[i]
 	for _, v := range d.calls {
-		if v.call.Principal != first.call.Principal || (v.call.Session != first.call.Session && wants(v)) {
+		if v.call.Principal != first.call.Principal || (wants(v) && !sameTalk(v, first)) {
 			return visit{}, ambiguous
 		}
 	}
@@ -124,6 +124,12 @@ func (d *desk) only(wants func(visit) bool) (visit, whose) {
 		}
 	}
 	return first, found
+}
+
+// sameTalk reports whether two calls are known to be of one conversation. Those
+// without a session, of modern clients over HTTP, may each be of another.
+func sameTalk(a, b visit) bool {
+	return a == b || (a.call.Session != "" && a.call.Session == b.call.Session)
 }
 
 // notification takes what the server tells a call, and reports whether that is
