@@ -24,6 +24,7 @@ type mailbox struct {
 	at      map[mailKey]int // of the others: where in queue
 	size    int             // bytes
 	readers []*reader       // the newest is last and gets the messages
+	awake   bool            // it knows that there are some
 	closed  bool
 }
 
@@ -49,6 +50,7 @@ func (b *mailbox) attach(r *reader) bool {
 		return false
 	}
 	b.readers = append(b.readers, r)
+	b.awake = false
 	b.announce()
 	return true
 }
@@ -72,6 +74,7 @@ func (b *mailbox) detach(r *reader, rest []mail) {
 // announce needs b.mu.
 func (b *mailbox) announce() {
 	if n := len(b.readers); n > 0 && len(b.at) > 0 {
+		b.awake = true
 		b.readers[n-1].wake()
 	}
 }
@@ -88,9 +91,8 @@ func (b *mailbox) add(m mail) {
 	if b.closed {
 		return
 	}
-	first := len(b.at) == 0
 	b.insert(m)
-	if first {
+	if !b.awake { // also if all was taken back since
 		b.announce()
 	}
 }
@@ -162,7 +164,7 @@ func (b *mailbox) drain() (all []mail) {
 			all = append(all, m)
 		}
 	}
-	b.queue, b.size = nil, 0
+	b.queue, b.size, b.awake = nil, 0, false
 	clear(b.at)
 	return all
 }

@@ -45,6 +45,7 @@ type news struct {
 	logged   backlog
 	asked    backlog         // questions, and that they are recalled
 	sent     map[string]bool // of the questions that are open: whether it was taken
+	ready    bool            // to knows that there is something
 	settled  bool            // the call is over
 }
 
@@ -70,10 +71,10 @@ func (b *backlog) add(n note, most int) {
 
 // add queues a message; the lock is held.
 func (n *news) add(to *backlog, text []byte, id string, most int) {
-	first := len(n.told.notes)+len(n.logged.notes)+len(n.asked.notes) == 0
 	to.add(note{n.next, text, id}, most)
 	n.next++
-	if first {
+	if !n.ready { // also if all was taken back since
+		n.ready = true
 		n.to.ready(n) // under the lock: settle, and so the result, comes after
 	}
 }
@@ -167,6 +168,7 @@ func (n *news) take() [][]byte {
 	wanted := n.flight.wanted()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.ready = false
 	all := n.asked.notes
 	if wanted {
 		all = append(append(all, n.told.notes...), n.logged.notes...)
