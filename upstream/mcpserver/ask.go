@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	maxAsking  = 64               // questions open at once on one link
-	answerTime = 30 * time.Second // for an answer to reach the server
+	maxAsking      = 64               // questions open at once on one link
+	maxAskingBytes = 16 << 20         // of them
+	answerTime     = 30 * time.Second // for an answer to reach the server
 )
 
 var (
@@ -151,6 +152,13 @@ func (d *desk) start(q *question, g *guest, run func(context.Context)) *upstream
 	}
 	if len(d.asking) >= maxAsking {
 		return refusal(upstream.CodeInternal, "%d questions are open already; ask again when one is answered", maxAsking)
+	}
+	size := len(q.msg)
+	for open := range d.asking {
+		size += len(open.msg)
+	}
+	if size > maxAskingBytes {
+		return refusal(upstream.CodeInternal, "the open questions have more than %d MiB", maxAskingBytes>>20)
 	}
 	ctx, cancel, ok := g.open()
 	if !ok {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,6 +149,31 @@ func TestNothingIsAskedAfterTheCall(t *testing.T) {
 	d.request(scan(msg), msg, visit{call: call, guest: newGuest(t.Context(), call)}, p.outlet())
 	if len(p) != 2 || !strings.Contains(p[0], "has ended") || !strings.Contains(p[1], "being closed") {
 		t.Errorf("answered %q", p)
+	}
+}
+
+func TestOpenQuestionsAreBoundedInBytes(t *testing.T) {
+	d := newDesk(t.Context(), &Options{Log: slog.New(slog.DiscardHandler)})
+	var asked atomic.Int32
+	call := &upstream.Call{Back: upstream.Back{
+		Capabilities: json.RawMessage(`{"sampling":{}}`),
+		Ask: func(ctx context.Context, _ upstream.Question) (json.RawMessage, error) {
+			asked.Add(1)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	}}
+	g := newGuest(t.Context(), call)
+	var p posted
+	half := maxAskingBytes/2 - 100
+	for _, size := range []int{2 * maxAskingBytes, half, half, half} {
+		msg := []byte(`{"id":1,"method":"sampling/createMessage","params":{"x":"` + strings.Repeat("x", size) + `"}}`)
+		d.request(scan(msg), msg, visit{call: call, guest: g}, p.outlet())
+	}
+	d.close()
+	g.leave()
+	if asked.Load() > 2 || len(p) != 2 || !strings.Contains(p[0]+p[1], "more than 16 MiB") {
+		t.Errorf("%d questions are asked, and refused %q", asked.Load(), p)
 	}
 }
 
