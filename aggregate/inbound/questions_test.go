@@ -206,6 +206,8 @@ func TestQuestionsEndWithTheCall(t *testing.T) {
 func TestOnlyWhatIsDeclaredIsAsked(t *testing.T) {
 	form, url := upstream.Question{Method: upstream.AskElicitation}, upstream.Question{Method: upstream.AskElicitation, Params: json.RawMessage(`{"mode":"url"}`)}
 	sampling, roots := upstream.Question{Method: upstream.AskSampling}, upstream.Question{Method: upstream.AskRoots}
+	tools := upstream.Question{Method: upstream.AskSampling, Params: json.RawMessage(`{"tools":[],"messages":[]}`)}
+	odd := upstream.Question{Method: upstream.AskElicitation, Params: json.RawMessage(`{"mode":"telepathy"}`)}
 	other := upstream.Question{Method: "ping"}
 	for capabilities, may := range map[string]string{
 		`{"elicitation":{}}`:                    "form",
@@ -213,11 +215,12 @@ func TestOnlyWhatIsDeclaredIsAsked(t *testing.T) {
 		`{"elicitation":{"url":{}}}`:            "url",
 		`{"elicitation":{"form":{},"url":{}}}`:  "form url",
 		`{"sampling":{},"elicitation":null}`:    "sampling",
+		`{"sampling":{"tools":{}}}`:             "sampling tools",
 		`{"roots":{"listChanged":true},"x":{}}`: "roots",
 	} {
 		f := newFake()
 		f.custom = func(ctx context.Context, r *aggregate.Request) {
-			for name, q := range map[string]upstream.Question{"form": form, "url": url, "sampling": sampling, "roots": roots, "other": other} {
+			for name, q := range map[string]upstream.Question{"form": form, "url": url, "sampling": sampling, "roots": roots, "tools": tools, "odd": odd, "other": other} {
 				_, err := r.Back.Ask(ctx, q)
 				if e, ok := errors.AsType[*upstream.RPCError](err); ok != !strings.Contains(may, name) || ok && e.Code != upstream.CodeMethodNotFound {
 					t.Errorf("%s asks for %s: %v", capabilities, name, err)

@@ -39,6 +39,13 @@ func TestLacks(t *testing.T) {
 	}
 }
 
+func TestExtensionsAreObjects(t *testing.T) {
+	o := learnOffers([]byte(`{"capabilities":{"extensions":{"a":{"x":1e400},"b":true,"c":null,"d":[],"e":"s"}}}`))
+	if len(o.extensions) != 1 || string(o.extensions["a"]) != `{"x":1e400}` {
+		t.Errorf("the extensions are %s", o.extensions)
+	}
+}
+
 func TestLevelsHaveAnOrder(t *testing.T) {
 	for i, level := range []string{"", "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"} {
 		if got := rankOf(level); got != i {
@@ -112,7 +119,9 @@ func TestAUserLingersAfterACallIsGivenUp(t *testing.T) {
 func TestCallsWithoutASessionAreOfSeveralConversations(t *testing.T) {
 	d := newDesk(t.Context(), &Options{})
 	defer d.close()
-	of := func(session string) visit { return visit{call: &upstream.Call{Principal: upstream.Local(), Session: session}} }
+	of := func(session string) visit {
+		return visit{call: &upstream.Call{Principal: upstream.Local(), Session: session}}
+	}
 	for _, c := range []struct {
 		session string
 		want    whose

@@ -45,6 +45,9 @@ func learnOffers(result json.RawMessage) offers {
 			o.logging = true
 		case "extensions":
 			for e := range rawjson.Members(m.Value) {
+				if rawjson.Kind(e.Value) != '{' { // clients that were shown it would refuse us
+					continue
+				}
 				if o.extensions == nil {
 					o.extensions = map[string]json.RawMessage{}
 				}
