@@ -68,39 +68,10 @@ func boundCapabilities(raw json.RawMessage, most int) json.RawMessage {
 }
 
 // allows returns why a question must not be put to the client; nil if it may
-// be. An elicitation that declares no mode is that of forms (MCP 2025-11-25,
-// elicitation, §Capabilities).
+// be.
 func (t terms) allows(q upstream.Question) *upstream.RPCError {
-	var need string
-	switch q.Method {
-	case upstream.AskElicitation:
-		need = "elicitation"
-		declared, ok := rawjson.Get(t.capabilities, need)
-		if !ok || rawjson.Kind(declared) != '{' {
-			break
-		}
-		_, url := rawjson.Get(declared, "url")
-		_, form := rawjson.Get(declared, "form")
-		if mode, _ := rawjson.GetString(q.Params, "mode"); mode == "url" {
-			need += " of URLs"
-			ok = url
-		} else {
-			need += " by forms"
-			ok = form || !url
-		}
-		if ok {
-			return nil
-		}
-	case upstream.AskSampling, upstream.AskRoots:
-		need = "sampling"
-		if q.Method == upstream.AskRoots {
-			need = "roots"
-		}
-		if declared, ok := rawjson.Get(t.capabilities, need); ok && rawjson.Kind(declared) == '{' {
-			return nil
-		}
-	default:
-		return &upstream.RPCError{Code: upstream.CodeMethodNotFound, Message: "clients cannot be asked " + quoteShort(q.Method)}
+	if need := q.Lacks(t.capabilities); need != "" {
+		return &upstream.RPCError{Code: upstream.CodeMethodNotFound, Message: "the client did not declare " + quoteShort(need)}
 	}
-	return &upstream.RPCError{Code: upstream.CodeMethodNotFound, Message: "the client did not declare " + need}
+	return nil
 }

@@ -205,10 +205,11 @@ func (q *question) put(ctx context.Context, b *upstream.Back) (json.RawMessage, 
 	if ok && rawjson.Kind(params) != '{' {
 		return nil, refusal(upstream.CodeInvalidParams, "the params are not an object")
 	}
-	if what := lacks(b.Capabilities, q.method, params); what != "" {
-		return nil, refusal(upstream.CodeMethodNotFound, "the client of this call does not have the capability %s", what)
+	asked := upstream.Question{Method: q.method, Params: params}
+	if what := asked.Lacks(b.Capabilities); what != "" {
+		return nil, refusal(upstream.CodeMethodNotFound, "the client of this call does not have the capability %s", escape(what))
 	}
-	return b.Ask(ctx, upstream.Question{Method: q.method, Params: params})
+	return b.Ask(ctx, asked)
 }
 
 // answer frames what the client said. Only an error object is the client's own;
@@ -227,46 +228,6 @@ func (q *question) answer(ctx context.Context, result json.RawMessage, err error
 		return encodeError(q.id, refusal(upstream.CodeInternal, "%s", errCallOver))
 	}
 	return encodeError(q.id, refusal(upstream.CodeInternal, "the client could not be asked"))
-}
-
-// lacks returns the capability that a question needs and caps, a
-// ClientCapabilities object, does not have; "" if it may be asked (MCP
-// 2025-11-25, elicitation, sampling and roots, §Capabilities).
-func lacks(caps json.RawMessage, method string, params json.RawMessage) string {
-	has := func(obj json.RawMessage, name string) (json.RawMessage, bool) {
-		v, ok := rawjson.Get(obj, name)
-		return v, ok && !rawjson.IsNull(v)
-	}
-	switch method {
-	case upstream.AskRoots:
-		if _, ok := has(caps, "roots"); !ok {
-			return "roots"
-		}
-	case upstream.AskSampling:
-		sampling, ok := has(caps, "sampling")
-		if !ok {
-			return "sampling"
-		}
-		_, tools := has(params, "tools")
-		_, choice := has(params, "toolChoice")
-		if _, ok = has(sampling, "tools"); !ok && (tools || choice) {
-			return "sampling.tools"
-		}
-	case upstream.AskElicitation:
-		elicitation, ok := has(caps, "elicitation")
-		if !ok {
-			return "elicitation"
-		}
-		mode, _ := rawjson.GetString(params, "mode")
-		if mode == "" {
-			mode = "form"
-		}
-		_, able := has(elicitation, mode)
-		if _, url := has(elicitation, "url"); !able && (mode != "form" || url) {
-			return "elicitation." + escape(bounded(mode, 20))
-		}
-	}
-	return ""
 }
 
 // callMeta returns the members of _meta that a call needs besides its own (MCP

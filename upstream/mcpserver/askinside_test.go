@@ -13,32 +13,6 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-func TestLacks(t *testing.T) {
-	for _, c := range []struct{ caps, method, params, want string }{
-		{``, upstream.AskElicitation, `{}`, "elicitation"},
-		{`{"elicitation":null}`, upstream.AskElicitation, `{}`, "elicitation"},
-		{`{"elicitation":{}}`, upstream.AskElicitation, `{}`, ""},
-		{`{"elicitation":{}}`, upstream.AskElicitation, `{"mode":"form"}`, ""},
-		{`{"elicitation":{}}`, upstream.AskElicitation, `{"mode":"url"}`, "elicitation.url"},
-		{`{"elicitation":{"form":{}}}`, upstream.AskElicitation, `{"mode":"url"}`, "elicitation.url"},
-		{`{"elicitation":{"url":{}}}`, upstream.AskElicitation, `{"mode":"url"}`, ""},
-		{`{"elicitation":{"url":{}}}`, upstream.AskElicitation, ``, "elicitation.form"},
-		{`{"elicitation":{"form":{},"url":{}}}`, upstream.AskElicitation, ``, ""},
-		{`{"elicitation":{"form":{},"url":{}}}`, upstream.AskElicitation, `{"mode":"x\n"}`, `elicitation.x\n`},
-		{`{"elicitation":{}}`, upstream.AskSampling, `{}`, "sampling"},
-		{`{"sampling":{}}`, upstream.AskSampling, `{}`, ""},
-		{`{"sampling":{}}`, upstream.AskSampling, `{"tools":[]}`, "sampling.tools"},
-		{`{"sampling":{}}`, upstream.AskSampling, `{"toolChoice":{}}`, "sampling.tools"},
-		{`{"sampling":{"tools":{}}}`, upstream.AskSampling, `{"tools":[],"toolChoice":{}}`, ""},
-		{`{"sampling":{}}`, upstream.AskRoots, ``, "roots"},
-		{`{"roots":{}}`, upstream.AskRoots, ``, ""},
-	} {
-		if got := lacks(json.RawMessage(c.caps), c.method, json.RawMessage(c.params)); got != c.want {
-			t.Errorf("%s with %s: %s lacks %q, want %q", c.method, c.params, c.caps, got, c.want)
-		}
-	}
-}
-
 func TestExtensionsAreObjects(t *testing.T) {
 	o := learnOffers([]byte(`{"capabilities":{"extensions":{"a":{"x":1e400},"b":true,"c":null,"d":[],"e":"s"}}}`))
 	if len(o.extensions) != 1 || string(o.extensions["a"]) != `{"x":1e400}` {
