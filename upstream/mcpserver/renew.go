@@ -24,6 +24,8 @@ type renewer struct {
 	queue   []upstream.Topic // to be looked at again
 	running int
 	done    chan outcome
+	tries   int              // that failed for the time being
+	again   <-chan time.Time // when what failed so is tried again; nil if nothing is
 }
 
 // renewal is how a topic stands on this connection.
@@ -59,6 +61,9 @@ func (r *renewer) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.a.subs.wake:
+			r.plan()
+		case <-r.again:
+			r.again = nil
 			r.plan()
 		case out := <-r.done:
 			r.running--
@@ -144,10 +149,17 @@ func (r *renewer) finished(out outcome) {
 	}
 	n.on = out.in != nil && out.err == nil
 	n.busy = false
-	if out.in == nil && out.err != nil {
+	switch {
+	case out.in == nil && out.err != nil:
 		r.a.opt.Log.Debug("unsubscribing failed", "upstream", r.a.opt.ID, "error", out.err)
-	}
-	if out.in != nil {
+	case out.in == nil:
+	case out.err != nil && passing(out.err) && r.a.subs.granted(out.in): // nobody waits for it
+		r.a.opt.Log.Debug("renewing a subscription failed, it is tried again", "upstream", r.a.opt.ID, "error", out.err)
+		if r.again == nil {
+			r.tries++
+			r.again = time.After(backoff(r.tries))
+		}
+	default:
 		n.in = out.in
 		r.a.settled(out.topic, out.in, out.err)
 	}

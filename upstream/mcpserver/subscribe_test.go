@@ -1,12 +1,15 @@
 package mcpserver_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,6 +114,41 @@ func TestSubscriptionsAreRenewed(t *testing.T) {
 			t.Error("what was unsubscribed is told")
 		}
 	})
+}
+
+// A server that has just started again may be too busy to be subscribed to.
+func TestRenewalIsTriedAgain(t *testing.T) {
+	var busy atomic.Int32
+	h := &sessions{library: newLibrary(false)}
+	a := newHTTP(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if bytes.Contains(body, []byte("resources/subscribe")) && busy.Add(-1) >= 0 {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})).URL, quickly())
+	e := hear(t, a)
+	for _, uri := range []string{"lib://a", "lib://b"} {
+		if err := subscribe(t, a, updated(uri)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	busy.Store(3)
+	h.restart()
+	eventually(t, "they are renewed", func() bool {
+		r, err := call(t.Context(), a, "state", `{}`)
+		return err == nil && text(r) == "lib://a lib://b"
+	})
+	eventually(t, "what may have been missed is told", func() bool {
+		return e.heard(`{"uri":"lib://a"}`) > 0 && e.heard(`{"uri":"lib://b"}`) > 0
+	})
+	// Whoever waits for the answer is told at once.
+	busy.Store(1)
+	wantOneOf(t, subscribe(t, a, updated("lib://c")), upstream.Unavailable)
+	a.Unsubscribe(updated("lib://a"))
+	eventually(t, "it is unsubscribed", func() bool { return do(t, a, "state", "") == "lib://b" })
 }
 
 func TestListChanges(t *testing.T) {
