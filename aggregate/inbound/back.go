@@ -45,7 +45,7 @@ func (r *request) back(ctx context.Context, f *flight) (b upstream.Back, n *news
 		return b, nil
 	}
 	if r.notes != nil {
-		n = &news{to: r.notes, flight: f, level: severity(w.level), progress: newProgress(w.token)}
+		n = &news{to: r.notes, flight: f, level: upstream.Severity(w.level), progress: newProgress(w.token)}
 		if w.token != nil {
 			b.Progress = n.tell
 		}

@@ -52,7 +52,7 @@ func readEra(meta *metaFields) (era, *upstream.RPCError) {
 		says.client = clientName(meta.info)
 	}
 	if meta.level != nil {
-		if says.level = rawjson.String(meta.level); severity(says.level) < 0 {
+		if says.level = rawjson.String(meta.level); upstream.Severity(says.level) == 0 {
 			return e, badLevel("params._meta[\"" + metaPrefix + "logLevel\"]")
 		}
 	}

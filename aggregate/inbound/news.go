@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -94,7 +95,7 @@ func (n *news) tell(params json.RawMessage) {
 // log takes the params of an upstream's log message.
 func (n *news) log(params json.RawMessage) {
 	level, _ := rawjson.GetString(params, "level")
-	if severity(level) < n.level { // also if it has none
+	if upstream.Severity(level) < n.level { // also if it has none
 		return
 	}
 	text := noteText(methodMessage, params)

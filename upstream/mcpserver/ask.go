@@ -64,7 +64,7 @@ func newGuest(ctx context.Context, call *upstream.Call) *guest {
 		return nil
 	}
 	g := &guest{back: b, ctx: ctx}
-	if rank := rankOf(b.LogLevel); rank > 0 && b.Log != nil {
+	if rank := upstream.Severity(b.LogLevel); rank > 0 && b.Log != nil {
 		g.rank, g.log = rank, newFollower(b.Log)
 	}
 	return g
@@ -244,7 +244,7 @@ func (p *peer) callMeta(call *upstream.Call, token int64, denyAsk bool) []byte {
 		}
 		meta = append(bytes.Clone(bytes.TrimSuffix(meta, []byte(noCapabilities))), caps...)
 	}
-	if call.Back.Log != nil && rankOf(call.Back.LogLevel) > 0 {
+	if call.Back.Log != nil && upstream.Severity(call.Back.LogLevel) > 0 {
 		meta = append(bytes.Clone(meta), `,"`+mcp.MetaKeyLogLevel+`":"`+call.Back.LogLevel+`"`...)
 	}
 	return withToken(meta, token)

@@ -20,17 +20,6 @@ func TestExtensionsAreObjects(t *testing.T) {
 	}
 }
 
-func TestLevelsHaveAnOrder(t *testing.T) {
-	for i, level := range []string{"", "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"} {
-		if got := rankOf(level); got != i {
-			t.Errorf("the rank of %q is %d, want %d", level, got, i)
-		}
-	}
-	if rankOf("DEBUG") != 0 {
-		t.Error("a level that is none has a rank")
-	}
-}
-
 // posted collects what is answered without a client.
 type posted []string
 

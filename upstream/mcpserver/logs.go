@@ -3,21 +3,15 @@ package mcpserver
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // levelTime is how long a call waits for the server to take a new level.
 const levelTime = 2 * time.Second
-
-// rankOf orders the levels of log messages (RFC 5424, section 6.2.1, as MCP
-// names them): 1 is debug, 8 is emergency, 0 is none of them.
-func rankOf(level string) int {
-	return 1 + slices.Index([]string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}, level)
-}
 
 // message takes a notifications/message. It runs on the goroutine that reads
 // answers, like progress.
@@ -27,7 +21,7 @@ func (d *desk) message(msg []byte, from visit) {
 		return
 	}
 	level, _ := rawjson.GetString(params, "level")
-	rank := rankOf(level)
+	rank := upstream.Severity(level)
 	if rank == 0 {
 		return
 	}
