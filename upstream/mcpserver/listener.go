@@ -104,7 +104,7 @@ func (l *listener) plan() plan {
 			p.topics[t] = in
 			if l.current.topics[t] != in { // it was wanted again before it was given up
 				l.current.topics[t] = in
-				l.a.settled(t, in, nil)
+				l.a.subs.settled(t, in, nil)
 			}
 			continue
 		}
@@ -130,7 +130,7 @@ func (l *listener) plan() plan {
 
 func (l *listener) refuse(t upstream.Topic, in *interest, err error) {
 	l.refused[t] = in
-	l.a.settled(t, in, err)
+	l.a.subs.settled(t, in, err)
 }
 
 // change replaces the present stream by the planned one, or finds out what of
@@ -160,7 +160,7 @@ func (l *listener) change(ctx context.Context, p plan) error {
 			delete(s.topics, t)
 			l.refuse(t, in, failure(upstream.Denied, true, "it does not announce changes of this one", nil))
 		case p.fresh[t] != nil:
-			l.a.settled(t, in, nil)
+			l.a.subs.settled(t, in, nil)
 		}
 	}
 	l.retire(ctx)
@@ -176,7 +176,7 @@ func (l *listener) failed(p plan, err error) {
 	case passing(err):
 		for t, in := range p.fresh {
 			if !l.a.subs.granted(in) { // the others are tried again
-				l.a.settled(t, in, err)
+				l.a.subs.settled(t, in, err)
 			}
 		}
 		l.later()
@@ -212,7 +212,7 @@ func (l *listener) open(ctx context.Context, topics map[upstream.Topic]*interest
 		defer close(s.ended)
 		ans, err := l.c.link.do(ctx, l.c.peer, r)
 		if err == nil && ans.rpc != nil {
-			err = l.a.judge(l.c, methodListen, ans.rpc)
+			err = judge(l.c, methodListen, ans.rpc)
 		}
 		s.err = err
 	})
@@ -336,7 +336,7 @@ func (l *listener) lost(ctx context.Context) bool {
 // open, but not too often.
 func (l *listener) caughtUp() {
 	if l.behind && l.missed.due() {
-		l.a.catchUp(l.c)
+		l.a.news.changed(l.c.peer.offers.announced()...)
 		l.behind = l.current == nil
 	}
 }

@@ -98,10 +98,9 @@ type Adapter struct {
 	// progress is the same for all connections, so no token is used twice.
 	progress progress
 	// mirror: annotated arguments travel in headers too, if the era is modern.
-	mirror  bool
-	changes *changes
-	subs    *subscriptions
-	tell    atomic.Pointer[upstream.Events] // of the running Watch; nil if none
+	mirror bool
+	news   *news
+	subs   *subscriptions
 
 	mu       sync.Mutex // guards what follows
 	era      Era        // found or remembered; "" if unknown
@@ -192,12 +191,12 @@ func newAdapter(o Options) *Adapter {
 		o.Version = "dev"
 	}
 	a := &Adapter{
-		opt:     o,
-		board:   newBoard(),
-		post:    make(errands, errandQueue),
-		changes: newChanges(),
-		subs:    newSubscriptions(),
+		opt:   o,
+		board: newBoard(),
+		post:  make(errands, errandQueue),
 	}
+	a.news = newNews(&a.opt)
+	a.subs = newSubscriptions(&a.opt, a.news)
 	a.greet = &greeter{opt: &a.opt, info: clientInfo(o.Version)}
 	switch e := Era(o.Remembered); {
 	case o.Era != Auto:
