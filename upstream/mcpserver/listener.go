@@ -50,12 +50,15 @@ type listener struct {
 	behind  bool      // something may have been missed
 	missed  missed
 	linger  chan struct{} // one for each stream that does
+	// gap: a stream that was replaced has ended by itself, perhaps before the
+	// other one began; capacity 1.
+	gap chan struct{}
 }
 
 func newListener(a *Adapter, c *conn) *listener {
 	return &listener{
 		a: a, c: c, refused: map[upstream.Topic]*interest{},
-		missed: missed{time.Now()}, linger: make(chan struct{}, lingerCount),
+		missed: missed{time.Now()}, linger: make(chan struct{}, lingerCount), gap: make(chan struct{}, 1),
 	}
 }
 
@@ -151,9 +154,6 @@ func (l *listener) change(ctx context.Context, p plan) error {
 		}
 		return err
 	}
-	if l.current != nil && closed(l.current.ended) { // perhaps before there was another one
-		l.behind, p.fresh = true, p.topics
-	}
 	for t, in := range p.topics {
 		switch {
 		case !granted[t]:
@@ -248,15 +248,6 @@ func (l *listener) confirmed(ctx context.Context, s *stream, lenient bool) (map[
 	return nil, failure(upstream.Unavailable, true, "it ended the stream of notifications", nil)
 }
 
-func closed(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
-	}
-}
-
 // retire closes the present stream once everything that was sent on it before
 // the new one was confirmed must have come.
 func (l *listener) retire(ctx context.Context) {
@@ -270,7 +261,14 @@ func (l *listener) retire(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	l.wg.Go(func() {
-		pause(ctx, lingerTime)
+		t := time.NewTimer(lingerTime)
+		defer t.Stop()
+		select {
+		case <-s.ended:
+			wake(l.gap)
+		case <-t.C:
+		case <-ctx.Done():
+		}
 		s.cancel()
 		<-s.ended
 		select {
@@ -306,10 +304,24 @@ func (l *listener) wait(ctx context.Context, change bool) bool {
 	case <-l.a.subs.wake:
 	case <-alarm:
 		l.caughtUp()
+	case <-l.gap:
+		l.bridge()
 	case <-ended:
 		return l.lost(ctx)
 	}
 	return true
+}
+
+// bridge tells what may have been missed while one stream took the place of
+// another.
+func (l *listener) bridge() {
+	l.behind = true
+	l.caughtUp()
+	if l.current != nil {
+		for t, in := range l.current.topics {
+			l.a.subs.settled(t, in, nil)
+		}
+	}
 }
 
 // lost takes notice that the present stream has ended by itself.

@@ -2,8 +2,9 @@
 // stdio or by HTTP, and relays what it says byte for byte.
 //
 // Job: find out which protocol era the server speaks, keep a connection to it
-// (restart, re-initialise, back off), list its tools, run calls on it, and turn
-// everything that can go wrong on the way into an *[upstream.Error].
+// (restart, re-initialise, back off), list what it offers, run calls on it, tell
+// its changes, and turn everything that can go wrong on the way into an
+// *[upstream.Error].
 //
 // It owns the transports (stdio, Streamable HTTP and the older HTTP+SSE), the
 // era handshake and the child processes. It must not know configuration,
@@ -15,7 +16,8 @@
 // supervisor (Watch) replaces it. A [conn] is one handshake on one [link]; a
 // link is a child process, an HTTP endpoint or the stream of an HTTP+SSE server.
 // Requests of an old conn can never be answered through a new one, because ids
-// and pending tables belong to the link that sent them.
+// and pending tables belong to the link that sent them. What is subscribed
+// belongs to the adapter, and each conn is told it anew.
 package mcpserver
 
 import (

@@ -298,7 +298,14 @@ func reusable(l link) bool {
 	return !sse
 }
 
-func isDone(l link) bool { return closed(l.done()) }
+func isDone(l link) bool {
+	select {
+	case <-l.done():
+		return true
+	default:
+		return false
+	}
+}
 
 // pause waits and reports whether it did so to the end.
 func pause(ctx context.Context, d time.Duration) bool {
