@@ -2,14 +2,12 @@
 // stdio or by HTTP, and relays what it says byte for byte.
 //
 // Job: find out which protocol era the server speaks, keep a connection to it
-// (restart, re-initialise, back off), read its lists, run calls on it, bring what
-// it asks and logs to the calls concerned, keep its changes subscribed to, and
-// turn everything that can go wrong on the way into an *[upstream.Error].
+// (restart, re-initialise, back off), list its tools, run calls on it, and turn
+// everything that can go wrong on the way into an *[upstream.Error].
 //
 // It owns the transports (stdio, Streamable HTTP and the older HTTP+SSE), the
-// era handshake, the child processes, and which subscriptions the server knows.
-// It must not know configuration, credentials, other upstreams, how a client is
-// asked, or what becomes of its lists and results;
+// era handshake and the child processes. It must not know configuration,
+// credentials, other upstreams, or what becomes of its tools and results;
 // whoever builds an [Adapter] hands in a launcher or an HTTP client that already
 // carries the environment and the login.
 //
