@@ -1,12 +1,16 @@
 // Package aggregate makes one MCP server out of many upstreams.
 //
-// Job: keep the catalog of everything the upstreams offer, give each tool its
-// name, run each call through the pipeline, and turn every failure into words
+// Job: keep the catalog of everything the upstreams offer, give each tool and
+// prompt its name, find the upstream of a name, URI or task, run each call
+// through the pipeline, put what an upstream asks in mid-call into the words of
+// the client's era, tell clients of changes, and turn every failure into words
 // the model can act on.
 //
-// It owns the catalog snapshots, the order of the pipeline's layers and our own
-// tools. It must not know how a client is connected (aggregate/inbound), how an
-// upstream is spoken to (upstream/<kind>), or any credential.
+// It owns the catalog snapshots, the order of the pipeline's layers, our own
+// tools, the calls that wait for answers of their clients, who is told of which
+// change, the seals of what clients bring back, and what is known of hosts. It
+// must not know how a client is connected (aggregate/inbound), how an upstream
+// is spoken to (upstream/<kind>), or any credential.
 package aggregate
 
 import (
@@ -69,10 +73,10 @@ type Options struct {
 	// counts towards no other limit. Default 5 min.
 	AskTimeout time.Duration
 	// StateKey seals what clients have to bring back: the state of a call that
-	// asks for input, the ids of tasks, and the cursors of lists. With the same key these are good in
-	// another process and after a restart, except where a call waits in this one;
-	// that each is used only once is seen to in each process. At least 16 bytes;
-	// random if nil.
+	// asks for input, the ids of tasks, and the cursors of lists. With the same
+	// key these are good in another process and after a restart, except where a
+	// call waits in this one. That a state counts once is seen to in each process
+	// alone. At least 16 bytes; random if nil.
 	StateKey []byte
 }
 

@@ -81,7 +81,7 @@ func askAll(t *testing.T, c *mcpclient.Client, names []string) (took []time.Dura
 }
 
 // otherClient is mcp-go's client, connected to a program of its own.
-func otherClient(t *testing.T, config, way, era string) *mcpclient.Client {
+func otherClient(t *testing.T, config, way, era string, opts ...mcpclient.ClientOption) *mcpclient.Client {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -101,7 +101,6 @@ func otherClient(t *testing.T, config, way, era string) *mcpclient.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var opts []mcpclient.ClientOption
 	version := mcp.ProtocolVersion20260728
 	if era == "legacy" {
 		version = mcp.ProtocolVersion20251125

@@ -1,7 +1,7 @@
 // Package upstream is the vocabulary that the rest of Bulkhead speaks: what a
-// source offers ([Tool]), what is asked of it ([Call]), what it answers
-// ([Result]), how it fails ([Error]), and how a call is handled ([Handler],
-// [Middleware]).
+// source offers ([Tool], [Item]), what is asked of it ([Call]), what it asks and
+// tells meanwhile ([Back], [Question], [Topic]), what it answers ([Result]), how
+// it fails ([Error]), and how a call is handled ([Handler], [Middleware]).
 //
 // It owns no behaviour beyond building these values. It must not know any
 // protocol, transport, credential or configuration, and imports no package of

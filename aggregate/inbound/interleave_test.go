@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
@@ -129,6 +130,12 @@ func (c *interleaver) talk(n int) {
 		}
 		if c.t.Failed() {
 			return
+		}
+	}
+	// A cancellation may have overtaken its call on another connection.
+	for p, ok := c.peer.(*httpPeer); ok && !c.modern && p.posts.Load() > 0; time.Sleep(time.Millisecond) {
+		for n := range c.open {
+			c.peer.send(cancelled(fmt.Sprint(n)))
 		}
 	}
 }

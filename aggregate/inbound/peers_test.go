@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -54,6 +55,7 @@ type httpPeer struct {
 	*web
 	got    chan string
 	modern bool
+	posts  atomic.Int64 // under way
 
 	mu      sync.Mutex
 	session string
@@ -72,10 +74,15 @@ func (p *httpPeer) send(texts ...string) {
 		if left {
 			continue
 		}
-		begun := make(chan struct{})
-		go p.post(ctx, text, begun)
+		ended := make(chan struct{})
+		p.posts.Add(1)
+		go func() {
+			defer close(ended)
+			defer p.posts.Add(-1)
+			p.post(ctx, text)
+		}()
 		if strings.Contains(text, `"initialize"`) || !strings.Contains(text, `"tools/call"`) {
-			<-begun // what follows may need it
+			<-ended // what follows may need it
 		}
 	}
 }
@@ -98,8 +105,7 @@ func (p *httpPeer) leaving(text string) (ctx context.Context, left bool) {
 	return ctx, false
 }
 
-func (p *httpPeer) post(ctx context.Context, text string, begun chan<- struct{}) {
-	defer close(begun)
+func (p *httpPeer) post(ctx context.Context, text string) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, p.url+"/mcp", strings.NewReader(text))
 	if err != nil {
 		p.t.Error(err)

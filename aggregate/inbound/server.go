@@ -1,6 +1,7 @@
 // Package inbound is the client's side of Bulkhead: it speaks MCP over stdio,
-// Streamable HTTP and the older HTTP+SSE, to clients of the modern era (2026-07-28 and later) and
-// of the legacy era (2024-11-05 to 2025-11-25) on the same endpoint.
+// Streamable HTTP and the older HTTP+SSE, to clients of the modern era
+// (2026-07-28 and later) and of the legacy era (2024-11-05 to 2025-11-25) on the
+// same endpoint.
 //
 // Job: frame messages, refuse malformed ones at the door, tell the eras apart,
 // run each request beside the others, carry cancellations, write answers, and

@@ -93,7 +93,10 @@ func (a *Adapter) exchange(ctx context.Context, build func(*peer) (request, erro
 			return ans, c, nil
 		}
 		if err == nil {
-			err = a.judge(c, req.method, ans.rpc)
+			err = judge(c, req.method, ans.rpc)
+			if ans.rpc.Code == codeHeaderMismatch && req.method == methodCall {
+				a.news.changed(upstream.Tools) // our idea of its header annotations is out of date
+			}
 		}
 		b := brokenBy(err)
 		if b == nil {
@@ -114,7 +117,7 @@ func givenUp(err error) bool {
 
 // judge makes a failure of an error object and adds what it says about the
 // connection.
-func (a *Adapter) judge(c *conn, method string, rpc *upstream.RPCError) error {
+func judge(c *conn, method string, rpc *upstream.RPCError) error {
 	e := rpcFailure(rpc)
 	switch {
 	case contradicts(c.peer, method, rpc):
@@ -122,9 +125,6 @@ func (a *Adapter) judge(c *conn, method string, rpc *upstream.RPCError) error {
 		e.Err = &broken{again: true, forget: true, err: rpc}
 	case rpc.Code == codeNoResource && strings.HasPrefix(method, "resources/"):
 		e.Kind = upstream.NotFound
-	case rpc.Code == codeHeaderMismatch && method == methodCall:
-		// Our idea of the tool's header annotations is out of date.
-		a.changes.add(upstream.Tools)
 	}
 	return e
 }

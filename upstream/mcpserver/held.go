@@ -42,16 +42,16 @@ func (s *shelf) all() []upstream.Held {
 // that is no tool the reason begins with the list.
 func (a *Adapter) Held() []upstream.Held { return a.shelf.all() }
 
-// hold publishes what is held back and warns where that has changed.
-func (a *Adapter) hold(l upstream.List, held []upstream.Held) {
-	if !a.shelf.put(l, held) {
+// hold puts what is held back from l on the shelf and warns where that is news.
+func (s *shelf) hold(o *Options, l upstream.List, held []upstream.Held) {
+	if !s.put(l, held) {
 		return
 	}
 	for i, h := range held {
 		if i == 10 {
-			a.opt.Log.Warn("more held back", "upstream", a.opt.ID, "list", l, "count", len(held)-i)
+			o.Log.Warn("more held back", "upstream", o.ID, "list", l, "count", len(held)-i)
 			break
 		}
-		a.opt.Log.Warn("held back", "upstream", a.opt.ID, "list", l, "name", escape(bounded(h.Tool, 128)), "reason", h.Reason)
+		o.Log.Warn("held back", "upstream", o.ID, "list", l, "name", escape(bounded(h.Tool, 128)), "reason", h.Reason)
 	}
 }

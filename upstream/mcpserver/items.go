@@ -14,7 +14,7 @@ func (a *Adapter) Items(ctx context.Context, list upstream.List) ([]upstream.Ite
 		return nil, nil // which Tools reads, or nobody
 	}
 	var items []upstream.Item
-	l := listing{list: list}
+	l := listing{a: a, list: list}
 	l.take = func(_ *peer, raw json.RawMessage) (string, error) {
 		it, err := upstream.ParseItem(a.opt.ID, list, raw)
 		if err == nil && l.keys[it.Key] {
@@ -25,7 +25,7 @@ func (a *Adapter) Items(ctx context.Context, list upstream.List) ([]upstream.Ite
 		}
 		return it.Key, err
 	}
-	if err := a.drain(ctx, &l); err != nil {
+	if err := l.drain(ctx); err != nil {
 		return nil, err
 	}
 	return items, nil

@@ -50,7 +50,7 @@ func (l *httpLink) listen(ctx context.Context, c *conn) {
 			return
 		}
 		if missed.due() {
-			l.a.catchUp(c)
+			l.a.news.changed(c.peer.offers.announced()...)
 		}
 	}
 }
@@ -65,13 +65,6 @@ func (m *missed) due() bool {
 	}
 	m.last = time.Now()
 	return true
-}
-
-// catchUp tells that whatever the server would have announced may have changed.
-func (a *Adapter) catchUp(c *conn) {
-	if lists := c.peer.offers.announced(); lists != nil {
-		a.changes.add(lists...)
-	}
 }
 
 // reachTime is how long connecting may take before a server counts as out of

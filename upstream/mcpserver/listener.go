@@ -50,12 +50,15 @@ type listener struct {
 	behind  bool      // something may have been missed
 	missed  missed
 	linger  chan struct{} // one for each stream that does
+	// gap: a stream that was replaced has ended by itself, perhaps before the
+	// other one began; capacity 1.
+	gap chan struct{}
 }
 
 func newListener(a *Adapter, c *conn) *listener {
 	return &listener{
 		a: a, c: c, refused: map[upstream.Topic]*interest{},
-		missed: missed{time.Now()}, linger: make(chan struct{}, lingerCount),
+		missed: missed{time.Now()}, linger: make(chan struct{}, lingerCount), gap: make(chan struct{}, 1),
 	}
 }
 
@@ -104,7 +107,7 @@ func (l *listener) plan() plan {
 			p.topics[t] = in
 			if l.current.topics[t] != in { // it was wanted again before it was given up
 				l.current.topics[t] = in
-				l.a.settled(t, in, nil)
+				l.a.subs.settled(t, in, nil)
 			}
 			continue
 		}
@@ -130,7 +133,7 @@ func (l *listener) plan() plan {
 
 func (l *listener) refuse(t upstream.Topic, in *interest, err error) {
 	l.refused[t] = in
-	l.a.settled(t, in, err)
+	l.a.subs.settled(t, in, err)
 }
 
 // change replaces the present stream by the planned one, or finds out what of
@@ -151,16 +154,13 @@ func (l *listener) change(ctx context.Context, p plan) error {
 		}
 		return err
 	}
-	if l.current != nil && closed(l.current.ended) { // perhaps before there was another one
-		l.behind, p.fresh = true, p.topics
-	}
 	for t, in := range p.topics {
 		switch {
 		case !granted[t]:
 			delete(s.topics, t)
 			l.refuse(t, in, failure(upstream.Denied, true, "it does not announce changes of this one", nil))
 		case p.fresh[t] != nil:
-			l.a.settled(t, in, nil)
+			l.a.subs.settled(t, in, nil)
 		}
 	}
 	l.retire(ctx)
@@ -176,7 +176,7 @@ func (l *listener) failed(p plan, err error) {
 	case passing(err):
 		for t, in := range p.fresh {
 			if !l.a.subs.granted(in) { // the others are tried again
-				l.a.settled(t, in, err)
+				l.a.subs.settled(t, in, err)
 			}
 		}
 		l.later()
@@ -212,7 +212,7 @@ func (l *listener) open(ctx context.Context, topics map[upstream.Topic]*interest
 		defer close(s.ended)
 		ans, err := l.c.link.do(ctx, l.c.peer, r)
 		if err == nil && ans.rpc != nil {
-			err = l.a.judge(l.c, methodListen, ans.rpc)
+			err = judge(l.c, methodListen, ans.rpc)
 		}
 		s.err = err
 	})
@@ -248,15 +248,6 @@ func (l *listener) confirmed(ctx context.Context, s *stream, lenient bool) (map[
 	return nil, failure(upstream.Unavailable, true, "it ended the stream of notifications", nil)
 }
 
-func closed(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
-	}
-}
-
 // retire closes the present stream once everything that was sent on it before
 // the new one was confirmed must have come.
 func (l *listener) retire(ctx context.Context) {
@@ -270,7 +261,14 @@ func (l *listener) retire(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	l.wg.Go(func() {
-		pause(ctx, lingerTime)
+		t := time.NewTimer(lingerTime)
+		defer t.Stop()
+		select {
+		case <-s.ended:
+			wake(l.gap)
+		case <-t.C:
+		case <-ctx.Done():
+		}
 		s.cancel()
 		<-s.ended
 		select {
@@ -306,10 +304,24 @@ func (l *listener) wait(ctx context.Context, change bool) bool {
 	case <-l.a.subs.wake:
 	case <-alarm:
 		l.caughtUp()
+	case <-l.gap:
+		l.bridge()
 	case <-ended:
 		return l.lost(ctx)
 	}
 	return true
+}
+
+// bridge tells what may have been missed while one stream took the place of
+// another.
+func (l *listener) bridge() {
+	l.behind = true
+	l.caughtUp()
+	if l.current != nil {
+		for t, in := range l.current.topics {
+			l.a.subs.settled(t, in, nil)
+		}
+	}
 }
 
 // lost takes notice that the present stream has ended by itself.
@@ -336,7 +348,7 @@ func (l *listener) lost(ctx context.Context) bool {
 // open, but not too often.
 func (l *listener) caughtUp() {
 	if l.behind && l.missed.due() {
-		l.a.catchUp(l.c)
+		l.a.news.changed(l.c.peer.offers.announced()...)
 		l.behind = l.current == nil
 	}
 }

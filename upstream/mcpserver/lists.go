@@ -26,6 +26,7 @@ var methods = map[upstream.List]string{
 
 // listing collects the pages of one list.
 type listing struct {
+	a    *Adapter
 	list upstream.List
 	// take keeps one entry, or says why it is held back. key is what it goes by,
 	// "" if it has nothing of the kind.
@@ -41,15 +42,15 @@ var errTwice = errors.New("an earlier one has the same name")
 
 // drain reads a list through all its pages. A server that has no such list has
 // an empty one.
-func (a *Adapter) drain(ctx context.Context, l *listing) error {
+func (l *listing) drain(ctx context.Context) error {
 	l.keys = map[string]bool{}
 	cursor, cursors := json.RawMessage(nil), map[string]bool{}
 	for page := 1; ; page++ {
-		next, err := a.page(ctx, l, cursor)
+		next, err := l.page(ctx, cursor)
 		switch {
 		case err != nil:
 		case next == nil:
-			a.hold(l.list, l.held)
+			l.a.shelf.hold(&l.a.opt, l.list, l.held)
 			return nil
 		case cursors[string(next)]:
 			err = l.bad("its list %s goes round in circles: a page has the cursor of an earlier one", l.list)
@@ -57,7 +58,7 @@ func (a *Adapter) drain(ctx context.Context, l *listing) error {
 			err = l.bad("its list %s has more than %d pages", l.list, maxPages)
 		}
 		if err != nil {
-			return a.named(err, "", methods[l.list])
+			return l.a.named(err, "", methods[l.list])
 		}
 		cursors[string(next)] = true
 		cursor = next
@@ -69,8 +70,8 @@ func (l *listing) bad(format string, arg ...any) error {
 }
 
 // page reads one page and returns the cursor of the next, nil after the last.
-func (a *Adapter) page(ctx context.Context, l *listing, cursor json.RawMessage) (json.RawMessage, error) {
-	ans, c, err := a.exchange(ctx, func(p *peer) (request, error) {
+func (l *listing) page(ctx context.Context, cursor json.RawMessage) (json.RawMessage, error) {
+	ans, c, err := l.a.exchange(ctx, func(p *peer) (request, error) {
 		if !p.offers.has(l.list) {
 			return request{}, errNoList
 		}

@@ -2,8 +2,9 @@
 // stdio or by HTTP, and relays what it says byte for byte.
 //
 // Job: find out which protocol era the server speaks, keep a connection to it
-// (restart, re-initialise, back off), list its tools, run calls on it, and turn
-// everything that can go wrong on the way into an *[upstream.Error].
+// (restart, re-initialise, back off), list what it offers, run calls on it, tell
+// its changes, and turn everything that can go wrong on the way into an
+// *[upstream.Error].
 //
 // It owns the transports (stdio, Streamable HTTP and the older HTTP+SSE), the
 // era handshake and the child processes. It must not know configuration,
@@ -17,7 +18,8 @@
 // What a server asks or logs in the middle of a call finds that call at the
 // [desk] of its link.
 // Requests of an old conn can never be answered through a new one, because ids
-// and pending tables belong to the link that sent them.
+// and pending tables belong to the link that sent them. What is subscribed
+// belongs to the adapter, and each conn is told it anew.
 package mcpserver
 
 import (
@@ -103,10 +105,9 @@ type Adapter struct {
 	// progress is the same for all connections, so no token is used twice.
 	progress progress
 	// mirror: annotated arguments travel in headers too, if the era is modern.
-	mirror  bool
-	changes *changes
-	subs    *subscriptions
-	tell    atomic.Pointer[upstream.Events] // of the running Watch; nil if none
+	mirror bool
+	news   *news
+	subs   *subscriptions
 
 	mu       sync.Mutex // guards what follows
 	era      Era        // found or remembered; "" if unknown
@@ -197,12 +198,12 @@ func newAdapter(o Options) *Adapter {
 		o.Version = "dev"
 	}
 	a := &Adapter{
-		opt:     o,
-		board:   newBoard(),
-		post:    make(errands, errandQueue),
-		changes: newChanges(),
-		subs:    newSubscriptions(),
+		opt:   o,
+		board: newBoard(),
+		post:  make(errands, errandQueue),
 	}
+	a.news = newNews(&a.opt)
+	a.subs = newSubscriptions(&a.opt, a.news)
 	a.greet = &greeter{opt: &a.opt, info: clientInfo(o.Version)}
 	switch e := Era(o.Remembered); {
 	case o.Era != Auto:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mark3labs/mcp-go/mcp"
 
@@ -29,38 +30,38 @@ const maxNote = 64 << 10 // bytes of the params of one notification
 func (a *Adapter) notified(method string, msg []byte) {
 	switch method {
 	case noteToolsChanged:
-		a.changes.add(upstream.Tools)
+		a.news.changed(upstream.Tools)
 	case notePromptsChanged:
-		a.changes.add(upstream.Prompts)
+		a.news.changed(upstream.Prompts)
 	case noteResourcesChanged:
-		a.changes.add(upstream.Resources, upstream.Templates)
+		a.news.changed(upstream.Resources, upstream.Templates)
 	case methodProgress:
 		a.progress.take(msg)
 	case noteAcknowledged:
 		a.subs.acknowledged(msg)
 	case upstream.NoteUpdated:
-		a.note(method, "uri", msg)
+		a.news.note(method, "uri", msg)
 	case upstream.NoteTask:
-		a.note(method, "taskId", msg)
+		a.news.note(method, "taskId", msg)
 	case upstream.NoteElicited:
-		a.note(method, "elicitationId", msg)
+		a.news.note(method, "elicitationId", msg)
 	}
 }
 
 // note passes a notification on if its params name what it is about. The reader
 // uses its buffer again, so they are copied.
-func (a *Adapter) note(method, key string, msg []byte) {
-	tell := a.tell.Load()
+func (n *news) note(method, key string, msg []byte) {
+	tell := n.tell.Load()
 	if tell == nil || tell.Note == nil {
 		return
 	}
 	params, _ := rawjson.Get(msg, "params")
 	if len(params) > maxNote || rawjson.Kind(params) != '{' || rawjson.Check(params, rawjson.Limits{}) != nil {
-		a.opt.Log.Debug("unusable notification dropped", "upstream", a.opt.ID, "method", method, "bytes", len(params))
+		n.opt.Log.Debug("unusable notification dropped", "upstream", n.opt.ID, "method", method, "bytes", len(params))
 		return
 	}
 	if what, _ := rawjson.GetString(params, key); what == "" {
-		a.opt.Log.Debug("notification about nothing dropped", "upstream", a.opt.ID, "method", method)
+		n.opt.Log.Debug("notification about nothing dropped", "upstream", n.opt.ID, "method", method)
 		return
 	}
 	tell.Note(method, withoutStream(bytes.Clone(params)))
@@ -81,31 +82,37 @@ func withoutStream(params json.RawMessage) json.RawMessage {
 	return rawjson.Delete(params, "_meta")
 }
 
-// changes are the lists whose change has not been told yet.
-type changes struct {
-	wake  chan struct{} // capacity 1: there are some
+// news is what the upstream says of its own accord, on the way to whoever
+// watches. Notifications are passed on at once; changes of lists, which servers
+// tell in bursts, wait to be taken.
+type news struct {
+	opt  *Options
+	tell atomic.Pointer[upstream.Events] // of the running Watch; nil if none
+	wake chan struct{}                   // capacity 1: some list has changed
+
 	mu    sync.Mutex
-	lists []upstream.List
+	lists []upstream.List // that have changed
 }
 
-func newChanges() *changes { return &changes{wake: make(chan struct{}, 1)} }
+func newNews(o *Options) *news { return &news{opt: o, wake: make(chan struct{}, 1)} }
 
-func (c *changes) add(lists ...upstream.List) {
-	c.mu.Lock()
+func (n *news) changed(lists ...upstream.List) {
+	n.mu.Lock()
 	for _, l := range lists {
-		if !slices.Contains(c.lists, l) {
-			c.lists = append(c.lists, l)
+		if !slices.Contains(n.lists, l) {
+			n.lists = append(n.lists, l)
 		}
 	}
-	c.mu.Unlock()
-	wake(c.wake)
+	n.mu.Unlock()
+	wake(n.wake)
 }
 
-func (c *changes) take() []upstream.List {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	lists := c.lists
-	c.lists = nil
+// take returns the lists that have changed since it was last called.
+func (n *news) take() []upstream.List {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	lists := n.lists
+	n.lists = nil
 	return lists
 }
 

@@ -109,11 +109,11 @@ func (r *renewer) next(ctx context.Context, wg *sync.WaitGroup, t upstream.Topic
 		n.busy = false
 	case n.on: // it was wanted again before it was given up
 		n.in, n.busy = in, false
-		r.a.settled(t, in, nil)
+		r.a.subs.settled(t, in, nil)
 	default:
 		if err := r.c.peer.refuses(t); err != nil { // the server is another one by now
 			n.in, n.busy = in, false
-			r.a.settled(t, in, err)
+			r.a.subs.settled(t, in, err)
 			return
 		}
 		r.send(ctx, wg, t, in)
@@ -132,7 +132,7 @@ func (r *renewer) send(ctx context.Context, wg *sync.WaitGroup, t upstream.Topic
 		defer cancel()
 		ans, err := r.c.link.do(limited, r.c.peer, req)
 		if err == nil && ans.rpc != nil {
-			err = r.a.judge(r.c, method, ans.rpc)
+			err = judge(r.c, method, ans.rpc)
 		}
 		select {
 		case r.done <- outcome{t, in, err}:
@@ -161,7 +161,7 @@ func (r *renewer) finished(out outcome) {
 		}
 	default:
 		n.in = out.in
-		r.a.settled(out.topic, out.in, out.err)
+		r.a.subs.settled(out.topic, out.in, out.err)
 	}
 	if in := r.a.subs.of(out.topic); in != out.in || in == nil {
 		n.busy = true

@@ -20,6 +20,8 @@ const maxTopics = 10_000 // subscribed at one upstream at the same time
 // connection; whoever attends to one sees to it that the server knows them: a
 // [renewer] in the legacy era, a [listener] in the modern one.
 type subscriptions struct {
+	opt  *Options
+	news *news
 	wake chan struct{} // capacity 1: wanted has changed
 	// opening is the stream whose acknowledgement is awaited; nil if none.
 	opening atomic.Pointer[stream]
@@ -37,8 +39,8 @@ type interest struct {
 	err     error
 }
 
-func newSubscriptions() *subscriptions {
-	return &subscriptions{wake: make(chan struct{}, 1), wanted: map[upstream.Topic]*interest{}}
+func newSubscriptions(o *Options, n *news) *subscriptions {
+	return &subscriptions{opt: o, news: n, wake: make(chan struct{}, 1), wanted: map[upstream.Topic]*interest{}}
 }
 
 // Subscribe implements [upstream.Subscriber]. It waits for a connection like a
@@ -49,34 +51,34 @@ func (a *Adapter) Subscribe(ctx context.Context, t upstream.Topic) error {
 		return a.named(failure(upstream.Unavailable, false, "it is shut down", errStopped), "", methodSubscribe)
 	}
 	defer a.calls.Done()
-	if err := a.subscribe(ctx, t); err != nil {
+	if err := a.subs.subscribe(ctx, a.board, t); err != nil {
 		return a.named(err, "", methodSubscribe)
 	}
 	return nil
 }
 
-func (a *Adapter) subscribe(ctx context.Context, t upstream.Topic) error {
-	c, err := a.board.await(ctx)
+func (s *subscriptions) subscribe(ctx context.Context, b *board, t upstream.Topic) error {
+	c, err := b.await(ctx)
 	if err != nil {
 		return err
 	}
 	if err := c.peer.refuses(t); err != nil {
 		return err
 	}
-	in := a.subs.want(t)
+	in := s.want(t)
 	if in == nil {
 		return failure(upstream.Overloaded, false, "too many of its resources are subscribed to", nil)
 	}
-	defer a.subs.leave(t, in)
+	defer s.leave(t, in)
 	for {
-		s := a.board.state.Load()
+		now := b.state.Load()
 		select {
 		case <-in.settled:
 			return in.err
 		case <-ctx.Done():
 			return ended(ctx, true)
-		case <-s.next: // the connection has come or gone
-			if _, err := a.board.await(ctx); err != nil {
+		case <-now.next: // the connection has come or gone
+			if _, err := b.await(ctx); err != nil {
 				return err
 			}
 		}
@@ -187,16 +189,16 @@ func (s *subscriptions) settle(t upstream.Topic, in *interest, err error) (renew
 
 // settled is settle with its consequences: a subscription that could not be
 // renewed is logged, and of one that was, an update may have been missed.
-func (a *Adapter) settled(t upstream.Topic, in *interest, err error) {
-	if !a.subs.settle(t, in, err) {
+func (s *subscriptions) settled(t upstream.Topic, in *interest, err error) {
+	if !s.settle(t, in, err) {
 		return
 	}
 	if err != nil {
-		a.opt.Log.Warn("a subscription could not be renewed, its changes are not told",
-			"upstream", a.opt.ID, "notification", t.Note, "of", escape(bounded(t.Key, 200)), "error", err)
+		s.opt.Log.Warn("a subscription could not be renewed, its changes are not told",
+			"upstream", s.opt.ID, "notification", t.Note, "of", escape(bounded(t.Key, 200)), "error", err)
 		return
 	}
-	if tell := a.tell.Load(); tell != nil && tell.Note != nil && t.Note == upstream.NoteUpdated {
+	if tell := s.news.tell.Load(); tell != nil && tell.Note != nil && t.Note == upstream.NoteUpdated {
 		tell.Note(t.Note, json.RawMessage(`{"uri":`+string(rawjson.Quote(t.Key))+`}`))
 	}
 }

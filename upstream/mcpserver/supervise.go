@@ -34,8 +34,8 @@ func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	a.mu.Unlock()
 	defer a.watching.Done()
 
-	a.tell.Store(&tell)
-	defer a.tell.Store(nil)
+	a.news.tell.Store(&tell)
+	defer a.news.tell.Store(nil)
 	a.board.setConnecting()
 	var wg sync.WaitGroup
 	for range errandCount {
@@ -106,11 +106,11 @@ func (a *Adapter) supervise(ctx context.Context, tell upstream.Events) {
 				a.board.setConnecting()
 				continue
 			}
-			a.fail(ctx, err, backoff(failures-1))
+			down(ctx, &a.opt, a.board, err, backoff(failures-1))
 			continue
 		}
 		failures++
-		a.fail(ctx, err, backoff(failures))
+		down(ctx, &a.opt, a.board, err, backoff(failures))
 	}
 	if l != nil {
 		l.close(ctx, nil)
@@ -124,28 +124,28 @@ func quick(err error, lived time.Duration) bool {
 	return b != nil && b.session && lived >= backoffMin
 }
 
-// fail records a failure and waits until the next attempt is due or wanted.
-func (a *Adapter) fail(ctx context.Context, err error, delay time.Duration) {
+// down records a failure and waits until the next attempt is due or wanted.
+func down(ctx context.Context, o *Options, b *board, err error, delay time.Duration) {
 	if ctx.Err() != nil {
 		return
 	}
-	e := *upstream.AsError(a.opt.ID, "", err)
+	e := *upstream.AsError(o.ID, "", err)
 	delay = max(delay, min(e.RetryAfter, 5*time.Minute))
 	e.RetryAfter = 0 // from now on it is the time to the next attempt
-	a.opt.Log.Warn("upstream is down", "upstream", a.opt.ID, "error", err, "retry_in", delay)
+	o.Log.Warn("upstream is down", "upstream", o.ID, "error", err, "retry_in", delay)
 	select { // a wish from before this failure has been granted
-	case <-a.board.poke:
+	case <-b.poke:
 	default:
 	}
-	a.board.setDown(&e, delay)
+	b.setDown(&e, delay)
 	t := time.NewTimer(delay)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-a.board.poke:
+	case <-b.poke:
 	case <-ctx.Done():
 	}
-	a.board.setTrying()
+	b.setTrying()
 }
 
 // backoff returns the delay before attempt n (from 1) after a failure: doubling
@@ -282,8 +282,8 @@ func (a *Adapter) attend(ctx context.Context, c *conn, tell upstream.Events) err
 				a.setEra("")
 			}
 			return c.why
-		case <-a.changes.wake:
-			for _, l := range a.changes.take() {
+		case <-a.news.wake:
+			for _, l := range a.news.take() {
 				tell.Change(l)
 			}
 			pause(ctx, coalesce)
@@ -298,7 +298,14 @@ func reusable(l link) bool {
 	return !sse
 }
 
-func isDone(l link) bool { return closed(l.done()) }
+func isDone(l link) bool {
+	select {
+	case <-l.done():
+		return true
+	default:
+		return false
+	}
+}
 
 // pause waits and reports whether it did so to the end.
 func pause(ctx context.Context, d time.Duration) bool {

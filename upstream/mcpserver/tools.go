@@ -15,7 +15,7 @@ import (
 // back, see [Adapter.Held], and costs only itself.
 func (a *Adapter) Tools(ctx context.Context) ([]upstream.Tool, error) {
 	var tools []upstream.Tool
-	l := listing{list: upstream.Tools}
+	l := listing{a: a, list: upstream.Tools}
 	l.take = func(p *peer, raw json.RawMessage) (string, error) {
 		t, err := upstream.ParseTool(a.opt.ID, raw)
 		switch {
@@ -30,7 +30,7 @@ func (a *Adapter) Tools(ctx context.Context) ([]upstream.Tool, error) {
 		}
 		return t.Name, err
 	}
-	if err := a.drain(ctx, &l); err != nil {
+	if err := l.drain(ctx); err != nil {
 		return nil, err
 	}
 	return tools, nil

@@ -2,7 +2,8 @@
 //
 // Job: hold an [upstream.Adapter] to what the rest of Bulkhead relies on:
 // calls end when their context does, many run at once, Close frees everything
-// at any moment, and every failure is an *[upstream.Error] of the right kind.
+// at any moment, lists and operations other than tool calls work or are refused,
+// and every failure is an *[upstream.Error] of the right kind.
 //
 // It owns no adapter and no server: whoever tests one brings a [Harness] with
 // the tools the suite asks for. It must not know any kind of upstream.
