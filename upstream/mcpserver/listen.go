@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -28,10 +29,13 @@ func listens(p *peer) bool {
 // no answer, until ctx ends or the server refuses it for good. It runs beside
 // the calls and never disturbs them.
 func (l *httpLink) listen(ctx context.Context, c *conn) {
+	var later sync.WaitGroup
+	defer later.Wait()
 	missed := missed{last: time.Now()}
+	opened := func() { l.a.subs.retell() } // those that are older than the connection
 	for n := 1; ; n++ {
 		began := time.Now()
-		err := l.get(ctx, c.peer)
+		err := l.get(ctx, c.peer, opened)
 		if ctx.Err() != nil {
 			return
 		}
@@ -49,8 +53,17 @@ func (l *httpLink) listen(ctx context.Context, c *conn) {
 		if !pause(ctx, backoff(n)) {
 			return
 		}
-		if missed.due() {
-			l.a.news.changed(c.peer.offers.announced()...)
+		opened = func() {
+			wait, ok := missed.reserve()
+			if !ok {
+				return
+			}
+			later.Go(func() {
+				if pause(ctx, wait) {
+					l.a.news.changed(c.peer.offers.announced()...)
+					l.a.subs.retell()
+				}
+			})
 		}
 	}
 }
@@ -58,6 +71,19 @@ func (l *httpLink) listen(ctx context.Context, c *conn) {
 // missed paces what is looked at again only because it may have changed while
 // no stream was open.
 type missed struct{ last time.Time }
+
+// reserve returns how long to wait before looking again; not ok if that is to
+// happen anyway.
+func (m *missed) reserve() (wait time.Duration, ok bool) {
+	now := time.Now()
+	if m.last.After(now) {
+		return 0, false
+	}
+	if m.last = m.last.Add(relistGap); m.last.Before(now) {
+		m.last = now
+	}
+	return m.last.Sub(now), true
+}
 
 func (m *missed) due() bool {
 	if time.Since(m.last) < relistGap {
@@ -143,13 +169,15 @@ func (l *httpLink) open(ctx context.Context, p *peer, lastID string) (io.ReadClo
 	return nil, failure(kind, true, "", errNoStream)
 }
 
-// get reads the stream of notifications to its end.
-func (l *httpLink) get(ctx context.Context, p *peer) error {
+// get reads the stream of notifications to its end. opened is called when there
+// is one.
+func (l *httpLink) get(ctx context.Context, p *peer, opened func()) error {
 	body, err := l.open(ctx, p, "")
 	if err != nil {
 		return err
 	}
 	defer body.Close()
+	opened()
 	events := newSSEReader(body, l.a.opt.MaxMessage)
 	for {
 		data, err := events.next()

@@ -198,8 +198,22 @@ func (s *subscriptions) settled(t upstream.Topic, in *interest, err error) {
 			"upstream", s.opt.ID, "notification", t.Note, "of", escape(bounded(t.Key, 200)), "error", err)
 		return
 	}
+	s.missed(t)
+}
+
+// missed tells a resource as updated.
+func (s *subscriptions) missed(t upstream.Topic) {
 	if tell := s.news.tell.Load(); tell != nil && tell.Note != nil && t.Note == upstream.NoteUpdated {
 		tell.Note(t.Note, json.RawMessage(`{"uri":`+string(rawjson.Quote(t.Key))+`}`))
+	}
+}
+
+// retell tells every resource as updated that a server has agreed to tell.
+func (s *subscriptions) retell() {
+	for t, in := range s.current() {
+		if s.granted(in) {
+			s.missed(t)
+		}
 	}
 }
 
