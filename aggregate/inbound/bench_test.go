@@ -105,17 +105,18 @@ func benchStdio(b *testing.B, outstanding, size int) {
 // that costs next to nothing.
 func BenchmarkHTTPCall(b *testing.B) {
 	b.Run("legacy", func(b *testing.B) { benchHTTP(b, false, 200) })
+	b.Run("legacy that can be asked", func(b *testing.B) { benchHTTP(b, false, 200, "elicitation") })
 	b.Run("modern", func(b *testing.B) { benchHTTP(b, true, 200) })
 	b.Run("modern 1MB", func(b *testing.B) { benchHTTP(b, true, 1<<20) })
 }
 
-func benchHTTP(b *testing.B, isModern bool, size int) {
+func benchHTTP(b *testing.B, isModern bool, size int, capabilities ...string) {
 	b.ReportAllocs()
 	w := serve(b, benchServer(b, size))
 	defer w.stop()
 	body, headers := modernCall("1", "echo", benchArguments), modern("tools/call", "echo")
 	if !isModern {
-		body, headers = call("1", "echo", benchArguments), []string{w.join("2025-11-25"), "Mcp-Protocol-Version: 2025-11-25"}
+		body, headers = call("1", "echo", benchArguments), []string{w.join("2025-11-25", capabilities...), "Mcp-Protocol-Version: 2025-11-25"}
 	}
 	headers = append(headers, "Host: localhost", "Content-Type: application/json",
 		"Accept: application/json, text/event-stream", "Content-Length: "+strconv.Itoa(len(body)))

@@ -36,6 +36,9 @@ func accepts(r *http.Request, kind string) bool {
 	}
 	major, _, _ := strings.Cut(kind, "/")
 	for part := range strings.SplitSeq(strings.Join(values, ","), ",") {
+		if strings.TrimSpace(part) == kind { // as nearly every client says it
+			return true
+		}
 		t, params, err := mime.ParseMediaType(part)
 		if err != nil || strings.Trim(params["q"], "0.") == "" && params["q"] != "" {
 			continue

@@ -107,10 +107,15 @@ func (w *web) want(a answer, status int, parts ...string) {
 	}
 }
 
-// join does a legacy handshake and returns the session header.
-func (w *web) join(version string) string {
+// join does a legacy handshake of a client with the capabilities and returns
+// the session header.
+func (w *web) join(version string, capabilities ...string) string {
 	w.t.Helper()
-	a := w.post(initialize(version))
+	var declared []string
+	for _, c := range capabilities {
+		declared = append(declared, `"`+c+`":{}`)
+	}
+	a := w.post(strings.Replace(initialize(version), `"capabilities":{}`, `"capabilities":{`+strings.Join(declared, ",")+`}`, 1))
 	id := a.header.Get("Mcp-Session-Id")
 	if a.status != http.StatusOK || id == "" || !strings.Contains(a.body, `"protocolVersion":"`+version+`"`) {
 		w.t.Fatalf("initialize: %d %s", a.status, a.body)
