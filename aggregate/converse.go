@@ -39,28 +39,21 @@ const stateLasts = 10 * time.Minute
 
 // conversation is one request of a client with all that is asked meanwhile.
 type conversation struct {
-	agg  *Aggregate
-	r    *Request
-	c    *upstream.Call
-	next upstream.Handler
-	deny bool // the upstream may ask nothing
+	m *member // whose call it is, even if another takes its name meanwhile
+	r *Request
+	c *upstream.Call
 }
 
 // converse has a call carried out and sees to what the upstream asks meanwhile,
 // in the words of the client's era. It takes c over. An error for which
 // [refused] has an error object is answered with that, whatever the method.
-func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h upstream.Handler) (*upstream.Result, error) {
-	if c.Upstream == "" { // our own tools ask nothing
-		return h(ctx, c)
-	}
-	m := memberCalled(v.agg.members(), c.Upstream)
-	deny := m != nil && m.DenyAsk
-	mute := deny || !r.Modern && c.Back.Ask == nil // whatever the client declares
+func (m *member) converse(ctx context.Context, r *Request, c *upstream.Call) (*upstream.Result, error) {
+	mute := m.DenyAsk || !r.Modern && c.Back.Ask == nil // whatever the client declares
 	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, mute)
-	if deny || r.Modern { // a modern client is asked by results
+	if m.DenyAsk || r.Modern { // a modern client is asked by results
 		c.Back.Ask = nil
 	}
-	t := conversation{v.agg, r, c, h, deny}
+	t := conversation{m, r, c}
 	var res *upstream.Result
 	var err error
 	if r.Modern {
@@ -85,6 +78,8 @@ func memberCalled(sorted []*member, id upstream.ID) *member {
 	return sorted[i]
 }
 
+func (t conversation) binding() []byte { return bindingOf(t.c, t.m.Identity) }
+
 // mayRequire lists the methods whose result may be input_required (MCP
 // 2026-07-28, multi round-trip requests, §Supported Requests).
 func mayRequire(o upstream.Op) bool {
@@ -94,7 +89,7 @@ func mayRequire(o upstream.Op) bool {
 // legacy serves a client that is asked by requests.
 func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 	t.c.Back.Ask = t.ask()
-	res, err := t.next(ctx, t.c)
+	res, err := t.m.handler(ctx, t.c)
 	if err != nil || res.Type == upstream.Final {
 		return res, err
 	}
@@ -111,7 +106,7 @@ func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 // ask returns how a legacy client is asked: with the source's name, and not for
 // ever. It is nil if the client cannot be asked.
 func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMessage, error) {
-	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.agg.asked.patient
+	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.m.agg.asked.patient
 	if ask == nil {
 		return nil
 	}
@@ -131,7 +126,7 @@ func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMe
 // answers.
 func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 	if !mayRequire(t.c.Op) {
-		return t.finish(t.next(ctx, t.c))
+		return t.finish(t.m.handler(ctx, t.c))
 	}
 	st, answers, err := t.retried()
 	if err != nil {
@@ -145,8 +140,8 @@ func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 			return nil, err
 		}
 	}
-	if t.deny || !canAnswer(t.c.Back.Capabilities) {
-		return t.finish(t.next(ctx, t.c))
+	if t.m.DenyAsk || !canAnswer(t.c.Back.Capabilities) {
+		return t.finish(t.m.handler(ctx, t.c))
 	}
 	return t.talk(ctx)
 }
@@ -179,7 +174,7 @@ func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 		t.c.Params = rawjson.Delete(t.c.Params, memberState)
 		return st, nil, nil
 	}
-	st, ok := t.agg.asked.seals.openState(rawjson.String(token), bindingOf(t.c))
+	st, ok := t.m.agg.asked.seals.openState(rawjson.String(token), t.binding())
 	now := time.Now()
 	switch {
 	case !ok:
@@ -187,7 +182,7 @@ func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 			"with the same params and credentials, or leave it out to start anew")
 	case !st.expires.After(now):
 		return st, nil, refuse("params.requestState has expired: leave it out to start anew")
-	case !t.agg.asked.used.take(st, now):
+	case !t.m.agg.asked.used.take(st, now):
 		return st, nil, refuse("params.requestState has been used already: leave it out to start anew")
 	}
 	switch {
@@ -240,7 +235,7 @@ func (t conversation) failed(err error) (*upstream.Result, error) {
 	switch {
 	case e.RPC.Code == codeElicitURL && mayRequire(t.c.Op):
 		return t.openFirst(e)
-	case e.RPC.Code == codeMissingCapability && !t.deny:
+	case e.RPC.Code == codeMissingCapability && !t.m.DenyAsk:
 		return nil, &refusal{e.RPC}
 	}
 	return nil, err
@@ -260,19 +255,23 @@ func (t conversation) inputRequired(res *upstream.Result) (*upstream.Result, err
 	if requests, ok := res.Get(memberRequests); ok {
 		raw = set(raw, memberRequests, attributedAll(t.c.Upstream, requests))
 	}
-	token, _ := t.agg.asked.seals.sealState(st, bindingOf(t.c))
+	token, _ := t.m.agg.asked.seals.sealState(st, t.binding())
 	return asked(set(raw, memberState, rawjson.Quote(token)))
 }
 
 // inputAllowed returns why a call may not be answered with questions.
 func (t conversation) inputAllowed() error {
 	switch {
-	case t.deny:
-		return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
+	case t.m.DenyAsk:
+		return t.denied()
 	case !mayRequire(t.c.Op):
 		return t.fault(upstream.UpstreamError, fmt.Sprintf("it asks for input in answer to %s, which the protocol does not allow", t.c.Op))
 	}
 	return nil
+}
+
+func (t conversation) denied() error {
+	return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
 }
 
 // openFirst has a modern client open the addresses that an upstream's error
@@ -298,7 +297,7 @@ func (t conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
 	if n == 0 {
 		return nil, e
 	}
-	token, _ := t.agg.asked.seals.sealState(state{kind: repeated, expires: time.Now().Add(stateLasts)}, bindingOf(t.c))
+	token, _ := t.m.agg.asked.seals.sealState(state{kind: repeated, expires: time.Now().Add(stateLasts)}, t.binding())
 	return asked(inputRequiredText(requests, token))
 }
 
@@ -362,14 +361,14 @@ func (t conversation) named(err error) error {
 		return e
 	}
 	switch {
-	case e.RPC.Code == codeMissingCapability && t.deny:
+	case e.RPC.Code == codeMissingCapability && t.m.DenyAsk:
 		named := missingCapability(e)
 		named.Public = strings.Replace(named.Public, "this client does not have", `the configuration denies (ask = "deny")`, 1)
 		return named
 	case e.RPC.Code == codeMissingCapability:
 		return missingCapability(e)
-	case e.RPC.Code == codeElicitURL && !t.r.Modern && t.deny:
-		return t.inputAllowed()
+	case e.RPC.Code == codeElicitURL && !t.r.Modern && t.m.DenyAsk:
+		return t.denied()
 	case e.RPC.Code == codeElicitURL && !t.r.Modern:
 		return &refusal{elicitations(t.c.Upstream, e.RPC)}
 	}

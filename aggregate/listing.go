@@ -23,8 +23,8 @@ const freshFor = 60_000
 type entry struct {
 	name string // as exposed: a name or a URI
 	*thing
-	m       *member // nil for a tool of our own
-	handler upstream.Handler
+	m       *member          // nil for a tool of our own
+	handler upstream.Handler // of a tool of our own
 }
 
 // listing is one list of one view, serialised once for each era.

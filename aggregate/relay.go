@@ -37,7 +37,7 @@ func (v *View) relay(ctx context.Context, r *Request, find finder) (json.RawMess
 		Op: upstream.Op(r.Method), Upstream: to.m.ID, Name: to.name, Exposed: to.said,
 		Params: to.params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
 	}
-	res, err := v.converse(ctx, r, c, to.m.handler)
+	res, err := to.m.converse(ctx, r, c)
 	if err != nil {
 		return nil, protocolError(upstream.AsError(to.m.ID, to.name, err), r.Modern)
 	}

@@ -65,7 +65,7 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 		if m, own, ok := v.taskOf(s.Principal, task); ok {
 			l := &follower{key: task, tell: s.Tell}
 			l.expose = func(_ string, params json.RawMessage) (string, json.RawMessage) {
-				return task, v.agg.asked.seals.exposeTaskIn(m.ID, s.Principal, params)
+				return task, m.exposeTask(s.Principal, params)
 			}
 			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteTask, Key: own}, l})
 		}
