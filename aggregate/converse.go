@@ -88,6 +88,9 @@ func mayRequire(o upstream.Op) bool {
 
 // legacy serves a client that is asked by requests.
 func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
+	if err := t.brought(); err != nil {
+		return nil, err
+	}
 	t.c.Back.Ask = t.ask()
 	res, err := t.m.handler(ctx, t.c)
 	if err != nil || res.Type == upstream.Final {
@@ -101,6 +104,19 @@ func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 	}
 	i := &interview{conversation: t, ask: t.c.Back.Ask, urls: make(map[string]json.RawMessage)}
 	return i.run(ctx, res)
+}
+
+// brought returns why the request of a legacy client is refused: it was given no
+// state to bring back, and an upstream would take one from us for what it gave
+// this user.
+func (t conversation) brought() error {
+	if !mayRequire(t.c.Op) || !mentions(t.c.Params, memberState) {
+		return nil
+	}
+	if _, ok := rawjson.Get(t.c.Params, memberState); !ok {
+		return nil
+	}
+	return refuse("params.requestState belongs to revision 2026-07-28, which this request is not of: leave it out")
 }
 
 // ask returns how a legacy client is asked: with the source's name, and not for
@@ -182,7 +198,7 @@ func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 			"with the same params and credentials, or leave it out to start anew")
 	case !st.expires.After(now):
 		return st, nil, refuse("params.requestState has expired: leave it out to start anew")
-	case !t.m.agg.asked.used.take(st, now):
+	case st.kind != waiting && !t.m.agg.asked.used.take(st, now): // the place of a call that waits is taken once anyway
 		return st, nil, refuse("params.requestState has been used already: leave it out to start anew")
 	}
 	switch {

@@ -76,8 +76,8 @@ func (t conversation) talk(ctx context.Context) (*upstream.Result, error) {
 func (t conversation) resume(ctx context.Context, st state, answers json.RawMessage) (*upstream.Result, error) {
 	d := t.m.agg.asked.parked.remove(st.id, t.c.Principal)
 	if d == nil {
-		return nil, refuse("the call that asked no longer waits: it has ended, or it ran in another process; " +
-			"leave params.requestState out to start anew")
+		return nil, refuse("the call that asked no longer waits: params.requestState has been used already, or the call has ended, " +
+			"or it ran in another process; leave params.requestState out to start anew")
 	}
 	d.to.set(&t.r.Back) // before the call goes on
 	d.deliver(answers)

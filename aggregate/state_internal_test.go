@@ -89,6 +89,22 @@ func TestBindingMeansTheSame(t *testing.T) {
 	}
 }
 
+// Many states of one user take no other user's waiting call away: their answers
+// are taken once because the call is.
+func TestManyStatesRefuseNoWaitingCall(t *testing.T) {
+	v := bareView(t)
+	m := memberCalled(v.agg.members(), "crm")
+	used := &v.agg.asked.used
+	used.floor = time.Now().Add(stateLasts)
+	c := &upstream.Call{Principal: upstream.Local(), Op: upstream.CallTool, Upstream: "crm", Name: "x", Params: json.RawMessage(`{}`)}
+	token, id := v.agg.asked.seals.sealState(state{kind: waiting, expires: time.Now().Add(time.Minute)}, bindingOf(c, ""))
+	c.Params = fmt.Appendf(nil, `{"requestState":%q}`, token)
+	st, _, err := conversation{m, &Request{Modern: true}, c}.retried()
+	if err != nil || st.id != id {
+		t.Error(err)
+	}
+}
+
 // However many are used, none is ever used twice.
 func TestConsumedOnce(t *testing.T) {
 	var u consumed
