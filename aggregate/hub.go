@@ -222,7 +222,7 @@ func (h *hub) note(method string, params json.RawMessage) {
 		return
 	}
 	own, _ := rawjson.GetString(params, member)
-	params = rawjson.OneLine(rawjson.Delete(params, "_meta")) // the upstream's subscription is not the client's
+	params = rawjson.OneLine(params)
 	for _, l := range h.followers(method, own) {
 		key, said := l.expose(own, params)
 		l.tell(Notice{Method: method, Key: key, Params: said})
@@ -249,7 +249,9 @@ func (h *hub) followers(method, own string) (out []*follower) {
 		if at+1 < len(own) {
 			add(own[:at+1])
 		}
-		add(own[:at])
+		if !strings.ContainsRune("/?#", rune(own[at-1])) { // else the next one adds it
+			add(own[:at])
+		}
 	}
 	return out
 }
