@@ -51,7 +51,7 @@ func do(t *testing.T, op upstream.Op, modern bool, caps string, h upstream.Handl
 	if err != nil {
 		return "", err
 	}
-	return string(forEra(res, modern)), nil
+	return string(forEra(res, modern, "")), nil
 }
 
 const withTasks = `{"extensions":{"io.modelcontextprotocol/tasks":{}}}`

@@ -68,16 +68,7 @@ var nested = map[string]bool{
 func (x *exposer) in(v json.RawMessage) json.RawMessage {
 	switch rawjson.Kind(v) {
 	case '[':
-		var out []json.RawMessage
-		changed := false
-		for item := range rawjson.Elements(v) {
-			after := x.in(item)
-			changed = changed || !bytes.Equal(after, item)
-			out = append(out, after)
-		}
-		if changed {
-			return array(out)
-		}
+		return mapElements(v, x.in)
 	case '{':
 		out := v
 		for member := range rawjson.Members(v) {

@@ -160,15 +160,10 @@ func missingCapability(e *upstream.Error) *upstream.Error {
 // elicitations is the URL elicitation error (MCP 2025-11-25, elicitation,
 // §URL Elicitation Required Error) with the source's name before each message.
 func elicitations(id upstream.ID, rpc *upstream.RPCError) *upstream.RPCError {
-	out := &upstream.RPCError{Code: rpc.Code, Message: fmt.Sprintf("[%s] %s", Printable(string(id), 64), rpc.Message), Data: rpc.Data}
-	list, _ := rawjson.Get(rpc.Data, memberElicitations)
-	var prefixes []json.RawMessage
-	for e := range rawjson.Elements(list) {
-		prefixes = append(prefixes, prefixed(id, e))
-	}
-	if len(prefixes) > 0 {
-		out.Data = set(rpc.Data, memberElicitations, array(prefixes))
-	}
+	out := &upstream.RPCError{Code: rpc.Code, Message: fmt.Sprintf("[%s] %s", Printable(string(id), 64), rpc.Message)}
+	out.Data = replace(rpc.Data, memberElicitations, func(list json.RawMessage) json.RawMessage {
+		return mapElements(list, func(e json.RawMessage) json.RawMessage { return prefixed(id, e) })
+	})
 	return out
 }
 
