@@ -82,7 +82,7 @@ func (h *hub) join(ctx context.Context, key upstream.Topic, l *follower) error {
 
 // begin subscribes a topic that the caller has set busy, at the source that is
 // there when it is done. Of one that is not new the followers are kept if ctx
-// ends: whoever ended it has another source.
+// ends, as whoever ended it has another source, and if the source is not there.
 func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew bool) error {
 	for {
 		h.mu.Lock()
@@ -103,7 +103,7 @@ func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew boo
 			h.rest(key, t)
 			return nil
 		}
-		if gaveUp && !isNew {
+		if !isNew && (gaveUp || absent(err)) {
 			t.source = nil
 			h.rest(key, t)
 			return err
@@ -118,6 +118,12 @@ func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew boo
 		h.mu.Unlock()
 		return err
 	}
+}
+
+// absent reports whether a source may agree to the same later.
+func absent(err error) bool {
+	e, ok := errors.AsType[*upstream.Error](err)
+	return ok && (e.Kind == upstream.Unavailable || e.Kind == upstream.Timeout)
 }
 
 // rest ends what is under way for a topic, or unsubscribes it if nobody is left.
@@ -176,13 +182,19 @@ func (h *hub) drop() {
 // resume subscribes at the present adapter what was subscribed at one before,
 // until all is or ctx ends.
 func (h *hub) resume(ctx context.Context) {
+	wait := relistAfter
 	for ctx.Err() == nil {
 		key, t, busy := h.astray()
 		switch {
 		case t == nil:
 			return
 		case busy == nil:
-			_ = h.begin(ctx, key, t, false) // if it fails, changes are no longer told
+			if !absent(h.begin(ctx, key, t, false)) { // if it is refused, changes are no longer told
+				wait = relistAfter
+				continue
+			}
+			sleepOrSignal(ctx, wait, nil)
+			wait = min(2*wait, relistAtMost)
 			continue
 		}
 		select {

@@ -214,10 +214,15 @@ func TestSubscriptionsFollowASourceThatIsSetUpAnew(t *testing.T) {
 		var all told
 		_, cancel := listen(t.Context(), v, all.note, "a:1", "b:1")
 		second := newRich(t, "a")
+		second.refuse = &upstream.Error{Kind: upstream.Unavailable} // it is not there at once
 		if err := agg.Swap([]aggregate.Member{asMember(second)}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		second.mu.Lock()
+		second.refuse = nil
+		second.mu.Unlock()
+		time.Sleep(time.Minute)
 		if topics, _ := second.subscribed(); topics["a:1"] != 1 || len(topics) != 1 {
 			t.Errorf("the new adapter has subscribed %v", topics)
 		}
