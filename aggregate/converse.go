@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -127,6 +126,9 @@ func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMe
 		return nil
 	}
 	return func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {
+		if _, ok := isURL(q); ok {
+			t.m.elicitees.add(partyOf(t.c), q.Params)
+		}
 		q.Params = attributed(id, q)
 		bounded, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -290,44 +292,6 @@ func (t conversation) denied() error {
 	return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
 }
 
-// openFirst has a modern client open the addresses that an upstream's error
-// names, and make the call again. MCP 2026-07-28 has no such error.
-func (t conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
-	if err := t.inputAllowed(); err != nil {
-		return nil, err
-	}
-	list, _ := rawjson.Get(e.RPC.Data, memberElicitations)
-	var requests []byte
-	n := 0
-	for params := range rawjson.Elements(list) {
-		q := upstream.Question{Method: upstream.AskElicitation, Params: params}
-		if _, ok := isURL(q); !ok {
-			continue
-		}
-		if what := lacks(t.c.Back.Capabilities, q); what != "" {
-			return nil, t.incapable(what)
-		}
-		n++
-		requests = addQuestion(requests, "url"+strconv.Itoa(n), t.c.Upstream, q)
-	}
-	if n == 0 {
-		return nil, e
-	}
-	token, _ := t.m.agg.asked.seals.sealState(state{kind: repeated, expires: time.Now().Add(stateLasts)}, t.binding())
-	return asked(inputRequiredText(requests, token))
-}
-
-// agreed returns why a call that waited for the user to open addresses is not
-// made again: the user would be asked the same for ever.
-func (t conversation) agreed(answers json.RawMessage) error {
-	for m := range rawjson.Members(answers) {
-		if action, _ := rawjson.GetString(m.Value, "action"); action != "accept" {
-			return t.fault(upstream.Denied, "the user did not agree to open the address that it needs opened")
-		}
-	}
-	return nil
-}
-
 // addQuestion adds a question of a legacy upstream to the members of an
 // inputRequests object. 2026-07-28 has no elicitationId.
 func addQuestion(members []byte, key string, id upstream.ID, q upstream.Question) []byte {
@@ -386,6 +350,10 @@ func (t conversation) named(err error) error {
 	case e.RPC.Code == codeElicitURL && !t.r.Modern && t.m.DenyAsk:
 		return t.denied()
 	case e.RPC.Code == codeElicitURL && !t.r.Modern:
+		list, _ := rawjson.Get(e.RPC.Data, memberElicitations)
+		for params := range rawjson.Elements(list) {
+			t.m.elicitees.add(partyOf(t.c), params)
+		}
 		return &refusal{elicitations(t.c.Upstream, e.RPC)}
 	}
 	return e
