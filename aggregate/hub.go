@@ -241,6 +241,9 @@ func (h *hub) note(method string, params json.RawMessage) {
 	}
 }
 
+// maxAbove is how many levels above a resource are looked at for who follows one.
+const maxAbove = 64
+
 // followers returns who wants to be told of own, or of a resource that it is
 // below (MCP schema, ResourceUpdatedNotification).
 func (h *hub) followers(method, own string) (out []*follower) {
@@ -257,7 +260,11 @@ func (h *hub) followers(method, own string) (out []*follower) {
 	if method != upstream.NoteUpdated || len(own) > maxURIText {
 		return out
 	}
-	for at := strings.LastIndexAny(own, "/?#"); at > 0; at = strings.LastIndexAny(own[:at], "/?#") {
+	at := len(own)
+	for range maxAbove {
+		if at = strings.LastIndexAny(own[:at], "/?#"); at <= 0 {
+			break
+		}
 		if at+1 < len(own) {
 			add(own[:at+1])
 		}
