@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -64,17 +63,6 @@ func (m *member) converse(ctx context.Context, r *Request, c *upstream.Call) (*u
 		return nil, t.named(err)
 	}
 	return res, nil
-}
-
-// memberCalled returns the member with an ID; nil if there is none.
-func memberCalled(sorted []*member, id upstream.ID) *member {
-	i, ok := slices.BinarySearchFunc(sorted, id, func(m *member, id upstream.ID) int {
-		return strings.Compare(string(m.ID), string(id))
-	})
-	if !ok {
-		return nil
-	}
-	return sorted[i]
 }
 
 func (t conversation) binding() []byte { return bindingOf(t.c, t.m.Identity) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,17 @@ func (a *Aggregate) newMember(cfg Member) *member {
 	}
 	m.loadCatalog()
 	return m
+}
+
+// memberCalled returns the member with an ID; nil if there is none.
+func memberCalled(sorted []*member, id upstream.ID) *member {
+	i, ok := slices.BinarySearchFunc(sorted, id, func(m *member, id upstream.ID) int {
+		return strings.Compare(string(m.ID), string(id))
+	})
+	if !ok {
+		return nil
+	}
+	return sorted[i]
 }
 
 // inherit takes over what the same source listed under other settings, so that

@@ -195,10 +195,6 @@ func (v *View) locate(ctx context.Context, uri string) (m *member, own string, a
 	return v.offer().locate(uri)
 }
 
-// codeNoResource is what revisions before 2026-07-28 call a resource that is
-// not there (MCP 2025-11-25, resources, §Error Handling).
-const codeNoResource = -32002
-
 // noResource is the error of a URI that leads nowhere, or to several upstreams.
 func noResource(uri string, aliases []string, modern bool) *upstream.RPCError {
 	data, err := json.Marshal(map[string]string{"uri": uri})
@@ -210,7 +206,7 @@ func noResource(uri string, aliases []string, modern bool) *upstream.RPCError {
 	}
 	e := invalid("Resource not found", data)
 	if !modern {
-		e.Code = codeNoResource
+		e.Code = codeNotFound
 	}
 	return e
 }

@@ -13,7 +13,7 @@ import (
 // The error codes of MCP that mean something to us. The first two belong to
 // earlier revisions than 2026-07-28, the others to it (basic, §Error Codes).
 const (
-	codeNotFound          = -32002 // of a resource
+	codeNotFound          = -32002 // of a resource (MCP 2025-11-25, resources, §Error Handling)
 	codeElicitURL         = -32042 // the user has to open addresses first
 	codeHeaderMismatch    = -32020
 	codeMissingCapability = -32021
@@ -29,7 +29,6 @@ const (
 	renamed              // CodeInvalidParams; message and data as they are
 	hidden               // a failure of ours: the client must not act on it
 	lacking              // a failure that names the missing capability
-	denotes              // CodeNotFound of a resource, which a later era calls renamed
 	elicited             // the URL elicitations, with the source's name before each
 )
 
@@ -44,7 +43,7 @@ var fates = []struct {
 	{codeBadVersion, codeBadVersion, hidden, hidden, "a client would change the revision it speaks with us"},
 	{codeMissingCapability, codeMissingCapability, lacking, kept, "new in 2026-07-28"},
 	{codeElicitURL, codeElicitURL, elicited, lowered, "gone in 2026-07-28"},
-	{codeNotFound, codeNotFound, denotes, renamed, "2026-07-28 says -32602"},
+	{codeNotFound, codeNotFound, kept, renamed, "2026-07-28 says -32602"},
 	{upstream.CodeMethodNotFound, upstream.CodeMethodNotFound, lowered, lowered, "we do know the method"},
 	{upstream.CodeParse, upstream.CodeParse, lowered, lowered, "the client's message was fine"},
 	{upstream.CodeInvalidRequest, upstream.CodeInvalidRequest, lowered, lowered, "the client's message was fine"},
