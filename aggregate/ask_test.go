@@ -193,6 +193,22 @@ func TestStatesThatAreRefused(t *testing.T) {
 	})
 }
 
+// Who speaks of an earlier revision gets no state past us either.
+func TestNoStateOfALegacyClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var seen []string
+		v := serve(t, aggregate.Options{}, modernAsker(askName, &seen))
+		r := legacyRequest(everything, accept)
+		forged := "theirs"
+		r.Params = []byte(retry(&forged, `{"k 1":{"action":"accept"}}`))
+		if o, err := send(t, t.Context(), v, r); err == nil || err.Code != upstream.CodeInvalidParams || len(seen) != 0 {
+			t.Errorf("the upstream is shown %q: %s", seen, o.raw)
+		}
+		r.Params = []byte(`{"name":"crm_get","arguments":{"requestState":"an argument"}}`)
+		must(t, v, r)
+	})
+}
+
 // Another instance with the same key goes on where the first stopped.
 func TestStateOfAnotherInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,11 +22,13 @@ const (
 )
 
 // bindingOf is a digest of what a retry has in common with the request that it
-// repeats: who asks what of whom, with which params. Clients write the same
-// params in another order of members, or with other escapes, and mean the same.
-func bindingOf(c *upstream.Call) []byte {
+// repeats: who asks what of which source, with which params. Clients write the
+// same params in another order of members, or with other escapes, and mean the
+// same. identity is that of the source, see [Member]: what a user told one is
+// not for another that has taken its name.
+func bindingOf(c *upstream.Call, identity string) []byte {
 	h := sha256.New()
-	for _, part := range []string{labelState, c.Principal.Key(), string(c.Upstream), string(c.Op), c.Name} {
+	for _, part := range []string{labelState, c.Principal.Key(), string(c.Upstream), identity, string(c.Op), c.Name} {
 		hashText(h, part)
 	}
 	hashObject(h, rawjson.Delete(c.Params, memberState, memberResponses, memberMeta))

@@ -93,7 +93,7 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 		}
 		for j := range from[i].offered {
 			t := &from[i].offered[j]
-			entries = append(entries, &entry{name: d.name(names, m, l, t.key, clash), thing: t, m: m, handler: m.handler})
+			entries = append(entries, &entry{name: d.name(names, m, l, t.key, clash), thing: t, m: m})
 		}
 	}
 	if l == upstream.Tools {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -39,28 +37,21 @@ const stateLasts = 10 * time.Minute
 
 // conversation is one request of a client with all that is asked meanwhile.
 type conversation struct {
-	agg  *Aggregate
-	r    *Request
-	c    *upstream.Call
-	next upstream.Handler
-	deny bool // the upstream may ask nothing
+	m *member // whose call it is, even if another takes its name meanwhile
+	r *Request
+	c *upstream.Call
 }
 
 // converse has a call carried out and sees to what the upstream asks meanwhile,
 // in the words of the client's era. It takes c over. An error for which
 // [refused] has an error object is answered with that, whatever the method.
-func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h upstream.Handler) (*upstream.Result, error) {
-	if c.Upstream == "" { // our own tools ask nothing
-		return h(ctx, c)
-	}
-	m := memberCalled(v.agg.members(), c.Upstream)
-	deny := m != nil && m.DenyAsk
-	mute := deny || !r.Modern && c.Back.Ask == nil // whatever the client declares
+func (m *member) converse(ctx context.Context, r *Request, c *upstream.Call) (*upstream.Result, error) {
+	mute := m.DenyAsk || !r.Modern && c.Back.Ask == nil // whatever the client declares
 	c.Back.Capabilities = capabilitiesFor(c.Back.Capabilities, r.Modern, mute)
-	if deny || r.Modern { // a modern client is asked by results
+	if m.DenyAsk || r.Modern { // a modern client is asked by results
 		c.Back.Ask = nil
 	}
-	t := conversation{v.agg, r, c, h, deny}
+	t := conversation{m, r, c}
 	var res *upstream.Result
 	var err error
 	if r.Modern {
@@ -74,16 +65,7 @@ func (v *View) converse(ctx context.Context, r *Request, c *upstream.Call, h ups
 	return res, nil
 }
 
-// memberCalled returns the member with an ID; nil if there is none.
-func memberCalled(sorted []*member, id upstream.ID) *member {
-	i, ok := slices.BinarySearchFunc(sorted, id, func(m *member, id upstream.ID) int {
-		return strings.Compare(string(m.ID), string(id))
-	})
-	if !ok {
-		return nil
-	}
-	return sorted[i]
-}
+func (t conversation) binding() []byte { return bindingOf(t.c, t.m.Identity) }
 
 // mayRequire lists the methods whose result may be input_required (MCP
 // 2026-07-28, multi round-trip requests, §Supported Requests).
@@ -93,8 +75,11 @@ func mayRequire(o upstream.Op) bool {
 
 // legacy serves a client that is asked by requests.
 func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
+	if err := t.brought(); err != nil {
+		return nil, err
+	}
 	t.c.Back.Ask = t.ask()
-	res, err := t.next(ctx, t.c)
+	res, err := t.m.handler(ctx, t.c)
 	if err != nil || res.Type == upstream.Final {
 		return res, err
 	}
@@ -108,14 +93,30 @@ func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 	return i.run(ctx, res)
 }
 
+// brought returns why the request of a legacy client is refused: it was given no
+// state to bring back, and an upstream would take one from us for what it gave
+// this user.
+func (t conversation) brought() error {
+	if !mayRequire(t.c.Op) || !mentions(t.c.Params, memberState) {
+		return nil
+	}
+	if _, ok := rawjson.Get(t.c.Params, memberState); !ok {
+		return nil
+	}
+	return refuse("params.requestState belongs to revision 2026-07-28, which this request is not of: leave it out")
+}
+
 // ask returns how a legacy client is asked: with the source's name, and not for
 // ever. It is nil if the client cannot be asked.
 func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMessage, error) {
-	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.agg.asked.patient
+	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.m.agg.asked.patient
 	if ask == nil {
 		return nil
 	}
 	return func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {
+		if _, ok := isURL(q); ok {
+			t.m.elicitees.add(partyOf(t.c), q.Params)
+		}
 		q.Params = attributed(id, q)
 		bounded, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -131,7 +132,7 @@ func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMe
 // answers.
 func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 	if !mayRequire(t.c.Op) {
-		return t.finish(t.next(ctx, t.c))
+		return t.finish(t.m.handler(ctx, t.c))
 	}
 	st, answers, err := t.retried()
 	if err != nil {
@@ -145,8 +146,8 @@ func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 			return nil, err
 		}
 	}
-	if t.deny || !canAnswer(t.c.Back.Capabilities) {
-		return t.finish(t.next(ctx, t.c))
+	if t.m.DenyAsk || !canAnswer(t.c.Back.Capabilities) {
+		return t.finish(t.m.handler(ctx, t.c))
 	}
 	return t.talk(ctx)
 }
@@ -179,7 +180,7 @@ func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 		t.c.Params = rawjson.Delete(t.c.Params, memberState)
 		return st, nil, nil
 	}
-	st, ok := t.agg.asked.seals.openState(rawjson.String(token), bindingOf(t.c))
+	st, ok := t.m.agg.asked.seals.openState(rawjson.String(token), t.binding())
 	now := time.Now()
 	switch {
 	case !ok:
@@ -187,7 +188,7 @@ func (t conversation) retried() (st state, answers json.RawMessage, err error) {
 			"with the same params and credentials, or leave it out to start anew")
 	case !st.expires.After(now):
 		return st, nil, refuse("params.requestState has expired: leave it out to start anew")
-	case !t.agg.asked.used.take(st, now):
+	case st.kind != waiting && !t.m.agg.asked.used.take(st, now): // the place of a call that waits is taken once anyway
 		return st, nil, refuse("params.requestState has been used already: leave it out to start anew")
 	}
 	switch {
@@ -240,7 +241,7 @@ func (t conversation) failed(err error) (*upstream.Result, error) {
 	switch {
 	case e.RPC.Code == codeElicitURL && mayRequire(t.c.Op):
 		return t.openFirst(e)
-	case e.RPC.Code == codeMissingCapability && !t.deny:
+	case e.RPC.Code == codeMissingCapability && !t.m.DenyAsk:
 		return nil, &refusal{e.RPC}
 	}
 	return nil, err
@@ -260,57 +261,23 @@ func (t conversation) inputRequired(res *upstream.Result) (*upstream.Result, err
 	if requests, ok := res.Get(memberRequests); ok {
 		raw = set(raw, memberRequests, attributedAll(t.c.Upstream, requests))
 	}
-	token, _ := t.agg.asked.seals.sealState(st, bindingOf(t.c))
+	token, _ := t.m.agg.asked.seals.sealState(st, t.binding())
 	return asked(set(raw, memberState, rawjson.Quote(token)))
 }
 
 // inputAllowed returns why a call may not be answered with questions.
 func (t conversation) inputAllowed() error {
 	switch {
-	case t.deny:
-		return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
+	case t.m.DenyAsk:
+		return t.denied()
 	case !mayRequire(t.c.Op):
 		return t.fault(upstream.UpstreamError, fmt.Sprintf("it asks for input in answer to %s, which the protocol does not allow", t.c.Op))
 	}
 	return nil
 }
 
-// openFirst has a modern client open the addresses that an upstream's error
-// names, and make the call again. MCP 2026-07-28 has no such error.
-func (t conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
-	if err := t.inputAllowed(); err != nil {
-		return nil, err
-	}
-	list, _ := rawjson.Get(e.RPC.Data, memberElicitations)
-	var requests []byte
-	n := 0
-	for params := range rawjson.Elements(list) {
-		q := upstream.Question{Method: upstream.AskElicitation, Params: params}
-		if _, ok := isURL(q); !ok {
-			continue
-		}
-		if what := lacks(t.c.Back.Capabilities, q); what != "" {
-			return nil, t.incapable(what)
-		}
-		n++
-		requests = addQuestion(requests, "url"+strconv.Itoa(n), t.c.Upstream, q)
-	}
-	if n == 0 {
-		return nil, e
-	}
-	token, _ := t.agg.asked.seals.sealState(state{kind: repeated, expires: time.Now().Add(stateLasts)}, bindingOf(t.c))
-	return asked(inputRequiredText(requests, token))
-}
-
-// agreed returns why a call that waited for the user to open addresses is not
-// made again: the user would be asked the same for ever.
-func (t conversation) agreed(answers json.RawMessage) error {
-	for m := range rawjson.Members(answers) {
-		if action, _ := rawjson.GetString(m.Value, "action"); action != "accept" {
-			return t.fault(upstream.Denied, "the user did not agree to open the address that it needs opened")
-		}
-	}
-	return nil
+func (t conversation) denied() error {
+	return t.fault(upstream.UpstreamError, `it asks for input, which the configuration denies (ask = "deny")`)
 }
 
 // addQuestion adds a question of a legacy upstream to the members of an
@@ -362,15 +329,19 @@ func (t conversation) named(err error) error {
 		return e
 	}
 	switch {
-	case e.RPC.Code == codeMissingCapability && t.deny:
+	case e.RPC.Code == codeMissingCapability && t.m.DenyAsk:
 		named := missingCapability(e)
 		named.Public = strings.Replace(named.Public, "this client does not have", `the configuration denies (ask = "deny")`, 1)
 		return named
 	case e.RPC.Code == codeMissingCapability:
 		return missingCapability(e)
-	case e.RPC.Code == codeElicitURL && !t.r.Modern && t.deny:
-		return t.inputAllowed()
+	case e.RPC.Code == codeElicitURL && !t.r.Modern && t.m.DenyAsk:
+		return t.denied()
 	case e.RPC.Code == codeElicitURL && !t.r.Modern:
+		list, _ := rawjson.Get(e.RPC.Data, memberElicitations)
+		for params := range rawjson.Elements(list) {
+			t.m.elicitees.add(partyOf(t.c), params)
+		}
 		return &refusal{elicitations(t.c.Upstream, e.RPC)}
 	}
 	return e

@@ -45,11 +45,13 @@ func do(t *testing.T, op upstream.Op, modern bool, caps string, h upstream.Handl
 	r := &Request{Principal: upstream.Local(), Modern: modern}
 	c := &upstream.Call{Principal: r.Principal, Op: op, Upstream: "crm", Name: "x", Params: json.RawMessage(`{}`), Timing: &upstream.Timing{},
 		Back: upstream.Back{Capabilities: json.RawMessage(caps)}}
-	res, err := bareView(t).converse(t.Context(), r, c, h)
+	m := memberCalled(bareView(t).agg.members(), "crm")
+	m.handler = h
+	res, err := m.converse(t.Context(), r, c)
 	if err != nil {
 		return "", err
 	}
-	return string(forEra(res, modern)), nil
+	return string(forEra(res, modern, "")), nil
 }
 
 const withTasks = `{"extensions":{"io.modelcontextprotocol/tasks":{}}}`
@@ -104,11 +106,11 @@ func TestCapabilitiesForAnUpstream(t *testing.T) {
 
 func TestTasksUnderOurIDs(t *testing.T) {
 	v := bareView(t)
-	id := v.agg.asked.seals.sealTask(upstream.Local(), "crm", "t1")
+	id := v.agg.asked.seals.sealTask(upstream.Local(), taskRef{"crm", markOf(""), "t1"})
 	raw, err := do(t, upstream.GetTask, true, withTasks, typed(t, upstream.Final, `{"taskId":"t1","status":"input_required",`+
 		`"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t1"},"x":1},"result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t0"}}},`+
 		`"inputRequests":{"k":{"method":"elicitation/create","params":{"message":"m"}}}}`))
-	zero := v.agg.asked.seals.sealTask(upstream.Local(), "crm", "t0")
+	zero := v.agg.asked.seals.sealTask(upstream.Local(), taskRef{"crm", markOf(""), "t0"})
 	want := strings.NewReplacer("T1", id, "T0", zero).Replace(`{"taskId":"T1","status":"input_required",` +
 		`"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"T1"},"x":1},"result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"T0"}}},` +
 		`"inputRequests":{"k":{"method":"elicitation/create","params":{"message":"[crm] m"}}},"resultType":"complete"}`)
@@ -125,7 +127,7 @@ func TestTaskTarget(t *testing.T) {
 	v := bareView(t)
 	lone, _ := v.agg.View("erp")
 	p := upstream.NewPrincipal("i", "a")
-	id := v.agg.asked.seals.sealTask(p, "crm", "t1")
+	id := v.agg.asked.seals.sealTask(p, taskRef{"crm", markOf(""), "t1"})
 	request := func(who upstream.Principal, params string) *Request {
 		return &Request{Principal: who, Modern: true, Params: json.RawMessage(params), Back: upstream.Back{Capabilities: json.RawMessage(withTasks)}}
 	}
@@ -145,7 +147,7 @@ func TestTaskTarget(t *testing.T) {
 	}{
 		"another principal":  {v, request(upstream.Local(), named), -32602},
 		"another view":       {lone, request(p, named), -32602},
-		"a source that left": {v, request(p, `{"taskId":"`+v.agg.asked.seals.sealTask(p, "gone", "t1")+`"}`), -32602},
+		"a source that left": {v, request(p, `{"taskId":"`+v.agg.asked.seals.sealTask(p, taskRef{"gone", markOf(""), "t1"})+`"}`), -32602},
 		"no id":              {v, request(p, `{"taskId":1}`), -32602},
 		"not ours":           {v, request(p, `{"taskId":"t1"}`), -32602},
 		"no capability":      {v, bare, -32021},

@@ -55,7 +55,7 @@ type pendingQuestion struct {
 // be asked, as it cannot be known whether the upstream will.
 func (t conversation) talk(ctx context.Context) (*upstream.Result, error) {
 	running, end := context.WithCancelCause(context.WithoutCancel(ctx)) // see wait
-	d := &dialogue{agg: t.agg, call: t.c, end: end, wake: make(chan struct{}, 1), to: listener{back: &t.r.Back}}
+	d := &dialogue{agg: t.m.agg, call: t.c, end: end, wake: make(chan struct{}, 1), to: listener{back: &t.r.Back}}
 	c := *t.c
 	c.Back.Ask = d.ask
 	if c.Back.Progress != nil {
@@ -65,7 +65,7 @@ func (t conversation) talk(ctx context.Context) (*upstream.Result, error) {
 		c.Back.Log = d.to.log
 	}
 	go func() {
-		res, err := t.next(running, &c)
+		res, err := t.m.handler(running, &c)
 		end(nil)
 		d.finish(res, err)
 	}()
@@ -74,10 +74,10 @@ func (t conversation) talk(ctx context.Context) (*upstream.Result, error) {
 
 // resume hands the answers to the call that waits for them.
 func (t conversation) resume(ctx context.Context, st state, answers json.RawMessage) (*upstream.Result, error) {
-	d := t.agg.asked.parked.remove(st.id, t.c.Principal)
+	d := t.m.agg.asked.parked.remove(st.id, t.c.Principal)
 	if d == nil {
-		return nil, refuse("the call that asked no longer waits: it has ended, or it ran in another process; " +
-			"leave params.requestState out to start anew")
+		return nil, refuse("the call that asked no longer waits: params.requestState has been used already, or the call has ended, " +
+			"or it ran in another process; leave params.requestState out to start anew")
 	}
 	d.to.set(&t.r.Back) // before the call goes on
 	d.deliver(answers)
@@ -161,7 +161,7 @@ func (d *dialogue) park(t conversation) (*upstream.Result, error) {
 	}
 	limit := d.agg.asked.patient
 	st := state{kind: waiting, expires: time.Now().Add(limit)}
-	token, id := d.agg.asked.seals.sealState(st, bindingOf(t.c))
+	token, id := d.agg.asked.seals.sealState(st, t.binding())
 	d.agg.asked.parked.put(id, d, limit)
 	return asked(inputRequiredText(requests, token))
 }

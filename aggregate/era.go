@@ -21,18 +21,19 @@ var (
 	resultComplete = []byte(`"complete"`)
 )
 
-// forEra returns a result as a client of the given era expects it. The bytes
+// forEra returns a result as a client of the given revision expects it. The bytes
 // are untouched where nothing has to change.
-func forEra(res *upstream.Result, modern bool) json.RawMessage {
+func forEra(res *upstream.Result, modern bool, version string) json.RawMessage {
 	if res.Type != upstream.Final { // converse has made it for the client's era
 		return res.Raw
 	}
 	has := func(name string) bool { _, ok := res.Get(name); return ok }
 	if !modern {
-		if !slices.ContainsFunc(modernOnly, has) {
-			return res.Raw
+		raw := res.Raw
+		if slices.ContainsFunc(modernOnly, has) {
+			raw = rawjson.Delete(raw, modernOnly...)
 		}
-		return rawjson.Delete(res.Raw, modernOnly...)
+		return older(res, raw, version)
 	}
 	typ, ok := res.Get(memberResultType)
 	if string(typ) == string(resultComplete) {

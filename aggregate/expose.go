@@ -8,13 +8,38 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// exposed returns the URI by which clients know one of m's: its own, unless
-// that leads elsewhere.
-func (o *offer) exposed(m *member, own string) string {
-	if to, uri, _ := o.locate(own); to == m && uri == own {
-		return own
+// maxLocated is how many URIs of one result are looked up that are on no list.
+const maxLocated = 32
+
+// exposer gives the URIs in one result of m the form that clients know them by.
+type exposer struct {
+	o    *offer
+	m    *member
+	room int               // how many URIs may still be looked up
+	done map[string]string // those that were
+}
+
+// uri returns the URI by which clients know one of m's: its own, unless that
+// leads elsewhere, or there are too many to find out. An alias is always right.
+func (x *exposer) uri(own string) string {
+	for _, l := range []upstream.List{upstream.Resources, upstream.Skills} {
+		if e := x.o.list(l).index[own]; e != nil && e.m == x.m && e.key == own {
+			return own
+		}
 	}
-	return alias(m.ID, own)
+	to, known := x.done[own]
+	if known {
+		return to
+	}
+	to = alias(x.m.ID, own)
+	if x.room > 0 && x.o.uris.clash.of[own] == nil {
+		x.room--
+		if m, uri, _ := x.o.locate(own); m == x.m && uri == own {
+			to = own
+		}
+		x.done[own] = to
+	}
+	return to
 }
 
 // exposeResult returns a result of m with its URIs as clients know them. m is
@@ -23,7 +48,8 @@ func (o *offer) exposeResult(m *member, res *upstream.Result) *upstream.Result {
 	if m == nil || !o.uris.clash.involves(m.ID) {
 		return res
 	}
-	after, err := upstream.ParseResult(o.exposeURIs(m, res.Raw))
+	x := &exposer{o: o, m: m, room: maxLocated, done: make(map[string]string)}
+	after, err := upstream.ParseResult(x.in(res.Raw))
 	if err != nil { // it was an object before
 		return res
 	}
@@ -34,34 +60,27 @@ func (o *offer) exposeResult(m *member, res *upstream.Result) *upstream.Result {
 // nested are the members of results under which the URIs of resources stand.
 var nested = map[string]bool{
 	"content": true, "contents": true, "messages": true, "resource": true, "resources": true, "skill": true,
+	memberResult: true, // of a task
 }
 
-// exposeURIs returns v with each URI in it that is one of m's own as clients
+// in returns v with each URI in it that is one of the upstream's own as clients
 // know it. Where there is nothing to change it returns v itself.
-func (o *offer) exposeURIs(m *member, v json.RawMessage) json.RawMessage {
+func (x *exposer) in(v json.RawMessage) json.RawMessage {
 	switch rawjson.Kind(v) {
 	case '[':
-		var out []json.RawMessage
-		changed := false
-		for item := range rawjson.Elements(v) {
-			after := o.exposeURIs(m, item)
-			changed = changed || !bytes.Equal(after, item)
-			out = append(out, after)
-		}
-		if changed {
-			return array(out)
-		}
+		return mapElements(v, x.in)
 	case '{':
 		out := v
 		for member := range rawjson.Members(v) {
 			after := member.Value
 			switch {
 			case member.Name == "uri" && rawjson.Kind(after) == '"':
-				if own := rawjson.String(after); o.exposed(m, own) != own {
-					after = rawjson.Quote(o.exposed(m, own))
+				own := rawjson.String(after)
+				if to := x.uri(own); to != own {
+					after = rawjson.Quote(to)
 				}
 			case nested[member.Name]:
-				after = o.exposeURIs(m, after)
+				after = x.in(after)
 			}
 			if bytes.Equal(after, member.Value) {
 				continue

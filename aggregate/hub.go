@@ -82,7 +82,7 @@ func (h *hub) join(ctx context.Context, key upstream.Topic, l *follower) error {
 
 // begin subscribes a topic that the caller has set busy, at the source that is
 // there when it is done. Of one that is not new the followers are kept if ctx
-// ends: whoever ended it has another source.
+// ends, as whoever ended it has another source, and if the source is not there.
 func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew bool) error {
 	for {
 		h.mu.Lock()
@@ -103,7 +103,7 @@ func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew boo
 			h.rest(key, t)
 			return nil
 		}
-		if gaveUp && !isNew {
+		if !isNew && (gaveUp || absent(err)) {
 			t.source = nil
 			h.rest(key, t)
 			return err
@@ -118,6 +118,12 @@ func (h *hub) begin(ctx context.Context, key upstream.Topic, t *topic, isNew boo
 		h.mu.Unlock()
 		return err
 	}
+}
+
+// absent reports whether a source may agree to the same later.
+func absent(err error) bool {
+	e, ok := errors.AsType[*upstream.Error](err)
+	return ok && (e.Kind == upstream.Unavailable || e.Kind == upstream.Timeout)
 }
 
 // rest ends what is under way for a topic, or unsubscribes it if nobody is left.
@@ -176,13 +182,19 @@ func (h *hub) drop() {
 // resume subscribes at the present adapter what was subscribed at one before,
 // until all is or ctx ends.
 func (h *hub) resume(ctx context.Context) {
+	wait := relistAfter
 	for ctx.Err() == nil {
 		key, t, busy := h.astray()
 		switch {
 		case t == nil:
 			return
 		case busy == nil:
-			_ = h.begin(ctx, key, t, false) // if it fails, changes are no longer told
+			if !absent(h.begin(ctx, key, t, false)) { // if it is refused, changes are no longer told
+				wait = relistAfter
+				continue
+			}
+			sleepOrSignal(ctx, wait, nil)
+			wait = min(2*wait, relistAtMost)
 			continue
 		}
 		select {
@@ -222,12 +234,15 @@ func (h *hub) note(method string, params json.RawMessage) {
 		return
 	}
 	own, _ := rawjson.GetString(params, member)
-	params = rawjson.OneLine(rawjson.Delete(params, "_meta")) // the upstream's subscription is not the client's
+	params = rawjson.OneLine(params)
 	for _, l := range h.followers(method, own) {
 		key, said := l.expose(own, params)
 		l.tell(Notice{Method: method, Key: key, Params: said})
 	}
 }
+
+// maxAbove is how many levels above a resource are looked at for who follows one.
+const maxAbove = 64
 
 // followers returns who wants to be told of own, or of a resource that it is
 // below (MCP schema, ResourceUpdatedNotification).
@@ -245,11 +260,17 @@ func (h *hub) followers(method, own string) (out []*follower) {
 	if method != upstream.NoteUpdated || len(own) > maxURIText {
 		return out
 	}
-	for at := strings.LastIndexAny(own, "/?#"); at > 0; at = strings.LastIndexAny(own[:at], "/?#") {
+	at := len(own)
+	for range maxAbove {
+		if at = strings.LastIndexAny(own[:at], "/?#"); at <= 0 {
+			break
+		}
 		if at+1 < len(own) {
 			add(own[:at+1])
 		}
-		add(own[:at])
+		if !strings.ContainsRune("/?#", rune(own[at-1])) { // else the next one adds it
+			add(own[:at])
+		}
 	}
 	return out
 }

@@ -40,7 +40,7 @@ func TestUpdatesReachWhoAskedByTheURITheyKnow(t *testing.T) {
 			t.Errorf("%d subscriptions for %v, want one for each URI", n, topics)
 		}
 		for _, note := range []struct{ method, params string }{
-			{upstream.NoteUpdated, `{"uri":"file:///readme", "n":1e400,"_meta":{"io.modelcontextprotocol/subscriptionId":7}}`},
+			{upstream.NoteUpdated, `{"uri":"file:///readme", "n":1e400,"_meta":{"a":1}}`},
 			{upstream.NoteUpdated, `{"uri":"crm://one"}`},
 			{upstream.NoteUpdated, `{"uri":"crm://one/part","title":"x"}`},
 			{upstream.NoteUpdated, `{"uri":"crm://oneself"}`},
@@ -57,15 +57,31 @@ func TestUpdatesReachWhoAskedByTheURITheyKnow(t *testing.T) {
 		}{
 			{&bare, []string{m + `crm://one {"uri":"crm://one"}`, m + `crm://one/part {"uri":"crm://one/part","title":"x"}`}},
 			{&byAlias, []string{
-				m + `file://crm.bulkhead////readme {"uri":"file://crm.bulkhead////readme","n":1e400}`,
+				m + `file://crm.bulkhead////readme {"uri":"file://crm.bulkhead////readme", "n":1e400,"_meta":{"a":1}}`,
 				m + `crm://crm.bulkhead///one {"uri":"crm://crm.bulkhead///one"}`,
 				m + `crm://crm.bulkhead///one/part {"uri":"crm://crm.bulkhead///one/part","title":"x"}`,
 			}},
-			{&alone, []string{m + `file:///readme {"uri":"file:///readme","n":1e400}`, m + `crm://one/part {"uri":"crm://one/part","title":"x"}`}},
+			{&alone, []string{m + `file:///readme {"uri":"file:///readme", "n":1e400,"_meta":{"a":1}}`, m + `crm://one/part {"uri":"crm://one/part","title":"x"}`}},
 		} {
 			if diff := cmp.Diff(tt.want, tt.who.take()); diff != "" {
 				t.Error(diff)
 			}
+		}
+	})
+}
+
+// A follower of what ends in several separators is told once.
+func TestToldOnceOfWhatIsBelow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newRich(t, "a")
+		a.put(t, upstream.Resources, `{"uri":"f:///","name":"1"}`, `{"uri":"f:","name":"1"}`, `{"uri":"f:/","name":"1"}`)
+		v, _ := start(t, aggregate.Options{}, asMember(a))
+		var heard told
+		granted, cancel := listen(t.Context(), v, heard.note, "f:///", "f:", "f:/", "f://")
+		defer cancel()
+		a.events().Note(upstream.NoteUpdated, json.RawMessage(`{"uri":"f:///x"}`))
+		if got := heard.take(); len(got) != len(granted) || len(got) != 4 {
+			t.Errorf("%q is told %q", granted, got)
 		}
 	})
 }
@@ -198,10 +214,15 @@ func TestSubscriptionsFollowASourceThatIsSetUpAnew(t *testing.T) {
 		var all told
 		_, cancel := listen(t.Context(), v, all.note, "a:1", "b:1")
 		second := newRich(t, "a")
+		second.refuse = &upstream.Error{Kind: upstream.Unavailable} // it is not there at once
 		if err := agg.Swap([]aggregate.Member{asMember(second)}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
+		second.mu.Lock()
+		second.refuse = nil
+		second.mu.Unlock()
+		time.Sleep(time.Minute)
 		if topics, _ := second.subscribed(); topics["a:1"] != 1 || len(topics) != 1 {
 			t.Errorf("the new adapter has subscribed %v", topics)
 		}

@@ -47,7 +47,7 @@ func (i *interview) run(ctx context.Context, res *upstream.Result) (*upstream.Re
 		again := *i.c
 		again.Timing = &upstream.Timing{}
 		again.Params = retryParams(i.c.Params, answers, own)
-		if res, err = i.next(ctx, &again); err != nil || res.Type == upstream.Final {
+		if res, err = i.m.handler(ctx, &again); err != nil || res.Type == upstream.Final {
 			return res, err
 		}
 		if res.Type != upstream.InputRequired {

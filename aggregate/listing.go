@@ -23,45 +23,76 @@ const freshFor = 60_000
 type entry struct {
 	name string // as exposed: a name or a URI
 	*thing
-	m       *member // nil for a tool of our own
-	handler upstream.Handler
+	m       *member          // nil for a tool of our own
+	handler upstream.Handler // of a tool of our own
 }
 
 // listing is one list of one view, serialised once for each era.
 type listing struct {
 	index          map[string]*entry
 	entries        []*entry // in the order of the list
-	legacy, modern json.RawMessage
-	ends           []int       // where in legacy each entry ends
+	legacy, modern listText
 	left           int         // how many entries a budget keeps from it
 	complete       bool        // every upstream in it has been read, now or in an earlier run
 	from           []*contents // what it was made from
 	clash          *clash
 }
 
+// listText is a list as it is answered whole.
+type listText struct {
+	whole json.RawMessage
+	ends  []int // where in it each entry ends
+}
+
+// entries returns the text to where the last entry ends.
+func (t listText) entries() json.RawMessage {
+	if len(t.ends) == 0 {
+		return nil
+	}
+	return t.whole[:t.ends[len(t.ends)-1]]
+}
+
+// of returns the entries from one to before another, as they stand in the text.
+func (t listText) of(l upstream.List, from, to int) json.RawMessage {
+	if from == to {
+		return nil
+	}
+	begin := len(listHead(l))
+	if from > 0 {
+		begin = t.ends[from-1] + 1
+	}
+	return t.whole[begin:t.ends[to-1]]
+}
+
 // serialise makes a list of entries.
 func serialise(l upstream.List, entries []*entry, complete bool, clash *clash) *listing {
 	s := &listing{index: make(map[string]*entry, len(entries)), complete: complete}
-	buf := listHead(l)
+	legacy, modern := listHead(l), listHead(l)
 	for _, e := range entries {
 		raw, err := e.definition(l, clash)
 		if err != nil { // the definition has been seen to be an object
 			continue
 		}
 		if len(s.entries) > 0 {
-			buf = append(buf, ',')
+			legacy, modern = append(legacy, ','), append(modern, ',')
 		}
 		// A message over stdio is one line, so a pretty-printed definition
 		// must lose its line breaks. They are white space: nothing is lost.
-		buf = append(buf, rawjson.OneLine(raw)...)
-		s.ends = append(s.ends, len(buf))
+		raw = rawjson.OneLine(raw)
+		modern = append(modern, raw...)
+		s.modern.ends = append(s.modern.ends, len(modern))
+		if l == upstream.Tools {
+			raw = olderTool(raw)
+		}
+		legacy = append(legacy, raw...)
+		s.legacy.ends = append(s.legacy.ends, len(legacy))
 		s.entries = append(s.entries, e)
 		if _, taken := s.index[e.name]; !taken {
 			s.index[e.name] = e
 		}
 	}
-	s.modern = s.close(slices.Clone(buf), true, "")
-	s.legacy = s.close(buf, false, "")
+	s.modern.whole = s.close(modern, true, "")
+	s.legacy.whole = s.close(legacy, false, "")
 	return s
 }
 
@@ -128,25 +159,22 @@ func (s *listing) page(l upstream.List, modern bool, behind *mark, size int, sea
 		to = from + size
 		next = seal(s.entries[to-1].mark())
 	}
+	text := s.legacy
+	if modern {
+		text = s.modern
+	}
 	if from == 0 && to == len(s.entries) {
-		if modern {
-			return s.modern
-		}
-		return s.legacy
+		return text.whole
 	}
-	buf := listHead(l)
-	if from < to {
-		begin := len(buf)
-		if from > 0 {
-			begin = s.ends[from-1] + 1
-		}
-		buf = append(buf, s.legacy[begin:s.ends[to-1]]...)
-	}
-	return s.close(buf, modern, next)
+	return s.close(append(listHead(l), text.of(l, from, to)...), modern, next)
 }
 
-// same reports whether a client would see the same list.
-func (s *listing) same(o *listing) bool { return s == o || bytes.Equal(s.legacy, o.legacy) }
+// same reports whether a client would see the same list, however long it may
+// keep it.
+func (s *listing) same(o *listing) bool {
+	return s == o || slices.Equal(s.modern.ends, o.modern.ends) &&
+		bytes.Equal(s.modern.entries(), o.modern.entries())
+}
 
 // mark is a place in the order of a list, which is that of upstreams and, in
 // each, of its own keys; our own things come last. It means the same in any

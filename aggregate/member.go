@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,16 +16,17 @@ import (
 // member is a Member at work.
 type member struct {
 	Member
-	agg     *Aggregate
-	log     *slog.Logger
-	handler upstream.Handler
-	names   perList[*namer] // where it stands alone
-	feeds   perList[*feed]
-	hub     *hub                    // shared with the member that it replaced, if that had the same source
-	saving  sync.Mutex              // one write of its catalog to disk at a time
-	failed  atomic.Pointer[failure] // the last failed call
-	active  atomic.Int64            // calls in flight
-	cancel  context.CancelFunc      // ends what runs; nil before it starts
+	agg       *Aggregate
+	log       *slog.Logger
+	handler   upstream.Handler
+	names     perList[*namer] // where it stands alone
+	feeds     perList[*feed]
+	hub       *hub // shared with the member that it replaced, if that had the same source
+	elicitees elicitees
+	saving    sync.Mutex              // one write of its catalog to disk at a time
+	failed    atomic.Pointer[failure] // the last failed call
+	active    atomic.Int64            // calls in flight
+	cancel    context.CancelFunc      // ends what runs; nil before it starts
 }
 
 // failure is when a call failed last and how.
@@ -44,6 +46,17 @@ func (a *Aggregate) newMember(cfg Member) *member {
 	}
 	m.loadCatalog()
 	return m
+}
+
+// memberCalled returns the member with an ID; nil if there is none.
+func memberCalled(sorted []*member, id upstream.ID) *member {
+	i, ok := slices.BinarySearchFunc(sorted, id, func(m *member, id upstream.ID) int {
+		return strings.Compare(string(m.ID), string(id))
+	})
+	if !ok {
+		return nil
+	}
+	return sorted[i]
 }
 
 // inherit takes over what the same source listed under other settings, so that
@@ -84,7 +97,7 @@ func (m *member) watch(ctx context.Context) {
 		m.signal("")
 		return
 	}
-	err := w.Watch(ctx, upstream.Events{Changed: m.signal, Note: m.hub.note})
+	err := w.Watch(ctx, upstream.Events{Changed: m.signal, Note: m.note})
 	if ctx.Err() != nil {
 		return
 	}

@@ -78,6 +78,22 @@ func mapMembers(obj json.RawMessage, f func(rawjson.Member) json.RawMessage) jso
 	return append(out, obj[last:]...)
 }
 
+// mapElements returns an array of what f makes of each element, or arr itself if
+// it changes none.
+func mapElements(arr json.RawMessage, f func(json.RawMessage) json.RawMessage) json.RawMessage {
+	var out []json.RawMessage
+	changed := false
+	for e := range rawjson.Elements(arr) {
+		after := f(e)
+		changed = changed || !bytes.Equal(e, after)
+		out = append(out, after)
+	}
+	if !changed {
+		return arr
+	}
+	return array(out)
+}
+
 // questionOf reads an InputRequest (MCP 2026-07-28 schema).
 func questionOf(request json.RawMessage) upstream.Question {
 	method, _ := rawjson.GetString(request, "method")

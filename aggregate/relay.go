@@ -37,12 +37,12 @@ func (v *View) relay(ctx context.Context, r *Request, find finder) (json.RawMess
 		Op: upstream.Op(r.Method), Upstream: to.m.ID, Name: to.name, Exposed: to.said,
 		Params: to.params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
 	}
-	res, err := v.converse(ctx, r, c, to.m.handler)
+	res, err := to.m.converse(ctx, r, c)
 	if err != nil {
 		return nil, protocolError(upstream.AsError(to.m.ID, to.name, err), r.Modern)
 	}
 	res = v.offer().exposeResult(to.m, res)
-	return rawjson.OneLine(cacheable(c.Op, res, forEra(res, r.Modern), r.Modern)), nil
+	return rawjson.OneLine(cacheable(c.Op, res, forEra(res, r.Modern, r.Version), r.Modern)), nil
 }
 
 // cacheable gives a result that a modern client may cache the members that say
@@ -195,10 +195,6 @@ func (v *View) locate(ctx context.Context, uri string) (m *member, own string, a
 	return v.offer().locate(uri)
 }
 
-// codeNoResource is what revisions before 2026-07-28 call a resource that is
-// not there (MCP 2025-11-25, resources, §Error Handling).
-const codeNoResource = -32002
-
 // noResource is the error of a URI that leads nowhere, or to several upstreams.
 func noResource(uri string, aliases []string, modern bool) *upstream.RPCError {
 	data, err := json.Marshal(map[string]string{"uri": uri})
@@ -210,7 +206,7 @@ func noResource(uri string, aliases []string, modern bool) *upstream.RPCError {
 	}
 	e := invalid("Resource not found", data)
 	if !modern {
-		e.Code = codeNoResource
+		e.Code = codeNotFound
 	}
 	return e
 }

@@ -127,10 +127,10 @@ func TestResultsOfCollidingSourcesNameTheirOwn(t *testing.T) {
 		v, _, crm, _ := two(t, aggregate.Options{Plain: true})
 		const said = `{"content":[{"type":"resource_link","uri":"file:///readme"},{"type":"resource", "resource":{"uri":"crm://one","text":"uri"}},` +
 			`{"type":"resource","resource":{"uri":"file:///odd","x":1}}],"contents":[{"uri":"file:///logs/1","text":"x"}],` +
-			`"messages":[{"role":"user","content":{"type":"resource_link","uri":"ui://page"}}],"structuredContent":{"uri":"file:///readme"}}`
+			`"messages":[{"role":"user","content":{"type":"resource_link","uri":"ui://page"}}],"structuredContent":{"uri":"file:///readme"},"result":{"content":[{"uri":"file:///readme"}]}}`
 		const heard = `{"content":[{"type":"resource_link","uri":"file://crm.bulkhead////readme"},{"type":"resource", "resource":{"uri":"crm://one","text":"uri"}},` +
 			`{"type":"resource","resource":{"uri":"file://crm.bulkhead////odd","x":1}}],"contents":[{"uri":"file://crm.bulkhead////logs/1","text":"x"}],` +
-			`"messages":[{"role":"user","content":{"type":"resource_link","uri":"ui://crm.bulkhead///page"}}],"structuredContent":{"uri":"file:///readme"}}`
+			`"messages":[{"role":"user","content":{"type":"resource_link","uri":"ui://crm.bulkhead///page"}}],"structuredContent":{"uri":"file:///readme"},"result":{"content":[{"uri":"file://crm.bulkhead////readme"}]}}`
 		crm.fake.mu.Lock()
 		crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
 			return upstream.ParseResult([]byte(said))

@@ -22,4 +22,7 @@ type Request struct {
 	// which arguments may stand a second time; nil elsewhere.
 	Header http.Header
 	Modern bool // protocol revision 2026-07-28 or later
+	// Version is the protocol revision that the client speaks, e.g. "2025-06-18";
+	// "" if that is not known.
+	Version string
 }

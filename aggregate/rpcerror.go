@@ -13,7 +13,7 @@ import (
 // The error codes of MCP that mean something to us. The first two belong to
 // earlier revisions than 2026-07-28, the others to it (basic, §Error Codes).
 const (
-	codeNotFound          = -32002 // of a resource
+	codeNotFound          = -32002 // of a resource (MCP 2025-11-25, resources, §Error Handling)
 	codeElicitURL         = -32042 // the user has to open addresses first
 	codeHeaderMismatch    = -32020
 	codeMissingCapability = -32021
@@ -29,7 +29,6 @@ const (
 	renamed              // CodeInvalidParams; message and data as they are
 	hidden               // a failure of ours: the client must not act on it
 	lacking              // a failure that names the missing capability
-	denotes              // CodeNotFound of a resource, which a later era calls renamed
 	elicited             // the URL elicitations, with the source's name before each
 )
 
@@ -44,7 +43,7 @@ var fates = []struct {
 	{codeBadVersion, codeBadVersion, hidden, hidden, "a client would change the revision it speaks with us"},
 	{codeMissingCapability, codeMissingCapability, lacking, kept, "new in 2026-07-28"},
 	{codeElicitURL, codeElicitURL, elicited, lowered, "gone in 2026-07-28"},
-	{codeNotFound, codeNotFound, denotes, renamed, "2026-07-28 says -32602"},
+	{codeNotFound, codeNotFound, kept, renamed, "2026-07-28 says -32602"},
 	{upstream.CodeMethodNotFound, upstream.CodeMethodNotFound, lowered, lowered, "we do know the method"},
 	{upstream.CodeParse, upstream.CodeParse, lowered, lowered, "the client's message was fine"},
 	{upstream.CodeInvalidRequest, upstream.CodeInvalidRequest, lowered, lowered, "the client's message was fine"},
@@ -160,15 +159,10 @@ func missingCapability(e *upstream.Error) *upstream.Error {
 // elicitations is the URL elicitation error (MCP 2025-11-25, elicitation,
 // §URL Elicitation Required Error) with the source's name before each message.
 func elicitations(id upstream.ID, rpc *upstream.RPCError) *upstream.RPCError {
-	out := &upstream.RPCError{Code: rpc.Code, Message: fmt.Sprintf("[%s] %s", Printable(string(id), 64), rpc.Message), Data: rpc.Data}
-	list, _ := rawjson.Get(rpc.Data, memberElicitations)
-	var prefixes []json.RawMessage
-	for e := range rawjson.Elements(list) {
-		prefixes = append(prefixes, prefixed(id, e))
-	}
-	if len(prefixes) > 0 {
-		out.Data = set(rpc.Data, memberElicitations, array(prefixes))
-	}
+	out := &upstream.RPCError{Code: rpc.Code, Message: fmt.Sprintf("[%s] %s", Printable(string(id), 64), rpc.Message)}
+	out.Data = replace(rpc.Data, memberElicitations, func(list json.RawMessage) json.RawMessage {
+		return mapElements(list, func(e json.RawMessage) json.RawMessage { return prefixed(id, e) })
+	})
 	return out
 }
 

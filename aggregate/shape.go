@@ -77,7 +77,7 @@ func declared(c *upstream.Call) int {
 // cut splits a result into its first limit bytes of content and the rest.
 func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*upstream.Result, error) {
 	parts := contentParts(res, limit)
-	structured, hasStructured := res.Get("structuredContent")
+	structured, hasStructured := res.Get(memberStructured)
 	switch {
 	case !hasStructured:
 	case len(parts) == 0:
@@ -87,7 +87,7 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 			parts = append(parts, textPart(string(structured)))
 		}
 	}
-	envelope := rawjson.Delete(res.Raw, "content", "structuredContent")
+	envelope := rawjson.Delete(res.Raw, "content", memberStructured)
 	if len(envelope) > limit/4 { // members of no known use to the model
 		parts = append(parts, textPart(string(envelope)))
 		envelope = []byte("{}")

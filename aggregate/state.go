@@ -138,11 +138,27 @@ func (s seals) openState(token string, binding []byte) (st state, ok bool) {
 // longer and travels in a header field.
 const maxTaskID = 1 << 10
 
+// taskRef says which task of which source is meant.
+type taskRef struct {
+	upstream upstream.ID
+	source   sourceMark
+	task     string // the upstream's own id
+}
+
+// sourceMark tells sources apart that have one name after the other, by the
+// beginning of a digest of [Member].Identity: another's task may have the same id.
+type sourceMark [8]byte
+
+func markOf(identity string) (s sourceMark) {
+	copy(s[:], digestOf(labelTask, identity))
+	return s
+}
+
 // sealTask returns the id under which a principal knows an upstream's task:
 // always the same, so that a client recognises it, and of no use to any other
 // principal. Nothing has to be remembered to find the task again.
-func (s seals) sealTask(p upstream.Principal, id upstream.ID, task string) string {
-	text := string(id) + "\x00" + task
+func (s seals) sealTask(p upstream.Principal, ref taskRef) string {
+	text := string(ref.upstream) + "\x00" + string(ref.source[:]) + ref.task
 	mac := hmac.New(sha256.New, s.mac)
 	mac.Write(digestOf(p.Key(), text))
 	nonce := mac.Sum(nil)[:s.task.NonceSize()]
@@ -150,18 +166,22 @@ func (s seals) sealTask(p upstream.Principal, id upstream.ID, task string) strin
 }
 
 // openTask reports false for an id that this principal was not given.
-func (s seals) openTask(p upstream.Principal, sealed string) (id upstream.ID, task string, ok bool) {
+func (s seals) openTask(p upstream.Principal, sealed string) (ref taskRef, ok bool) {
 	n := s.task.NonceSize()
 	raw, err := encoding().DecodeString(sealed)
 	if err != nil || len(raw) < n || len(raw) > 2*maxTaskID {
-		return "", "", false
+		return ref, false
 	}
 	text, err := s.task.Open(nil, raw[:n], raw[n:], []byte(p.Key()))
 	if err != nil {
-		return "", "", false
+		return ref, false
 	}
-	up, task, ok := strings.Cut(string(text), "\x00")
-	return upstream.ID(up), task, ok && utf8.ValidString(task)
+	up, rest, ok := strings.Cut(string(text), "\x00")
+	if !ok || len(rest) < len(ref.source) {
+		return ref, false
+	}
+	ref.upstream, ref.task = upstream.ID(up), rest[copy(ref.source[:], rest):]
+	return ref, utf8.ValidString(ref.task)
 }
 
 // maxConsumed is how many states that were used are remembered.

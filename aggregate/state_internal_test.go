@@ -57,7 +57,7 @@ func TestBindingMeansTheSame(t *testing.T) {
 	call := func(params string) *upstream.Call {
 		return &upstream.Call{Principal: upstream.Local(), Upstream: "crm", Op: upstream.CallTool, Name: "get", Params: json.RawMessage(params)}
 	}
-	base := bindingOf(call(`{"name":"n","arguments":{"a":[1,{"b":"ü"}],"c":null}}`))
+	base := bindingOf(call(`{"name":"n","arguments":{"a":[1,{"b":"ü"}],"c":null}}`), "x")
 	for params, same := range map[string]bool{
 		` { "arguments" : {"c":null , "\u0061":[ 1,{"b":"\u00fc"}]},"name":"n","_meta":{"p":2},"requestState":"s","inputResponses":{}}`: true,
 		`{"name":"n","arguments":{"a":[1,{"b":"u"}],"c":null}}`:                                                                         false,
@@ -67,7 +67,7 @@ func TestBindingMeansTheSame(t *testing.T) {
 		`{"name":"n"}`: false,
 		``:             false,
 	} {
-		if got := bytes.Equal(base, bindingOf(call(params))); got != same {
+		if got := bytes.Equal(base, bindingOf(call(params), "x")); got != same {
 			t.Errorf("%s: the same %v, want %v", params, got, same)
 		}
 	}
@@ -80,9 +80,28 @@ func TestBindingMeansTheSame(t *testing.T) {
 	} {
 		c := call(`{"name":"n","arguments":{"a":[1,{"b":"ü"}],"c":null}}`)
 		change(c)
-		if bytes.Equal(base, bindingOf(c)) {
+		if bytes.Equal(base, bindingOf(c, "x")) {
 			t.Errorf("another %s makes no difference", what)
 		}
+	}
+	if bytes.Equal(base, bindingOf(call(`{"name":"n","arguments":{"a":[1,{"b":"ü"}],"c":null}}`), "y")) {
+		t.Error("another source under the same name makes no difference")
+	}
+}
+
+// Many states of one user take no other user's waiting call away: their answers
+// are taken once because the call is.
+func TestManyStatesRefuseNoWaitingCall(t *testing.T) {
+	v := bareView(t)
+	m := memberCalled(v.agg.members(), "crm")
+	used := &v.agg.asked.used
+	used.floor = time.Now().Add(stateLasts)
+	c := &upstream.Call{Principal: upstream.Local(), Op: upstream.CallTool, Upstream: "crm", Name: "x", Params: json.RawMessage(`{}`)}
+	token, id := v.agg.asked.seals.sealState(state{kind: waiting, expires: time.Now().Add(time.Minute)}, bindingOf(c, ""))
+	c.Params = fmt.Appendf(nil, `{"requestState":%q}`, token)
+	st, _, err := conversation{m, &Request{Modern: true}, c}.retried()
+	if err != nil || st.id != id {
+		t.Error(err)
 	}
 }
 
@@ -118,29 +137,28 @@ func TestConsumedOnce(t *testing.T) {
 func TestTaskIDs(t *testing.T) {
 	s := sealsOf(t, "0123456789abcdef")
 	a, b := upstream.NewPrincipal("i", "a"), upstream.NewPrincipal("i", "b")
-	id := s.sealTask(a, "crm", "task/ü 1")
-	if id != s.sealTask(a, "crm", "task/ü 1") {
+	id := s.sealTask(a, taskRef{"crm", markOf("x"), "task/ü 1"})
+	if id != s.sealTask(a, taskRef{"crm", markOf("x"), "task/ü 1"}) {
 		t.Error("the same task gets another id")
 	}
 	if strings.Trim(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_") != "" || len(id) > 100 {
 		t.Errorf("not fit for a header: %s", id)
 	}
-	for _, other := range []string{s.sealTask(b, "crm", "task/ü 1"), s.sealTask(a, "erp", "task/ü 1"), s.sealTask(a, "crm", "task/ü 2")} {
+	for _, other := range []string{s.sealTask(b, taskRef{"crm", markOf("x"), "task/ü 1"}), s.sealTask(a, taskRef{"erp", markOf("x"), "task/ü 1"}), s.sealTask(a, taskRef{"crm", markOf("x"), "task/ü 2"})} {
 		if other == id {
 			t.Error("two tasks with one id")
 		}
 	}
-	up, task, ok := s.openTask(a, id)
-	if !ok || up != "crm" || task != "task/ü 1" {
-		t.Error(up, task, ok)
+	if ref, ok := s.openTask(a, id); !ok || ref != (taskRef{"crm", markOf("x"), "task/ü 1"}) {
+		t.Error(ref, ok)
 	}
 	token, _ := s.sealState(state{kind: relayed}, []byte(a.Key()))
 	for _, foreign := range []string{"", "x", id + "A", strings.ToLower(id), token, strings.Repeat("A", 4000)} {
-		if _, _, ok := s.openTask(a, foreign); ok {
+		if _, ok := s.openTask(a, foreign); ok {
 			t.Errorf("%.40q opens", foreign)
 		}
 	}
-	if _, _, ok := s.openTask(b, id); ok {
+	if _, ok := s.openTask(b, id); ok {
 		t.Error("another principal opens it")
 	}
 }

@@ -18,7 +18,7 @@ import (
 // each, so that the next start can answer at once.
 type catalogStore struct{ dir string }
 
-// savedCatalog is the file's content. A list that is not in it was empty.
+// savedCatalog is the file's content. A list that is not in it was not known.
 type savedCatalog struct {
 	Version  int                                 `json:"version"`
 	Identity string                              `json:"identity"`
@@ -37,8 +37,8 @@ func (s catalogStore) path(id upstream.ID) string {
 	return filepath.Join(s.dir, string(id)+catalogSuffix)
 }
 
-// save writes the lists, replacing the file in one step.
-func (s catalogStore) save(id upstream.ID, identity string, kept perList[[]thing]) error {
+// save writes the lists that are known, replacing the file in one step.
+func (s catalogStore) save(id upstream.ID, identity string, known perList[*contents]) error {
 	if s.dir == "" {
 		return nil
 	}
@@ -53,15 +53,15 @@ func (s catalogStore) save(id upstream.ID, identity string, kept perList[[]thing
 	// every list changed.
 	saved := []byte{'{'}
 	for _, l := range lists {
-		if len(kept.at(l)) == 0 {
+		if known.at(l) == nil {
 			continue
 		}
 		if len(saved) > 1 {
 			saved = append(saved, ',')
 		}
 		saved = append(append(saved, rawjson.Quote(string(l))...), ':')
-		raws := make([]json.RawMessage, len(kept.at(l)))
-		for i, t := range kept.at(l) {
+		raws := make([]json.RawMessage, len(known.at(l).all))
+		for i, t := range known.at(l).all {
 			raws[i] = t.raw
 		}
 		saved = append(saved, array(raws)...)
@@ -90,7 +90,7 @@ func (s catalogStore) write(id upstream.ID, raw []byte) error {
 }
 
 // load returns the lists kept for an upstream and when they were saved; nil if
-// there are none that belong to this identity.
+// there are none that belong to this identity. A list that is nil is not known.
 func (s catalogStore) load(id upstream.ID, identity string) (*perList[[]thing], time.Time, error) {
 	if s.dir == "" {
 		return nil, time.Time{}, nil
@@ -114,6 +114,9 @@ func (s catalogStore) load(id upstream.ID, identity string) (*perList[[]thing], 
 	}
 	var kept perList[[]thing]
 	for _, l := range lists {
+		if f.Lists[l] != nil {
+			*kept.of(l) = make([]thing, 0, len(f.Lists[l]))
+		}
 		for i, raw := range f.Lists[l] {
 			t, err := parseThing(id, l, raw)
 			if err != nil {
@@ -159,29 +162,29 @@ func (m *member) loadCatalog() {
 		return
 	}
 	for _, f := range m.feeds {
-		if f.read != nil {
+		if f.read != nil && kept.at(f.list) != nil {
 			f.last.Store(&listed{contents: m.newContents(kept.at(f.list)), at: at, stale: true})
 		}
 	}
 }
 
 // save logs that a list is known or has changed, and keeps it on disk. One that
-// was not known and is empty is nothing to speak of, as most upstreams have but
-// tools.
+// is empty, and was not known to be anything else, is nothing to speak of, as
+// most upstreams have but tools.
 func (m *member) save(l upstream.List, old, fresh *listed) {
-	if l != upstream.Tools && len(fresh.all) == 0 && (old == nil || len(old.all) == 0) {
+	switch {
+	case l == upstream.Tools || len(fresh.all) > 0 || old != nil && len(old.all) > 0:
+		m.log.Info(string(l)+" listed", string(l), len(fresh.all))
+	case old != nil: // it stands on disk as it is
 		return
 	}
-	m.log.Info(string(l)+" listed", string(l), len(fresh.all))
 	m.saving.Lock()
 	defer m.saving.Unlock()
-	var kept perList[[]thing]
+	var known perList[*contents]
 	for i, f := range m.feeds {
-		if c := f.contents(); c != nil {
-			kept[i] = c.all
-		}
+		known[i] = f.contents()
 	}
-	if err := m.agg.store.save(m.ID, m.Identity, kept); err != nil {
+	if err := m.agg.store.save(m.ID, m.Identity, known); err != nil {
 		m.log.Warn("catalog not kept on disk", "error", err)
 	}
 }

@@ -1,6 +1,7 @@
 package aggregate_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 func TestWarmStartAnswersAtOnceFromDisk(t *testing.T) {
@@ -71,6 +73,36 @@ func TestWarmStartAnswersAtOnceFromDisk(t *testing.T) {
 		if diff := cmp.Diff([]string{"a_x"}, names(t, v)); diff != "" {
 			t.Error(diff)
 		}
+	})
+}
+
+// A list that was never read is not one that is known to be empty: the next
+// start waits for it like a cold one, and for the others not at all.
+func TestWarmStartKnowsWhatItDoesNotKnow(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRich(t, "a", "x")
+		r.failList(upstream.Prompts, errors.New("not yet"))
+		v, stop := start(t, aggregate.Options{CatalogDir: dir}, asMember(r))
+		names(t, v)
+		time.Sleep(time.Second)
+		stop()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		r := newRich(t, "a", "x")
+		r.hang = true
+		r.put(t, upstream.Prompts, `{"name":"p"}`)
+		v, _ := start(t, aggregate.Options{CatalogDir: dir}, asMember(r))
+		time.AfterFunc(time.Second, r.touch)
+		began := time.Now()
+		for method, list := range map[string]string{"tools/list": `{"tools":[{"name":"a_x","inputSchema":{"type":"object"}}]`,
+			"resources/list": `{"resources":[]`, "resources/templates/list": `{"resourceTemplates":[]`} {
+			want(t, v, true, method, ``, list+fresh)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it waited %s for what is known", took)
+		}
+		want(t, v, true, "prompts/list", ``, `{"prompts":[{"name":"a_p"}]`+fresh)
 	})
 }
 

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 
@@ -13,6 +14,9 @@ import (
 // Subscription is what a client wants to be told of.
 type Subscription struct {
 	Principal upstream.Principal
+	// Session is whose elicitations are told to be complete, see
+	// [Request].Session; "" for nobody's.
+	Session   string
 	Lists     []upstream.List // changes of these lists
 	Resources []string        // changes of these resources, by the URIs that the client knows
 	Tasks     []string        // the state of these tasks, by the ids that the client knows
@@ -50,7 +54,7 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 			granted.Lists = append(granted.Lists, l)
 		}
 	}
-	cancels := []func(){v.agg.subs.add(v.id, granted.Lists, s.Tell)}
+	cancels := []func(){v.agg.subs.add(&subscriber{v.id, granted.Lists, party{s.Principal, s.Session}, s.Tell})}
 	var wants []want
 	for _, uri := range s.Resources {
 		if m, own, _ := v.locate(ctx, uri); m != nil {
@@ -65,7 +69,7 @@ func (v *View) Subscribe(ctx context.Context, s Subscription) (granted Subscript
 		if m, own, ok := v.taskOf(s.Principal, task); ok {
 			l := &follower{key: task, tell: s.Tell}
 			l.expose = func(_ string, params json.RawMessage) (string, json.RawMessage) {
-				return task, v.agg.asked.seals.exposeTaskIn(m.ID, s.Principal, params)
+				return task, m.exposeTask(s.Principal, params)
 			}
 			wants = append(wants, want{m.hub, upstream.Topic{Note: upstream.NoteTask, Key: own}, l})
 		}
@@ -135,6 +139,7 @@ type subscribers struct {
 type subscriber struct {
 	upstream upstream.ID // "" for any
 	lists    []upstream.List
+	who      party
 	tell     func(Notice)
 }
 
@@ -144,8 +149,7 @@ type change struct {
 	list     upstream.List
 }
 
-func (s *subscribers) add(id upstream.ID, lists []upstream.List, tell func(Notice)) (cancel func()) {
-	sub := &subscriber{id, lists, tell}
+func (s *subscribers) add(sub *subscriber) (cancel func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.subs == nil {
@@ -162,17 +166,26 @@ func (s *subscribers) add(id upstream.ID, lists []upstream.List, tell func(Notic
 // tell notifies everybody of whose lists changed says that they have. It does so
 // outside the lock, but one after another: tell functions return at once.
 func (s *subscribers) tell(changed func(change) bool) {
-	s.mu.Lock()
-	all := make([]*subscriber, 0, len(s.subs))
-	for sub := range s.subs {
-		all = append(all, sub)
-	}
-	s.mu.Unlock()
-	for _, sub := range all {
+	for _, sub := range s.all() {
 		for _, l := range sub.lists {
 			if changed(change{sub.upstream, l}) {
 				sub.tell(Notice{Method: listMethods[l]})
 			}
 		}
 	}
+}
+
+// tellParty notifies one conversation of one user.
+func (s *subscribers) tellParty(p party, n Notice) {
+	for _, sub := range s.all() {
+		if sub.who == p {
+			sub.tell(n)
+		}
+	}
+}
+
+func (s *subscribers) all() []*subscriber {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.subs))
 }

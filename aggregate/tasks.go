@@ -57,23 +57,25 @@ func (v *View) taskTarget(r *Request) (*member, string, error) {
 // taskOf returns whose task a principal knows under an id, and the upstream's
 // own id of it.
 func (v *View) taskOf(p upstream.Principal, sealed string) (*member, string, bool) {
-	id, task, ok := v.agg.asked.seals.openTask(p, sealed)
-	if !ok || v.id != "" && v.id != id {
+	ref, ok := v.agg.asked.seals.openTask(p, sealed)
+	if !ok || v.id != "" && v.id != ref.upstream {
 		return nil, "", false
 	}
-	m := memberCalled(v.agg.members(), id)
-	return m, task, m != nil
+	m := memberCalled(v.agg.members(), ref.upstream)
+	return m, ref.task, m != nil && ref.source == markOf(m.Identity)
 }
 
-// exposeTaskIn returns an object that tells the state of a task (schema
+// exposeTask returns an object that tells the state of a task (schema
 // DetailedTask of the extension), such as the params of notifications/tasks, as
 // a principal may see it: under our id, and with the source's name in questions.
-func (s seals) exposeTaskIn(id upstream.ID, p upstream.Principal, obj json.RawMessage) json.RawMessage {
+func (m *member) exposeTask(p upstream.Principal, obj json.RawMessage) json.RawMessage {
+	ref := taskRef{upstream: m.ID, source: markOf(m.Identity)}
 	sealed := func(raw json.RawMessage) json.RawMessage {
 		if rawjson.Kind(raw) != '"' {
 			return raw
 		}
-		return rawjson.Quote(s.sealTask(p, id, rawjson.String(raw)))
+		ref.task = rawjson.String(raw)
+		return rawjson.Quote(m.agg.asked.seals.sealTask(p, ref))
 	}
 	related := func(meta json.RawMessage) json.RawMessage {
 		return replace(meta, memberRelated, func(to json.RawMessage) json.RawMessage {
@@ -83,7 +85,10 @@ func (s seals) exposeTaskIn(id upstream.ID, p upstream.Principal, obj json.RawMe
 	obj = replace(obj, memberTaskID, sealed)
 	obj = replace(obj, memberMeta, related)
 	obj = replace(obj, memberResult, func(res json.RawMessage) json.RawMessage { return replace(res, memberMeta, related) })
-	return replace(obj, memberRequests, func(requests json.RawMessage) json.RawMessage { return attributedAll(id, requests) })
+	if m.DenyAsk {
+		return rawjson.Delete(obj, memberRequests)
+	}
+	return replace(obj, memberRequests, func(requests json.RawMessage) json.RawMessage { return attributedAll(m.ID, requests) })
 }
 
 // replace returns obj with the value of one member replaced by what f makes of
@@ -105,7 +110,10 @@ func (t conversation) taskResult(res *upstream.Result) (*upstream.Result, error)
 	if id, ok := res.Get(memberTaskID); res.Type == upstream.TaskCreated && (!ok || rawjson.Kind(id) != '"' || len(id) > maxTaskID) {
 		return nil, t.fault(upstream.UpstreamError, "it answered with a task whose id cannot be used")
 	}
-	raw := t.agg.asked.seals.exposeTaskIn(t.c.Upstream, t.c.Principal, res.Raw)
+	if asks, _ := res.Get(memberRequests); t.m.DenyAsk && rawjson.Kind(asks) == '{' {
+		return nil, t.denied()
+	}
+	raw := t.m.exposeTask(t.c.Principal, res.Raw)
 	out, err := upstream.ParseResult(raw)
 	if err != nil {
 		return nil, err

@@ -28,7 +28,7 @@ const (
 // or too long to be matched.
 func parseTemplate(s string) (template, bool) {
 	var t template
-	for s != "" {
+	for s != "" && len(t.parts) <= maxParts {
 		literal, rest, found := strings.Cut(s, "{")
 		if literal != "" {
 			t.parts = append(t.parts, part{literal: literal})

@@ -104,3 +104,15 @@ func TestAliasesAreInvertible(t *testing.T) {
 		}
 	}
 }
+
+// A template of very many parts is given up early, not taken apart and dropped.
+func TestATemplateOfManyPartsCostsLittle(t *testing.T) {
+	long := strings.Repeat("{a}", 1_000_000)
+	if n := testing.AllocsPerRun(1, func() {
+		if _, ok := parseTemplate(long); ok {
+			t.Error("taken")
+		}
+	}); n > 20 {
+		t.Errorf("%v allocations", n)
+	}
+}

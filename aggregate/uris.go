@@ -16,10 +16,16 @@ type uris struct {
 	from      []*contents
 	clash     *clash
 	templates []claimed          // the most literal ones first
+	room      int                // how many parts the upstream at hand may still have matched
 	pages     map[string]*member // that tools are shown with
 	schemes   map[string]*member // nil where several upstreams use one
 	sole      *member            // who alone claims anything; nil if several do
 }
+
+// maxMatched is how many parts the templates of one upstream have together that
+// URIs are matched with. What comes from a further one is still found by its
+// scheme or its alias.
+const maxMatched = 2000
 
 // claimed is a template of one upstream.
 type claimed struct {
@@ -27,7 +33,8 @@ type claimed struct {
 	m *member
 }
 
-// clash says which URIs several upstreams claim. nil is none. It never changes.
+// clash says which URIs several upstreams claim, or one that reads like an alias
+// of what is another's. nil is none. It never changes.
 type clash struct {
 	of       map[string][]upstream.ID // by URI; sorted
 	involved map[upstream.ID]bool
@@ -58,6 +65,7 @@ func newURIs(members []*member, old *uris) *uris {
 	owners := make(map[string][]upstream.ID)
 	several := false
 	for _, m := range members {
+		u.room = maxMatched
 		for _, l := range claims {
 			for _, t := range u.claimsOf(m, l) {
 				if by := owners[t.uri]; len(by) == 0 || by[len(by)-1] != m.ID {
@@ -73,7 +81,7 @@ func newURIs(members []*member, old *uris) *uris {
 		u.sole = nil
 	}
 	slices.SortStableFunc(u.templates, func(x, y claimed) int { return cmp.Compare(y.literal, x.literal) })
-	u.clash = newClash(owners)
+	u.clash = newClash(owners, func(id upstream.ID) bool { return memberCalled(members, id) != nil })
 	if old != nil && u.clash.equal(old.clash) {
 		u.clash = old.clash // so that what hangs on it is not made anew
 	}
@@ -104,8 +112,9 @@ func (u *uris) claim(m *member, l upstream.List, t thing) {
 	case upstream.Tools:
 		u.pages[t.uri] = m // if another's too, it clashes, and this is never asked
 	case upstream.Templates:
-		if parsed, ok := parseTemplate(t.uri); ok {
+		if parsed, ok := parseTemplate(t.uri); ok && len(parsed.parts) <= u.room {
 			u.templates = append(u.templates, claimed{parsed, m})
+			u.room -= len(parsed.parts)
 		}
 	}
 	if s := scheme(t.uri); s != "" {
@@ -117,8 +126,11 @@ func (u *uris) claim(m *member, l upstream.List, t thing) {
 	}
 }
 
-func newClash(owners map[string][]upstream.ID) *clash {
-	maps.DeleteFunc(owners, func(_ string, by []upstream.ID) bool { return len(by) < 2 })
+func newClash(owners map[string][]upstream.ID, member func(upstream.ID) bool) *clash {
+	maps.DeleteFunc(owners, func(uri string, by []upstream.ID) bool {
+		id, _, ok := unalias(uri)
+		return len(by) < 2 && !(ok && member(id))
+	})
 	if len(owners) == 0 {
 		return nil
 	}
@@ -139,8 +151,14 @@ func (c *clash) equal(o *clash) bool {
 }
 
 // locate finds the upstream that a URI leads to, and what that calls it. Where
-// several claim it there is none, but the aliases to choose from.
+// several claim it there is none, but the aliases to choose from. An alias means
+// what it says, whoever lists something that reads like it.
 func (o *offer) locate(uri string) (m *member, own string, aliases []string) {
+	if id, original, ok := unalias(uri); ok {
+		if m := memberCalled(o.members, id); m != nil {
+			return m, original, nil
+		}
+	}
 	for _, l := range []upstream.List{upstream.Resources, upstream.Skills} {
 		if e := o.list(l).index[uri]; e != nil {
 			return e.m, e.key, nil
@@ -149,28 +167,14 @@ func (o *offer) locate(uri string) (m *member, own string, aliases []string) {
 	if c := o.uris.clash; c != nil && c.of[uri] != nil {
 		return nil, "", aliasesOf(c.of[uri], uri)
 	}
-	if id, original, ok := unalias(uri); ok {
-		if m := o.member(id); m != nil {
-			return m, original, nil
-		}
-	}
 	switch by := o.uris.matching(uri); len(by) {
 	case 0:
 		return o.uris.guess(uri, o.members), uri, nil
 	case 1:
-		return o.member(by[0]), uri, nil
+		return memberCalled(o.members, by[0]), uri, nil
 	default:
 		return nil, "", aliasesOf(by, uri)
 	}
-}
-
-func (o *offer) member(id upstream.ID) *member {
-	for _, m := range o.members {
-		if m.ID == id {
-			return m
-		}
-	}
-	return nil
 }
 
 // matching returns the upstreams that have the template which says most about a

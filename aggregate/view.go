@@ -114,14 +114,20 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
 		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
 	}
-	res, failed := v.converse(ctx, r, c, e.handler)
+	var res *upstream.Result
+	var failed error
+	if e.m != nil {
+		res, failed = e.m.converse(ctx, r, c)
+	} else { // our own tools ask nothing
+		res, failed = e.handler(ctx, c)
+	}
 	if rpc := refused(failed); rpc != nil {
 		return nil, rpc
 	}
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
-	return rawjson.OneLine(forEra(v.offer().exposeResult(e.m, res), r.Modern)), nil
+	return rawjson.OneLine(forEra(v.offer().exposeResult(e.m, res), r.Modern, r.Version)), nil
 }
 
 var errNobody = &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}

@@ -149,12 +149,12 @@ func (d *dispatcher) answer(ctx context.Context, r *request, back upstream.Back)
 }
 
 func (r *request) toAggregate(back upstream.Back) *aggregate.Request {
-	var client string
+	var client, version string
 	if r.era.modern {
-		client = r.era.said.client
+		client, version = r.era.said.client, r.era.version
 	} else {
 		t, _ := r.session.settled()
-		client = t.client
+		client, version = t.client, t.version
 	}
 	return &aggregate.Request{
 		Principal: r.by,
@@ -165,6 +165,7 @@ func (r *request) toAggregate(back upstream.Back) *aggregate.Request {
 		Back:      back,
 		Header:    r.header,
 		Modern:    r.era.modern,
+		Version:   version,
 	}
 }
 

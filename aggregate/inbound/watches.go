@@ -61,7 +61,7 @@ func (s *session) watchLists(ctx context.Context) {
 	place := &watch{}
 	w.lists = place
 	w.mu.Unlock()
-	_, cancel := s.subscribe(ctx, aggregate.Subscription{Lists: changingLists()})
+	_, cancel := s.subscribe(ctx, aggregate.Subscription{Session: s.id, Lists: changingLists()})
 	w.keep(cancel, func() bool { place.cancel = cancel; return true })
 }
 
