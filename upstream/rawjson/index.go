@@ -5,6 +5,9 @@ package rawjson
 // small text take much memory.
 const maxIndexed = 64
 
+// usualMembers is how many a message has, and a result.
+const usualMembers = 4
+
 // Index is [Check] that also returns the members of the object b, and those of
 // the object that its member called within is, all from the one pass: walking
 // through a long text again takes as long as checking it. outer and inner are
@@ -36,6 +39,9 @@ func (l *memberList) note(m Member) {
 	if len(l.members) == maxIndexed {
 		l.over = true
 		return
+	}
+	if l.members == nil {
+		l.members = make([]Member, 0, usualMembers)
 	}
 	l.members = append(l.members, m)
 }

@@ -45,6 +45,9 @@ var ErrNotObject = errors.New("rawjson: not a JSON object")
 // *[SyntaxError].
 func Check(b []byte, lim Limits) error { return check(b, lim, nil) }
 
+// usualKeys is how many names are open at once in most texts.
+const usualKeys = 16
+
 func check(b []byte, lim Limits, idx *index) error {
 	if lim.Depth <= 0 {
 		lim.Depth = DefaultDepth
@@ -52,7 +55,8 @@ func check(b []byte, lim Limits, idx *index) error {
 	if !utf8.Valid(b) {
 		return &SyntaxError{Offset: firstInvalidUTF8(b), Reason: "invalid UTF-8"}
 	}
-	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups, idx: idx}
+	var room [usualKeys]span
+	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups, idx: idx, keys: room[:0]}
 	c.space()
 	if err := c.value(0); err != nil {
 		return err
