@@ -121,7 +121,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
-	return rawjson.OneLine(forEra(v.offer().exposeResult(e.m, res), r.Modern)), nil
+	return forEra(v.offer().exposeResult(e.m, res), r.Modern), nil
 }
 
 var errNobody = &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}

@@ -45,9 +45,6 @@ var ErrNotObject = errors.New("rawjson: not a JSON object")
 // *[SyntaxError].
 func Check(b []byte, lim Limits) error { return check(b, lim, nil) }
 
-// usualKeys is how many names are open at once in most texts.
-const usualKeys = 16
-
 func check(b []byte, lim Limits, idx *index) error {
 	if lim.Depth <= 0 {
 		lim.Depth = DefaultDepth
@@ -55,8 +52,7 @@ func check(b []byte, lim Limits, idx *index) error {
 	if !utf8.Valid(b) {
 		return &SyntaxError{Offset: firstInvalidUTF8(b), Reason: "invalid UTF-8"}
 	}
-	var room [usualKeys]span
-	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups, idx: idx, keys: room[:0]}
+	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups, idx: idx}
 	c.space()
 	if err := c.value(0); err != nil {
 		return err
