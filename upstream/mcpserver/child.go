@@ -158,12 +158,8 @@ func (c *child) do(ctx context.Context, _ *peer, r request) (answer, error) {
 		r.started(id)
 	}
 	out := &outgoing{data: oneLine(encode(id, r.method, r.params))}
-	select {
-	case c.queue <- out:
-	case <-ctx.Done():
-		return answer{}, ended(ctx, false)
-	case <-c.dead:
-		return answer{}, c.gone(false)
+	if err := c.enqueue(ctx, out); err != nil {
+		return answer{}, err
 	}
 	select {
 	case in := <-ch:
@@ -190,8 +186,17 @@ func (c *child) notify(ctx context.Context, _ *peer, method string, params []byt
 
 // put queues a message that has no answer.
 func (c *child) put(ctx context.Context, msg []byte) error {
+	return c.enqueue(ctx, &outgoing{data: oneLine(msg)})
+}
+
+func (c *child) enqueue(ctx context.Context, out *outgoing) error {
 	select {
-	case c.queue <- &outgoing{data: oneLine(msg)}:
+	case c.queue <- out: // nearly always, and for less
+		return nil
+	default:
+	}
+	select {
+	case c.queue <- out:
 		return nil
 	case <-ctx.Done():
 		return ended(ctx, false)

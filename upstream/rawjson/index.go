@@ -5,9 +5,6 @@ package rawjson
 // small text take much memory.
 const maxIndexed = 64
 
-// usualMembers is how many a message has, and a result.
-const usualMembers = 4
-
 // Index is [Check] that also returns the members of the object b, and those of
 // the object that its member called within is, all from the one pass: walking
 // through a long text again takes as long as checking it. outer and inner are
@@ -15,6 +12,7 @@ const usualMembers = 4
 // is no such object, it is empty, or it has too many members to note.
 func Index(b []byte, lim Limits, within string) (outer, inner []Member, err error) {
 	idx := &index{within: within}
+	idx.outer.members = idx.room[0][:0]
 	if err := check(b, lim, idx); err != nil {
 		return nil, nil, err
 	}
@@ -27,6 +25,7 @@ type index struct {
 	inside       bool // the walk is in the value of the outer member called within
 	base         int  // where that value begins
 	outer, inner memberList
+	room         [2][4]Member // for as many as a message has, and a result
 }
 
 // memberList is a list of members, or that there are too many.
@@ -40,14 +39,11 @@ func (l *memberList) note(m Member) {
 		l.over = true
 		return
 	}
-	if l.members == nil {
-		l.members = make([]Member, 0, usualMembers)
-	}
 	l.members = append(l.members, m)
 }
 
 func (l *memberList) noted() []Member {
-	if l.over {
+	if l.over || len(l.members) == 0 {
 		return nil
 	}
 	return l.members
@@ -56,7 +52,7 @@ func (l *memberList) noted() []Member {
 // enter is told of a member of an object at this depth whose value begins at.
 func (x *index) enter(depth int, quoted []byte, at int) {
 	if depth == 1 && name(quoted) == x.within {
-		x.inside, x.base, x.inner = true, at, memberList{}
+		x.inside, x.base, x.inner = true, at, memberList{members: x.room[1][:0]}
 	}
 }
 
