@@ -43,13 +43,13 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			}
 			res, err := next(ctx, c)
 			took := time.Since(start)
-			level, outcome, size := slog.LevelInfo, "ok", 0
-			attrs := make([]slog.Attr, 0, 14)
+			outcome, size := "ok", 0
+			line := slog.NewRecord(start.Add(took), slog.LevelInfo, "call", 0) // without where in the code, which nobody prints
 			switch {
 			case err != nil:
 				e := upstream.AsError(c.Upstream, c.Name, err)
-				level, outcome = slog.LevelWarn, e.Kind.Code()
-				attrs = append(attrs, slog.String("error", e.Error()))
+				line.Level, outcome = slog.LevelWarn, e.Kind.Code()
+				line.AddAttrs(slog.String("error", e.Error()))
 				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments {
 					m.failed.Store(&failure{time.Now(), unquoted(e)})
 				}
@@ -58,10 +58,10 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			default:
 				size = len(res.Raw)
 			}
-			if !log.Enabled(ctx, level) {
+			if !log.Enabled(ctx, line.Level) {
 				return res, err
 			}
-			attrs = append(attrs,
+			line.AddAttrs(
 				slog.String("call", c.ID), slog.String("upstream", string(c.Upstream)),
 				slog.String("tool", c.Name), slog.String("client", c.Client),
 				slog.String("session", c.Session), slog.String("principal", c.Principal.String()),
@@ -69,7 +69,7 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 				ms("total_ms", took), ms("queued_ms", c.Timing.Queued), ms("upstream_ms", c.Timing.Upstream),
 				ms("own_ms", took-c.Timing.Queued-c.Timing.Upstream),
 				slog.Int("attempts", c.Timing.Attempts))
-			log.LogAttrs(ctx, level, "call", attrs...)
+			_ = log.Handler().Handle(ctx, line) // as log would
 			return res, err
 		}
 	}

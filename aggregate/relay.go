@@ -42,7 +42,7 @@ func (v *View) relay(ctx context.Context, r *Request, find finder) (json.RawMess
 		return nil, protocolError(upstream.AsError(to.m.ID, to.name, err), r.Modern)
 	}
 	res = v.offer().exposeResult(to.m, res)
-	return rawjson.OneLine(cacheable(c.Op, res, forEra(res, r.Modern, r.Version), r.Modern)), nil
+	return cacheable(c.Op, res, forEra(res, r.Modern, r.Version), r.Modern), nil
 }
 
 // cacheable gives a result that a modern client may cache the members that say

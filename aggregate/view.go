@@ -108,11 +108,16 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
-	c := &upstream.Call{
+	var made struct { // one allocation
+		upstream.Call
+		timing upstream.Timing
+	}
+	c := &made.Call
+	*c = upstream.Call{
 		ID: v.agg.callID(), Principal: r.Principal,
 		Session: r.Session, Client: r.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
-		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},
+		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &made.timing,
 	}
 	var res *upstream.Result
 	var failed error
@@ -127,7 +132,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if failed != nil {
 		res = failureResult(upstream.AsError(e.tool.Upstream, e.tool.Name, failed))
 	}
-	return rawjson.OneLine(forEra(v.offer().exposeResult(e.m, res), r.Modern, r.Version)), nil
+	return forEra(v.offer().exposeResult(e.m, res), r.Modern, r.Version), nil
 }
 
 var errNobody = &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}

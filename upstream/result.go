@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -30,8 +29,9 @@ const (
 	TaskCreated                     // a handle of work that goes on (extension io.modelcontextprotocol/tasks)
 )
 
-// maxIndexed is how many members of a result are remembered. One that has more
-// is not what the protocol knows, and is searched anew each time.
+// maxIndexed is how many members of a result are remembered that have to be
+// looked for. One that has more is not what the protocol knows, and is searched
+// anew each time.
 const maxIndexed = 16
 
 // ParseResult wraps the result object of an upstream and notes where its
@@ -47,24 +47,25 @@ func IndexedResult(raw json.RawMessage, members []rawjson.Member) (*Result, erro
 	if rawjson.Kind(raw) != '{' {
 		return nil, fmt.Errorf("the result is not an object: %.40s", raw)
 	}
-	known := slices.Values(members)
 	if members == nil {
-		known = rawjson.Members(raw)
+		members = listed(raw)
 	}
-	r := &Result{Raw: raw, members: make([]rawjson.Member, 0, 4)}
-	n := 0
-	for m := range known {
-		if m.Name == "isError" {
-			r.IsError = string(m.Value) == "true"
-		}
-		if n++; n <= maxIndexed {
-			r.members = append(r.members, m)
-		}
-	}
-	if n > maxIndexed {
-		r.members = nil
-	}
+	r := &Result{Raw: raw, members: members}
+	isError, _ := r.Get("isError")
+	r.IsError = string(isError) == "true"
 	return r, nil
+}
+
+// listed returns the members of an object; nil if there are too many.
+func listed(raw json.RawMessage) []rawjson.Member {
+	members := make([]rawjson.Member, 0, 4)
+	for m := range rawjson.Members(raw) {
+		if len(members) == maxIndexed {
+			return nil
+		}
+		members = append(members, m)
+	}
+	return members
 }
 
 // Get returns the value of the member called name.

@@ -3,6 +3,7 @@ package inbound
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -224,8 +225,11 @@ func (m *message) readParams(fail func(*upstream.RPCError)) (meta metaFields) {
 // wrongCase returns the error for a name that is a known one in another case,
 // nil for any other.
 func wrongCase(where, name string, known []string) *upstream.RPCError {
+	if slices.Contains(known, name) {
+		return nil
+	}
 	for _, k := range known {
-		if name != k && strings.EqualFold(name, k) {
+		if strings.EqualFold(name, k) {
 			return invalid("%s%s is misspelt: write %q", where, name, k)
 		}
 	}

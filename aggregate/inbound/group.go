@@ -17,7 +17,7 @@ type group struct {
 	over   chan struct{} // made with work; closed by close
 }
 
-// lull is how long a goroutine waits for the next thing to do.
+// lull is how long a goroutine waits for the next thing to do, at least.
 const lull = time.Second
 
 // enter reports false if the group is closed.
@@ -77,19 +77,27 @@ func (g *group) run(f func()) {
 	}
 }
 
-// serve runs f, and what comes until nothing has come for a while.
+// serve runs f, and what comes until nothing has come for a while. The timer is
+// left running meanwhile: setting it for each thing would cost more than some of
+// them do.
 func (g *group) serve(f func()) {
 	timer := time.NewTimer(lull)
 	defer timer.Stop()
-	for {
-		g.do(f)
-		timer.Reset(lull)
+	for busy := true; ; {
+		if f != nil {
+			g.do(f)
+			busy = true
+		}
 		select {
 		case f = <-g.work:
 		case <-g.over:
 			return
 		case <-timer.C:
-			return
+			if !busy {
+				return
+			}
+			f, busy = nil, false
+			timer.Reset(lull)
 		}
 	}
 }

@@ -132,11 +132,15 @@ func (o *outbox) end(err error) {
 // write writes to w until close or fail is called or w fails.
 func (o *outbox) write(w io.Writer) error {
 	buf := bufio.NewWriterSize(w, o.buffer)
+	var batch []line
 	for {
-		batch, err := o.take()
-		if err != nil || batch == nil {
+		clear(batch)
+		var err error
+		batch, err = o.take(batch[:0])
+		if err != nil || len(batch) == 0 {
 			return err
 		}
+		var done [lanes]int // bytes
 		for _, l := range batch {
 			switch {
 			case l.bare:
@@ -147,15 +151,24 @@ func (o *outbox) write(w io.Writer) error {
 				}
 			default:
 				o.frame(buf, l.text)
-				o.written(l)
+				if done[l.lane] += l.text.size(); done[l.lane] > o.buffer {
+					o.written(&done)
+				}
 			}
 		}
+		o.written(&done)
 		if err := buf.Flush(); err != nil {
 			o.fail(err)
 			return err
 		}
+		if cap(batch) > mostSpare {
+			batch = nil
+		}
 	}
 }
+
+// mostSpare is for how many lines room is kept.
+const mostSpare = 64
 
 // frame leaves errors to Flush.
 func (f framing) frame(w *bufio.Writer, text pieces) {
@@ -166,21 +179,26 @@ func (f framing) frame(w *bufio.Writer, text pieces) {
 	_, _ = w.WriteString(f.tail)
 }
 
-// take waits for messages; none means that the outbox is closed and empty.
-func (o *outbox) take() ([]line, error) {
+// take waits for messages; none means that the outbox is closed and empty. What
+// comes next is put into spare.
+func (o *outbox) take(spare []line) ([]line, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.queue) == 0 && !o.closed {
 		o.change.Wait()
 	}
 	batch := o.queue
-	o.queue = nil
+	o.queue = spare
 	return batch, o.err
 }
 
-func (o *outbox) written(l line) {
+// written makes room for more, and sets done to nothing.
+func (o *outbox) written(done *[lanes]int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.size[l.lane] -= l.text.size()
+	for lane, n := range done {
+		o.size[lane] -= n
+	}
+	*done = [lanes]int{}
 	o.change.Broadcast()
 }

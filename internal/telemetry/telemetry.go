@@ -14,6 +14,8 @@ import (
 	"unicode"
 )
 
+const redacted = "[redacted]"
+
 // maxValue is the longest value of one attribute, in bytes.
 const maxValue = 16 << 10
 
@@ -57,7 +59,7 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 	opt := &slog.HandlerOptions{Level: l, ReplaceAttr: replace}
 	switch format {
 	case "text":
-		return slog.New(slog.NewTextHandler(w, opt)), nil
+		return slog.New(newTextHandler(w, opt)), nil
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, opt)), nil
 	}
@@ -66,7 +68,7 @@ func NewLogger(w io.Writer, level, format string) (*slog.Logger, error) {
 
 func replace(_ []string, a slog.Attr) slog.Attr {
 	if secretKey(a.Key) {
-		return slog.String(a.Key, "[redacted]")
+		return slog.String(a.Key, redacted)
 	}
 	switch v := a.Value.Resolve(); v.Kind() {
 	case slog.KindString:

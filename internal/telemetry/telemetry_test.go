@@ -3,8 +3,11 @@ package telemetry_test
 import (
 	"bytes"
 	"errors"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -36,6 +39,67 @@ func TestLogLines(t *testing.T) {
 				t.Errorf("%d bytes", len(s))
 			}
 		})
+	}
+}
+
+// The lines that are written without slog's help are those it would write.
+func TestPlainLinesAreSlogs(t *testing.T) {
+	var got, want bytes.Buffer
+	ours, err := telemetry.NewLogger(&got, "debug", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	theirs := slog.New(slog.NewTextHandler(&want, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	at := time.Date(2026, 11, 23, 1, 2, 3, 45_678_901, time.UTC)
+	for _, attrs := range [][]slog.Attr{
+		{slog.String("upstream", "crm"), slog.Int("bytes", -12), slog.Float64("total_ms", 0.125), slog.Bool("ok", true)},
+		{slog.String("empty", ""), slog.String("odd key", `a "quoted" b`), slog.String("eq", "a=b"), slog.String("path", `c:\x`)},
+		{slog.String("break", "a\nb"), slog.String("wide", "größe"), slog.String("space", "\u00e9 \u4e16"), slog.Uint64("u", 1<<63)},
+		{slog.Float64("small", 1e-9), slog.Float64("large", 1e30), slog.Duration("took", 1500*time.Millisecond), slog.String("long", strings.Repeat("y", 2000))},
+		{slog.Any("error", errors.New("refused: no")), slog.Time("t", at), slog.Group("g", slog.Int("n", 1)), slog.Any("list", []string{"a"})},
+		nil,
+	} {
+		for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn + 1, slog.LevelError} {
+			for _, msg := range []string{"call", "two words", ""} {
+				r := slog.NewRecord(at, level, msg, 0)
+				r.AddAttrs(attrs...)
+				if err := errors.Join(ours.Handler().Handle(t.Context(), r), theirs.Handler().Handle(t.Context(), r)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	if got.String() != want.String() {
+		t.Errorf("got\n%s\nwant\n%s", &got, &want)
+	}
+}
+
+func TestPlainLineKeepsSecrets(t *testing.T) {
+	var out bytes.Buffer
+	log, err := telemetry.NewLogger(&out, "info", "text")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log.Info("a\x1bb", "api_key", "canary", "Password", 7, "text", "red\x1b[31m\u202e", "long", strings.Repeat("x", 20<<10))
+	s := out.String()
+	if strings.Contains(s, "canary") || strings.Contains(s, "=7") || strings.Count(s, "[redacted]") != 2 {
+		t.Errorf("secrets: %.400s", s)
+	}
+	if strings.ContainsAny(s, "\x1b\u202e") || len(s) > 17<<10 {
+		t.Errorf("%d bytes: %.400q", len(s), s)
+	}
+}
+
+func BenchmarkLine(b *testing.B) {
+	log, err := telemetry.NewLogger(io.Discard, "info", "text")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		log.LogAttrs(b.Context(), slog.LevelInfo, "call", slog.String("call", "1a"), slog.String("upstream", "crm"),
+			slog.String("tool", "find"), slog.String("client", "host"), slog.String("outcome", "ok"),
+			slog.Int("bytes", 120), slog.Float64("total_ms", 1.25), slog.Int("attempts", 1))
 	}
 }
 

@@ -237,15 +237,16 @@ func (p *peer) callMeta(call *upstream.Call, token int64, denyAsk bool) []byte {
 	if !p.modern {
 		return withToken(nil, token)
 	}
-	meta, caps := p.meta, []byte(call.Back.Capabilities)
-	if rawjson.Kind(caps) == '{' {
-		if denyAsk {
-			caps = rawjson.Delete(caps, "elicitation", "sampling", "roots")
-		}
-		meta = append(bytes.Clone(bytes.TrimSuffix(meta, []byte(noCapabilities))), caps...)
+	caps := []byte(call.Back.Capabilities)
+	if rawjson.Kind(caps) != '{' {
+		caps = []byte(noCapabilities)
+	} else if denyAsk {
+		caps = rawjson.Delete(caps, "elicitation", "sampling", "roots")
 	}
+	meta := make([]byte, 0, len(p.meta)+len(caps)+64)
+	meta = append(append(meta, p.meta[:len(p.meta)-len(noCapabilities)]...), caps...)
 	if call.Back.Log != nil && upstream.Severity(call.Back.LogLevel) > 0 {
-		meta = append(bytes.Clone(meta), `,"`+mcp.MetaKeyLogLevel+`":"`+call.Back.LogLevel+`"`...)
+		meta = append(meta, `,"`+mcp.MetaKeyLogLevel+`":"`+call.Back.LogLevel+`"`...)
 	}
 	return withToken(meta, token)
 }

@@ -1,6 +1,7 @@
 package mcpserver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 const (
 	queueLen   = 256
 	writeChunk = 64 << 10
+	writeMost  = 4 << 10         // bytes beyond which no further line joins a write
 	drainTime  = time.Second     // for output that is still in the pipes after the exit
 	stdinGrace = 2 * time.Second // from closing stdin to SIGTERM
 	termGrace  = 3 * time.Second // from SIGTERM to SIGKILL
@@ -151,17 +153,13 @@ func (c *child) do(ctx context.Context, _ *peer, r request) (answer, error) {
 		return answer{}, ended(ctx, false)
 	}
 	id, ch := c.pending.add()
-	defer c.pending.drop(id)
+	defer c.pending.drop(id, ch)
 	if r.started != nil {
 		r.started(id)
 	}
 	out := &outgoing{data: oneLine(encode(id, r.method, r.params))}
-	select {
-	case c.queue <- out:
-	case <-ctx.Done():
-		return answer{}, ended(ctx, false)
-	case <-c.dead:
-		return answer{}, c.gone(false)
+	if err := c.enqueue(ctx, out); err != nil {
+		return answer{}, err
 	}
 	select {
 	case in := <-ch:
@@ -188,8 +186,17 @@ func (c *child) notify(ctx context.Context, _ *peer, method string, params []byt
 
 // put queues a message that has no answer.
 func (c *child) put(ctx context.Context, msg []byte) error {
+	return c.enqueue(ctx, &outgoing{data: oneLine(msg)})
+}
+
+func (c *child) enqueue(ctx context.Context, out *outgoing) error {
 	select {
-	case c.queue <- &outgoing{data: oneLine(msg)}:
+	case c.queue <- out: // nearly always, and for less
+		return nil
+	default:
+	}
+	select {
+	case c.queue <- out:
 		return nil
 	case <-ctx.Done():
 		return ended(ctx, false)
@@ -248,13 +255,27 @@ func (c *child) waitDead(d time.Duration) bool {
 	}
 }
 
-// write is the only writer of stdin.
+// write is the only writer of stdin. What has queued up meanwhile goes into one
+// write.
 func (c *child) write() {
+	var lines []byte
+	var until time.Time // the deadline of writes
 	for {
 		select {
 		case out := <-c.queue:
-			if out.take() && !c.send(out.data) {
+			if !out.take() {
+				continue
+			}
+			text := out.data
+			if len(text) < writeMost && len(c.queue) > 0 {
+				lines = c.collect(append(lines[:0], text...))
+				text = lines
+			}
+			if !c.send(text, &until) {
 				return
+			}
+			if cap(lines) > writeChunk {
+				lines = nil
 			}
 		case <-c.quit:
 			return
@@ -264,9 +285,30 @@ func (c *child) write() {
 	}
 }
 
-func (c *child) send(b []byte) bool {
+// collect appends the lines that are in the queue, as long as they stay short:
+// what is taken counts as sent.
+func (c *child) collect(lines []byte) []byte {
+	for len(lines) < writeMost {
+		select {
+		case out := <-c.queue:
+			if out.take() {
+				lines = append(lines, out.data...)
+			}
+		default:
+			return lines
+		}
+	}
+	return lines
+}
+
+// send writes b. until is the deadline of writes that is set; that it is a
+// little early costs less than setting it each time.
+func (c *child) send(b []byte, until *time.Time) bool {
 	for len(b) > 0 {
-		_ = c.stdin.SetWriteDeadline(time.Now().Add(c.opt.stall))
+		if now := time.Now(); until.Sub(now) < c.opt.stall-c.opt.stall/8 {
+			*until = now.Add(c.opt.stall)
+			_ = c.stdin.SetWriteDeadline(*until)
+		}
 		n, err := c.stdin.Write(b[:min(len(b), writeChunk)])
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -318,9 +360,14 @@ func (c *child) read() {
 // oneLine frames a message for stdio, which allows no line end inside one.
 // Outside of strings, where JSON has none, a space means the same.
 func oneLine(msg []byte) []byte {
-	for i, b := range msg {
-		if b == '\n' || b == '\r' {
-			msg[i] = ' '
+	for _, end := range []byte("\n\r") {
+		for rest := msg; ; {
+			i := bytes.IndexByte(rest, end)
+			if i < 0 {
+				break
+			}
+			rest[i] = ' '
+			rest = rest[i+1:]
 		}
 	}
 	return append(msg, '\n')

@@ -166,7 +166,7 @@ func parseRPCError(raw json.RawMessage) *upstream.RPCError {
 
 // encode frames a request (JSON-RPC 2.0, section 4).
 func encode(id int64, method string, params []byte) []byte {
-	b := make([]byte, 0, len(params)+len(method)+64)
+	b := make([]byte, 0, len(params)+len(method)+72) // with room for the line end
 	b = append(b, `{"jsonrpc":"2.0","id":`...)
 	b = strconv.AppendInt(b, id, 10)
 	return appendMethod(b, method, params)
@@ -261,54 +261,55 @@ func callParams(call *upstream.Call, meta []byte) []byte {
 			from = m.End
 		case m.Name == "_meta":
 			hasMeta = true
-			out = append(append(out, params[from:m.End-len(m.Value)]...), editMeta(m.Value, meta)...)
+			out = appendMeta(append(out, params[from:m.End-len(m.Value)]...), m.Value, meta)
 			from = m.End
 		}
 	}
 	end := max(bytes.LastIndexByte(params, '}'), from) // less only if unchecked text came in
 	out = append(out, params[from:end]...)
-	add := func(member string, value []byte) {
+	add := func(member string) {
 		if !empty {
 			out = append(out, ',')
 		}
 		empty = false
-		out = append(out, member...)
-		out = append(out, value...)
+		out = append(append(append(out, '"'), member...), `":`...)
 	}
 	if !hasName {
-		add(`"`+member+`":`, name)
+		add(member)
+		out = append(out, name...)
 	}
 	if !hasMeta && len(meta) > 0 {
-		add(`"_meta":`, editMeta([]byte(`{}`), meta))
+		add("_meta")
+		out = appendMeta(out, nil, meta)
 	}
 	return append(out, '}')
 }
 
-func editMeta(old, meta []byte) []byte {
+// appendMeta appends old, a value of _meta, without what is hop-scoped and with
+// the members meta. If nothing is taken out, the rest stays byte for byte.
+func appendMeta(out, old, meta []byte) []byte {
 	if rawjson.Kind(old) != '{' {
 		old = []byte(`{}`)
 	}
-	var drop []string
-	kept := 0
+	at, kept, dropped := len(out), 0, false
+	out = append(out, '{')
 	for m := range rawjson.Members(old) {
 		if hopScoped(m.Name) {
-			drop = append(drop, m.Name)
-		} else {
-			kept++
+			dropped = true
+			continue
 		}
+		if kept++; kept > 1 {
+			out = append(out, ',')
+		}
+		out = append(out, old[m.Start:m.End]...)
 	}
-	if drop != nil {
-		old = rawjson.Delete(old, drop...)
+	if !dropped {
+		out = append(out[:at], old[:bytes.LastIndexByte(old, '}')]...)
 	}
-	if len(meta) == 0 {
-		return old
-	}
-	end := bytes.LastIndexByte(old, '}')
-	out := append(make([]byte, 0, len(old)+len(meta)+1), old[:end]...)
-	if kept > 0 {
+	if kept > 0 && len(meta) > 0 {
 		out = append(out, ',')
 	}
-	return append(append(out, meta...), old[end:]...)
+	return append(append(out, meta...), '}')
 }
 
 // ownParams returns the params of a request of ours: members (without braces)

@@ -29,13 +29,23 @@ type pending struct {
 	mu    sync.Mutex
 	last  int64
 	calls map[int64]chan incoming
+	spare []chan incoming // empty
 }
 
+// maxSpare is how many channels are kept for the next calls.
+const maxSpare = 64
+
 // add makes up an id and waits under it: the channel gets one message at most.
-func (p *pending) add() (int64, <-chan incoming) {
-	ch := make(chan incoming, 1)
+// drop must follow.
+func (p *pending) add() (int64, chan incoming) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	var ch chan incoming
+	if n := len(p.spare); n > 0 {
+		ch, p.spare = p.spare[n-1], p.spare[:n-1]
+	} else {
+		ch = make(chan incoming, 1)
+	}
 	if p.calls == nil {
 		p.calls = map[int64]chan incoming{}
 	}
@@ -44,10 +54,19 @@ func (p *pending) add() (int64, <-chan incoming) {
 	return p.last, ch
 }
 
-func (p *pending) drop(id int64) {
+// drop ends the wait. The channel, which is what add returned, must not be used
+// after it.
+func (p *pending) drop(id int64, ch chan incoming) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.calls, id)
+	delete(p.calls, id) // from now on nothing is put into it
+	select {
+	case <-ch: // nobody waited for it any more
+	default:
+	}
+	if len(p.spare) < maxSpare {
+		p.spare = append(p.spare, ch)
+	}
 }
 
 // deliver hands a message to the call that waits for it and reports whether

@@ -62,7 +62,7 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 		return answer{}, err
 	}
 	id, ch := l.pending.add()
-	defer l.pending.drop(id)
+	defer l.pending.drop(id, ch)
 	var t trip
 	var wg sync.WaitGroup
 	posting, stop := context.WithCancel(ctx)

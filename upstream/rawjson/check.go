@@ -11,9 +11,39 @@ type checker struct {
 	i    int
 	max  int
 	dups bool
-	keys []span // member names of the objects that are open, innermost last
+	keys names  // of the objects that are open
 	esc  bool   // the last string has an escape in it
 	idx  *index // where to note members; nil for nowhere
+}
+
+// names are member names, those of the innermost object last. Most texts have so
+// few that they need no memory of their own.
+type names struct {
+	n    int
+	few  [16]span
+	many []span // all of them, once there are more
+}
+
+func (k *names) add(s span) {
+	if k.many == nil && k.n < len(k.few) {
+		k.few[k.n] = s
+	} else {
+		if k.many == nil {
+			k.many = append(k.many, k.few[:]...)
+		}
+		k.many = append(k.many[:k.n], s)
+	}
+	k.n++
+}
+
+// cut takes out those from base on, and returns them until the next one is added.
+func (k *names) cut(base int) []span {
+	end := k.n
+	k.n = base
+	if k.many != nil {
+		return k.many[base:end]
+	}
+	return k.few[base:end]
 }
 
 // span is a member name in the text, with its quotes.
@@ -53,7 +83,7 @@ func (c *checker) object(depth int) error {
 	if depth > c.max {
 		return c.fail("nested too deeply")
 	}
-	base := len(c.keys)
+	base := c.keys.n
 	c.i++
 	c.space()
 	if c.i < len(c.b) && c.b[c.i] == '}' {
@@ -70,7 +100,7 @@ func (c *checker) object(depth int) error {
 		}
 		to := c.i
 		if !c.dups {
-			c.keys = append(c.keys, span{from, to, c.esc})
+			c.keys.add(span{from, to, c.esc})
 		}
 		c.space()
 		if c.i >= len(c.b) || c.b[c.i] != ':' {
@@ -114,8 +144,7 @@ func (s span) mayEqual(o span) bool {
 }
 
 func (c *checker) duplicates(base int) error {
-	keys := c.keys[base:]
-	c.keys = c.keys[:base] // what is beyond stays until the next name is noted
+	keys := c.keys.cut(base)
 	if len(keys) <= smallObject {
 		for i, k := range keys {
 			for _, l := range keys[:i] {
@@ -199,6 +228,11 @@ func (c *checker) str() error {
 	c.i = i + 1
 	return nil
 }
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
 
 // plainRun returns the index of the first byte of b from i on that needs
 // attention inside a string: a quote, a control character, or a backslash that

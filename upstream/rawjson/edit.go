@@ -153,11 +153,24 @@ func Delete(obj []byte, names ...string) []byte {
 // Quote returns s as a JSON string. Unlike json.Marshal it does not escape
 // '<', '>' and '&'.
 func Quote(s string) []byte {
+	if isPlain(s) {
+		return slices.Concat([]byte{'"'}, []byte(s), []byte{'"'})
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string always encodes
 	return bytes.TrimRight(buf.Bytes(), "\n")
+}
+
+// isPlain reports whether s needs no escapes in a JSON string.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func escaped(quoted []byte) bool { return bytes.IndexByte(quoted, '\\') >= 0 }

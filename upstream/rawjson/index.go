@@ -12,6 +12,7 @@ const maxIndexed = 64
 // is no such object, it is empty, or it has too many members to note.
 func Index(b []byte, lim Limits, within string) (outer, inner []Member, err error) {
 	idx := &index{within: within}
+	idx.outer.members = idx.room[0][:0]
 	if err := check(b, lim, idx); err != nil {
 		return nil, nil, err
 	}
@@ -24,6 +25,7 @@ type index struct {
 	inside       bool // the walk is in the value of the outer member called within
 	base         int  // where that value begins
 	outer, inner memberList
+	room         [2][4]Member // for as many as a message has, and a result
 }
 
 // memberList is a list of members, or that there are too many.
@@ -41,7 +43,7 @@ func (l *memberList) note(m Member) {
 }
 
 func (l *memberList) noted() []Member {
-	if l.over {
+	if l.over || len(l.members) == 0 {
 		return nil
 	}
 	return l.members
@@ -50,7 +52,7 @@ func (l *memberList) noted() []Member {
 // enter is told of a member of an object at this depth whose value begins at.
 func (x *index) enter(depth int, quoted []byte, at int) {
 	if depth == 1 && name(quoted) == x.within {
-		x.inside, x.base, x.inner = true, at, memberList{}
+		x.inside, x.base, x.inner = true, at, memberList{members: x.room[1][:0]}
 	}
 }
 
