@@ -61,9 +61,13 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			if !log.Enabled(ctx, line.Level) {
 				return res, err
 			}
+			what := slog.String("tool", c.Name)
+			if c.Op != upstream.CallTool {
+				what = slog.String(string(c.Op), c.Name)
+			}
 			line.AddAttrs(
 				slog.String("call", c.ID), slog.String("upstream", string(c.Upstream)),
-				slog.String("tool", c.Name), slog.String("client", c.Client),
+				what, slog.String("client", c.Client),
 				slog.String("session", c.Session), slog.String("principal", c.Principal.String()),
 				slog.String("outcome", outcome), slog.Int("bytes", size),
 				ms("total_ms", took), ms("queued_ms", c.Timing.Queued), ms("upstream_ms", c.Timing.Upstream),
