@@ -229,11 +229,6 @@ func (c *checker) str() error {
 	return nil
 }
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x80 * ones
-)
-
 // plainRun returns the index of the first byte of b from i on that needs
 // attention inside a string: a quote, a control character, or a backslash that
 // begins no escape of two bytes; len(b) or more if there is none. It looks at
