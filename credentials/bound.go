@@ -107,9 +107,10 @@ func (t *bound) RoundTrip(req *http.Request) (*http.Response, error) {
 		out.Header = http.Header{}
 	}
 	for name := range out.Header { // a map may hold names in any case
-		switch strings.ToLower(name) {
-		case "authorization", "proxy-authorization", "cookie", "referer", strings.ToLower(t.attach.field):
-			delete(out.Header, name)
+		for _, field := range [...]string{"Authorization", "Proxy-Authorization", "Cookie", "Referer", t.attach.field} {
+			if strings.EqualFold(name, field) {
+				delete(out.Header, name)
+			}
 		}
 	}
 	out.URL.User = nil // would become an Authorization field

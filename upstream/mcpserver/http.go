@@ -164,7 +164,10 @@ func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Respo
 	if resp.StatusCode/100 != 2 {
 		return refused(p, resp)
 	}
-	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	typ := resp.Header.Get("Content-Type")
+	if typ != "application/json" { // as it nearly always is
+		typ, _, _ = mime.ParseMediaType(typ)
+	}
 	if typ == "text/event-stream" {
 		return l.stream(ctx, p, id, resp.Body, from, cut)
 	}

@@ -229,3 +229,30 @@ func TestStalledChildIsReplaced(t *testing.T) {
 	_ = a.Close()
 	<-done
 }
+
+// A channel is used again, so an answer that came as its call was given up must
+// not be the next call's.
+func TestPendingForgetsLateAnswers(t *testing.T) {
+	var p pending
+	first, ch := p.add()
+	if !p.deliver(first, incoming{msg: []byte("late")}) {
+		t.Fatal("nobody waits")
+	}
+	p.drop(first, ch)
+	second, again := p.add()
+	if again != ch || second == first {
+		t.Errorf("channel %v after %v, id %d after %d", again, ch, second, first)
+	}
+	select {
+	case in := <-again:
+		t.Errorf("%s for the next call", in.msg)
+	default:
+	}
+	if p.deliver(first, incoming{}) || !p.deliver(second, incoming{msg: []byte("own")}) {
+		t.Error("the wrong one waits")
+	}
+	if in := <-again; string(in.msg) != "own" {
+		t.Errorf("%s", in.msg)
+	}
+	p.drop(second, again)
+}
