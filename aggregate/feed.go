@@ -148,12 +148,12 @@ func (f *feed) refresh(ctx context.Context) bool {
 		fresh.contents = old.contents
 	}
 	f.last.Store(fresh)
-	if !same || old.stale {
-		f.m.save(f.list, old, fresh)
-	}
 	if !same {
 		f.m.agg.build() // before hear: whoever waits for this upstream sees what it has
 		f.m.agg.announce()
+	}
+	if !same || old.stale {
+		f.m.save(f.list, old, fresh)
 	}
 	return true
 }

@@ -75,11 +75,17 @@ func (m *member) status() SourceStatus {
 	if l != nil {
 		s.Stale, s.ToolsListed = l.stale, stamp(l.at)
 	}
+	// What the snapshot holds, not what was read last: whoever is told that a tool
+	// is there may call it. A source that was just added may not be in it yet.
+	offered := m.agg.snap.Load().offer(m.ID)
 	for list, into := range map[upstream.List]*int{
 		upstream.Tools: &s.Tools, upstream.Prompts: &s.Prompts, upstream.Resources: &s.Resources, upstream.Templates: &s.Templates,
 	} {
-		if c := m.contents(list); c != nil {
-			*into = len(c.offered)
+		if offered == nil {
+			break
+		}
+		if from := offered.list(list).from; len(from) == 1 && from[0] != nil {
+			*into = len(from[0].offered)
 		}
 	}
 	listErr := m.feeds.at(upstream.Tools).err.Load()
