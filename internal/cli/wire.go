@@ -23,8 +23,9 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 )
 
-// idleConns is how many connections to one HTTP upstream are kept for reuse.
-const idleConns = 64
+// idleConns is how many connections to one HTTP upstream are kept for reuse: as
+// many as a wide turn of a model may use at once, or each turn dials anew.
+const idleConns = 256
 
 // wiring builds what a configuration describes.
 type wiring struct {
