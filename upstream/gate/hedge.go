@@ -38,6 +38,7 @@ type outcome struct {
 	res    *upstream.Result
 	err    error
 	timing upstream.Timing
+	panic  any // what the attempt panicked with; nil if it did not
 }
 
 // Layer is the middleware.
@@ -56,8 +57,12 @@ func (h *Hedge) Layer(next upstream.Handler) upstream.Handler {
 		attempt := func() {
 			mine := *c
 			mine.Timing = &upstream.Timing{} // two write at once
-			res, err := h.measured(ctx, &mine, next)
-			out <- outcome{res, err, *mine.Timing}
+			var o outcome
+			defer func() {
+				o.panic, o.timing = recover(), *mine.Timing
+				out <- o
+			}()
+			o.res, o.err = h.measured(ctx, &mine, next)
 		}
 		go attempt()
 		running := 1
@@ -66,6 +71,9 @@ func (h *Hedge) Layer(next upstream.Handler) upstream.Handler {
 		for {
 			select {
 			case o := <-out:
+				if o.panic != nil {
+					panic(o.panic) // on the goroutine of the call, whose layers expect it
+				}
 				running--
 				if o.err == nil || running == 0 {
 					c.Timing.Queued += o.timing.Queued
@@ -141,7 +149,7 @@ func (l *latencies) add(d time.Duration) {
 	l.n++
 	if l.n >= enough && l.n%(enough/2) == 0 {
 		sorted := slices.Sorted(slices.Values(l.ring[:min(l.n, samples)]))
-		l.known = max(sorted[len(sorted)*95/100], 1)
+		l.known = sorted[len(sorted)*95/100] + 1 // later than that
 	}
 }
 

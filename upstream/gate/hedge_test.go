@@ -122,3 +122,24 @@ func TestHedgeReportsAFailure(t *testing.T) {
 		}
 	})
 }
+
+// A panic reaches the layers around, as it does without hedging.
+func TestHedgePassesAPanicOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := false
+		h := gate.NewHedge(yes).Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			if bad {
+				panic("boom")
+			}
+			return upstream.TextResult("ok", false), nil
+		})
+		warm(t, h)
+		bad = true
+		defer func() {
+			if recover() != "boom" {
+				t.Error("the panic was lost")
+			}
+		}()
+		_, _ = h(t.Context(), call())
+	})
+}
