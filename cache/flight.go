@@ -39,7 +39,7 @@ func (f *Flights[V]) Do(ctx context.Context, k Key, work func(context.Context) (
 			f.live = make(map[Key]*flight[V])
 		}
 		l = &flight[V]{done: make(chan struct{})}
-		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx)) //nolint:gosec // G118: run calls it, or the last to leave
 		l.cancel = cancel
 		f.live[k] = l
 		go f.run(own, k, l, work)

@@ -256,7 +256,7 @@ func TestBreakerAgainstItsModel(t *testing.T) {
 					t.Fatalf("seed %d, step %d: let through %v, want %v; %+v, %+v", seed, step, got, want, s.Status(), m)
 				}
 				if want {
-					m.done(now, err == errDown, err != errGaveUp)
+					m.done(now, errors.Is(err, errDown), !errors.Is(err, errGaveUp))
 				}
 				if got := s.Status().State; got != m.state {
 					t.Fatalf("seed %d, step %d: %s, want %s", seed, step, got, m.state)
