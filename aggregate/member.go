@@ -17,6 +17,7 @@ type member struct {
 	Member
 	agg     *Aggregate
 	log     *slog.Logger
+	gates   *gates
 	handler upstream.Handler
 	names   perList[*namer] // where it stands alone
 	feeds   perList[*feed]
@@ -36,7 +37,7 @@ type failure struct {
 func (a *Aggregate) newMember(cfg Member) *member {
 	m := &member{
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
-		names: newNamers(), hub: newHub(cfg.Adapter),
+		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg),
 	}
 	m.handler = a.pipeline(m)
 	for _, l := range lists {
@@ -100,6 +101,9 @@ func (m *member) watch(ctx context.Context) {
 // signal notes that a list may differ, all of them for "". The notification for
 // resources stands for everything that goes by a URI.
 func (m *member) signal(changed upstream.List) {
+	if changed == "" { // it was just reached, which the breaker need not wait to find out
+		m.gates.breaker.Reset()
+	}
 	for _, f := range m.feeds {
 		if changed == "" || changed == f.list ||
 			changed == upstream.Resources && (f.list == upstream.Templates || f.list == upstream.Skills) {

@@ -19,6 +19,13 @@ type BreakerOptions struct {
 	// again without having closed, twice as long, up to five minutes, less up to
 	// a tenth at random.
 	CoolDown time.Duration
+	// Whole is for a breaker of all tools together, before [Breakers]: calls of
+	// one tool that were sent and failed one after another count once, because
+	// they may say no more than that the tool is broken.
+	Whole bool
+	// sent counts only failures of calls that were sent: where the upstream
+	// cannot even be reached, no tool is to blame.
+	sent bool
 }
 
 // A breaker also opens when half of at least breakerCalls within breakerWindow
@@ -45,6 +52,7 @@ type Breaker struct {
 	window     window
 	why        string // the failure that opened it
 	probing    bool   // half-open: the probe is under way
+	suspect    string // the tool whose failure was counted last, if Whole
 }
 
 // BreakerState is one of the three states of a circuit breaker (Nygard, Release
@@ -58,22 +66,26 @@ const (
 	HalfOpen BreakerState = "half-open"
 )
 
-// NewBreaker returns a closed breaker.
+// NewBreaker returns a closed breaker; one that no number of failures opens if
+// that is 0.
 func NewBreaker(o BreakerOptions) *Breaker {
 	return &Breaker{opt: o, state: Closed, since: time.Now()}
 }
 
 // Layer is the middleware.
 func (b *Breaker) Layer(next upstream.Handler) upstream.Handler {
+	if b.opt.Failures <= 0 {
+		return next
+	}
 	return func(ctx context.Context, c *upstream.Call) (res *upstream.Result, err error) {
 		generation, err := b.admit(c)
 		if err != nil {
 			return nil, err
 		}
 		judged := verdictNone
-		defer func() { b.done(generation, judged, err) }() // a panic counts for nothing, but ends the probe
+		defer func() { b.done(c, generation, judged, err) }() // a panic counts for nothing, but ends the probe
 		res, err = next(ctx, c)
-		judged = judge(err)
+		judged = b.judge(err)
 		return res, err
 	}
 }
@@ -86,6 +98,15 @@ const (
 	verdictGood
 	verdictBad
 )
+
+// judge says what an outcome counts for this breaker.
+func (b *Breaker) judge(err error) verdict {
+	v := judge(err)
+	if e, ok := errors.AsType[*upstream.Error](err); v == verdictBad && b.opt.sent && ok && !e.Sent {
+		return verdictNone
+	}
+	return v
+}
 
 // judge says what counts: an upstream that cannot be reached, does not answer in
 // time or answers garbage is bad. One that answers, be it with an error of its
@@ -134,7 +155,7 @@ func (b *Breaker) admit(c *upstream.Call) (generation uint64, err error) {
 }
 
 // done takes the outcome of a call that was let through.
-func (b *Breaker) done(generation uint64, v verdict, err error) {
+func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if generation != b.generation {
@@ -154,15 +175,28 @@ func (b *Breaker) done(generation uint64, v verdict, err error) {
 	}
 	switch v {
 	case verdictGood:
-		b.row = 0
+		b.row, b.suspect = 0, ""
 		b.window.add(now, false)
 	case verdictBad:
+		if b.counted(c, err) {
+			return
+		}
 		b.row++
 		b.window.add(now, true)
 		if calls, failed := b.window.sum(now); b.row >= b.opt.Failures || calls >= breakerCalls && 2*failed >= calls {
 			b.trip(now, err)
 		}
 	}
+}
+
+// counted reports whether the failure of a tool says nothing new. b.mu is held.
+func (b *Breaker) counted(c *upstream.Call, err error) bool {
+	if !b.opt.Whole || c.Op != upstream.CallTool || !upstream.AsError(c.Upstream, c.Name, err).Sent {
+		return false
+	}
+	again := c.Name == b.suspect
+	b.suspect = c.Name
+	return again
 }
 
 // trip opens it.
@@ -180,8 +214,18 @@ func (b *Breaker) trip(now time.Time, err error) {
 }
 
 func (b *Breaker) turn(s BreakerState, now time.Time) {
-	b.state, b.since, b.probing = s, now, false
+	b.state, b.since, b.probing, b.suspect = s, now, false, ""
 	b.generation++
+}
+
+// Reset closes the breaker: the upstream has been seen to be back.
+func (b *Breaker) Reset() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.state != Closed {
+		b.opened, b.row, b.window = 0, 0, window{}
+		b.turn(Closed, time.Now())
+	}
 }
 
 // BreakerStatus is the condition of a breaker at one moment.

@@ -29,14 +29,18 @@ type Bulkhead struct {
 // were under way already say nothing new.
 const cutGap = time.Second
 
-// NewBulkhead returns a bulkhead for concurrency calls at once, of which queue
-// more may wait, each at most wait; 0 for no wait but the call's own deadline.
+// NewBulkhead returns a bulkhead for concurrency calls at once, 0 for any number
+// of them. Of those beyond, queue may wait, each at most wait; 0 for no limit but
+// the call's own deadline.
 func NewBulkhead(concurrency, queue int, wait time.Duration) *Bulkhead {
 	return &Bulkhead{most: concurrency, queue: queue, wait: wait, limit: float64(concurrency)}
 }
 
 // Layer is the middleware.
 func (b *Bulkhead) Layer(next upstream.Handler) upstream.Handler {
+	if b.most <= 0 {
+		return next
+	}
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 		if err := b.enter(ctx, c); err != nil {
 			return nil, err

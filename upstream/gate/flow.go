@@ -30,10 +30,11 @@ func refused(c *upstream.Call, k upstream.Kind, public string, after time.Durati
 	}
 }
 
-// unsent is the failure of a call whose context ended while it waited.
+// unsent is the failure of a call whose context ended while it waited here: that
+// says nothing about the upstream.
 func unsent(ctx context.Context, c *upstream.Call) *upstream.Error {
 	e := *upstream.AsError(c.Upstream, c.Name, context.Cause(ctx))
-	e.Sent = false
+	e.Sent, e.Err = false, fmt.Errorf("%w: %w", errHere, context.Cause(ctx))
 	return &e
 }
 

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -9,12 +10,14 @@ import (
 )
 
 // Order runs calls of the same key one after another, in the order in which they
-// came. Calls without a key run beside them.
+// came. Calls without a key run beside them. No more than a bounded number waits.
 type Order struct {
-	key func(*upstream.Call) (string, bool)
+	key   func(*upstream.Call) (string, bool)
+	queue int
 
-	mu   sync.Mutex
-	last map[string]*turn // the latest of each key
+	mu      sync.Mutex
+	last    map[string]*turn // the latest of each key
+	waiting int
 }
 
 // turn is one call's place in the line of its key.
@@ -22,9 +25,10 @@ type turn struct {
 	over chan struct{} // closed when the call, and all before it, are over
 }
 
-// NewOrder returns a layer; key says which line a call stands in, if any.
-func NewOrder(key func(*upstream.Call) (string, bool)) *Order {
-	return &Order{key: key, last: map[string]*turn{}}
+// NewOrder returns a layer in whose lines queue calls may wait, 0 for any number.
+// key says which line a call stands in, if any.
+func NewOrder(queue int, key func(*upstream.Call) (string, bool)) *Order {
+	return &Order{key: key, queue: queue, last: map[string]*turn{}}
 }
 
 // Layer is the middleware.
@@ -35,12 +39,12 @@ func (o *Order) Layer(next upstream.Handler) upstream.Handler {
 			return next(ctx, c)
 		}
 		mine := &turn{over: make(chan struct{})}
-		o.mu.Lock()
-		before := o.last[key]
-		o.last[key] = mine
-		o.mu.Unlock()
+		before, err := o.line(c, key, mine)
+		if err != nil {
+			return nil, err
+		}
 		if before != nil {
-			if err := wait(ctx, c, before); err != nil {
+			if err := o.wait(ctx, c, before); err != nil {
 				// Who comes next still has to wait for those before.
 				go func() {
 					<-before.over
@@ -54,9 +58,29 @@ func (o *Order) Layer(next upstream.Handler) upstream.Handler {
 	}
 }
 
-func wait(ctx context.Context, c *upstream.Call, before *turn) error {
+// line puts a call at the end of its line and returns who stands before it.
+func (o *Order) line(c *upstream.Call, key string, mine *turn) (before *turn, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before = o.last[key]
+	if before != nil {
+		if o.queue > 0 && o.waiting >= o.queue {
+			return nil, refused(c, upstream.Overloaded, fmt.Sprintf("%d calls that run one after another are waiting, which is the limit", o.waiting), 0)
+		}
+		o.waiting++
+	}
+	o.last[key] = mine
+	return before, nil
+}
+
+func (o *Order) wait(ctx context.Context, c *upstream.Call, before *turn) error {
 	began := time.Now()
-	defer func() { c.Timing.Queued += time.Since(began) }()
+	defer func() {
+		c.Timing.Queued += time.Since(began)
+		o.mu.Lock()
+		o.waiting--
+		o.mu.Unlock()
+	}()
 	select {
 	case <-before.over:
 		return nil

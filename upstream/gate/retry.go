@@ -20,7 +20,7 @@ type Retry struct {
 }
 
 // schedule is the pauses of one kind of failure, and what a retry takes from the
-// budget.
+// budget. If the upstream asks for a pause longer than most, there is no retry.
 type schedule struct {
 	base, most time.Duration
 	cost       float64
@@ -50,6 +50,7 @@ func (r *Retry) Layer(next upstream.Handler) upstream.Handler {
 		return next
 	}
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+		sent := false // in any attempt
 		for attempt := 1; ; attempt++ {
 			res, err := next(ctx, c)
 			if err == nil {
@@ -58,6 +59,7 @@ func (r *Retry) Layer(next upstream.Handler) upstream.Handler {
 				}
 				return res, nil
 			}
+			err, sent = remember(err, sent)
 			if attempt == r.attempts || ctx.Err() != nil {
 				return nil, err
 			}
@@ -67,6 +69,20 @@ func (r *Retry) Layer(next upstream.Handler) upstream.Handler {
 			}
 		}
 	}
+}
+
+// remember makes a failure say that the call was sent if an earlier attempt was.
+func remember(err error, sent bool) (error, bool) {
+	e, ok := errors.AsType[*upstream.Error](err)
+	if !ok || e.Kind == upstream.RateLimited { // which says that it was not executed
+		return err, sent
+	}
+	if !sent || e.Sent {
+		return err, e.Sent
+	}
+	known := *e
+	known.Sent = true
+	return &known, true
 }
 
 // pause returns how long to wait before the next attempt, and whether there is
@@ -90,8 +106,11 @@ func (r *Retry) pause(ctx context.Context, c *upstream.Call, err error, attempt 
 	}
 	ceiling := min(s.base<<(attempt-1), s.most)
 	wait := rand.N(ceiling) + 1 // full jitter
+	if e.RetryAfter > s.most {
+		return 0, false // the caller has better things to do meanwhile
+	}
 	if e.RetryAfter > 0 {
-		wait = min(e.RetryAfter, MaxFreeze) + rand.N(s.base)
+		wait = e.RetryAfter + rand.N(s.base)
 	}
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= wait {
 		return 0, false
