@@ -66,11 +66,15 @@ func newGates(m Member) *gates {
 	if rate <= 0 {
 		rate, burst = unlimited, unlimited
 	}
+	queue := l.Queue
+	if l.Concurrency <= 0 {
+		queue = -1 // no limit at all
+	}
 	b := gate.BreakerOptions{Failures: l.Failures, CoolDown: l.CoolDown}
 	whole := b
 	whole.Whole = true
 	return &gates{
-		order:    gate.NewOrder(l.Queue, l.line),
+		order:    gate.NewOrder(queue, l.line),
 		retry:    gate.NewRetry(l.Attempts, m.repeatable),
 		bulkhead: gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait),
 		breaker:  gate.NewBreaker(whole),

@@ -25,7 +25,8 @@ type turn struct {
 	over chan struct{} // closed when the call, and all before it, are over
 }
 
-// NewOrder returns a layer in whose lines queue calls may wait, 0 for any number.
+// NewOrder returns a layer in whose lines queue calls may wait, any number if that
+// is negative.
 // key says which line a call stands in, if any.
 func NewOrder(queue int, key func(*upstream.Call) (string, bool)) *Order {
 	return &Order{key: key, queue: queue, last: map[string]*turn{}}
@@ -64,7 +65,7 @@ func (o *Order) line(c *upstream.Call, key string, mine *turn) (before *turn, er
 	defer o.mu.Unlock()
 	before = o.last[key]
 	if before != nil {
-		if o.queue > 0 && o.waiting >= o.queue {
+		if o.queue >= 0 && o.waiting >= o.queue {
 			return nil, refused(c, upstream.Overloaded, fmt.Sprintf("%d calls that run one after another are waiting, which is the limit", o.waiting), 0)
 		}
 		o.waiting++

@@ -25,7 +25,7 @@ func TestOrderIsThatOfArrival(t *testing.T) {
 			var mu sync.Mutex
 			running := map[string]int{}
 			var began []string
-			h := gate.NewOrder(0, bySession).Layer(func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+			h := gate.NewOrder(-1, bySession).Layer(func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 				mu.Lock()
 				if running[c.Session]++; running[c.Session] > 1 {
 					t.Errorf("seed %d: two at once in line %s", seed, c.Session)
@@ -71,7 +71,7 @@ func TestOrderIsThatOfArrival(t *testing.T) {
 
 func TestWhoStandsInNoLineDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := gate.NewOrder(0, bySession).Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
+		h := gate.NewOrder(-1, bySession).Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
 			time.Sleep(time.Second)
 			return upstream.TextResult("ok", false), nil
 		})
