@@ -39,7 +39,7 @@ var layers = []layer{
 	{"upstream/limits", nil, "reads header fields, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
-	{"upstream/mcpserver", []string{"upstream", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
+	{"upstream/mcpserver", []string{"upstream", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", []string{"bench/peer", "bench/report"}, "the benchmark drives the real binary from outside"},
