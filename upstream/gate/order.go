@@ -98,3 +98,10 @@ func (o *Order) done(key string, t *turn) {
 	o.mu.Unlock()
 	close(t.over)
 }
+
+// Waiting returns how many calls wait for their turn.
+func (o *Order) Waiting() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.waiting
+}
