@@ -33,6 +33,7 @@ type QuotaStatus struct {
 	Left      float64 `json:"left"`               // calls
 	Burst     float64 `json:"burst"`              // calls that may be left; 0 where nothing is counted
 	PerSecond float64 `json:"perSecond"`          // calls that come in, now
+	Per       string  `json:"per"`                // upstream or user
 	FrozenMS  int64   `json:"frozenMs,omitempty"` // until the source may be asked again, as it said
 }
 
@@ -51,6 +52,9 @@ func (m *member) load() *LoadStatus {
 		Running: b.Running, Waiting: b.Waiting, Concurrency: b.Most, Queue: b.Queue, WritesWaiting: g.order.Waiting(),
 		Circuit: circuit(g.breaker.Status()), RetryBudget: rounded(g.retry.Budget()),
 		Quota: scarcest(g.throttle.State()),
+	}
+	if s.Quota != nil && m.Limits.PerUser {
+		s.Quota.Per = "user"
 	}
 	if b.Limit < b.Most {
 		s.ConcurrencyNow = b.Limit
@@ -73,7 +77,7 @@ func scarcest(quotas map[string]gate.BucketState) *QuotaStatus {
 	var least *QuotaStatus
 	for _, q := range quotas {
 		frozen := max(time.Until(q.Frozen), 0)
-		s := &QuotaStatus{FrozenMS: frozen.Milliseconds()}
+		s := &QuotaStatus{Per: "upstream", FrozenMS: frozen.Milliseconds()}
 		if q.Most < unlimited {
 			s.Left, s.Burst, s.PerSecond = rounded(q.Tokens), q.Burst, rounded(q.Rate)
 		} else if frozen == 0 {

@@ -58,7 +58,11 @@ func (t *Throttle) Layer(next upstream.Handler) upstream.Handler {
 		}
 		res, err := next(ctx, c)
 		if throttled(err) {
-			q.bucket.Freeze(time.Now().Add(freezeFor(err)))
+			wait := freezeFor(err)
+			q.bucket.Freeze(time.Now().Add(wait))
+			e := *upstream.AsError(c.Upstream, c.Name, err)
+			e.RetryAfter = wait // what holds here, whatever it said
+			return nil, &e
 		}
 		return res, err
 	}
