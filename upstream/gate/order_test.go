@@ -86,3 +86,36 @@ func TestWhoStandsInNoLineDoesNotWait(t *testing.T) {
 		}
 	})
 }
+
+// No more wait in all lines together than may, and who leaves makes room.
+func TestLinesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := gate.NewOrder(1, bySession)
+		h := o.Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			time.Sleep(time.Second)
+			return upstream.TextResult("ok", false), nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		errs := make(chan error, 2)
+		for _, ctx := range []context.Context{t.Context(), ctx} {
+			go func() {
+				_, err := h(ctx, ofSession("a"))
+				errs <- err
+			}()
+			synctest.Wait()
+		}
+		if _, err := h(t.Context(), ofSession("a")); kindOf(err) != upstream.Overloaded || o.Waiting() != 1 {
+			t.Errorf("%v, %d wait", err, o.Waiting())
+		}
+		if _, err := h(t.Context(), ofSession("b")); err != nil {
+			t.Errorf("the first of another line: %v", err)
+		}
+		cancel()
+		synctest.Wait()
+		if o.Waiting() != 0 {
+			t.Errorf("%d wait", o.Waiting())
+		}
+		<-errs
+		<-errs
+	})
+}

@@ -102,3 +102,36 @@ func TestRetriesHaveABudget(t *testing.T) {
 		}
 	})
 }
+
+// What an earlier attempt may have done is not forgotten over a later one, and a
+// pause that takes too long is not made.
+func TestRetryRemembersThatItWasSent(t *testing.T) {
+	for name, c := range map[string]struct {
+		first upstream.Error
+		calls int
+		sent  bool
+	}{
+		"lost":           {upstream.Error{Kind: upstream.Timeout, Sent: true}, 2, true},
+		"not sent":       {upstream.Error{Kind: upstream.Unavailable}, 2, false},
+		"refused":        {upstream.Error{Kind: upstream.RateLimited, Sent: true}, 2, false},
+		"down for long":  {upstream.Error{Kind: upstream.Unavailable, RetryAfter: 6 * time.Second}, 1, false},
+		"busy for long":  {upstream.Error{Kind: upstream.RateLimited, RetryAfter: 21 * time.Second}, 1, false},
+		"down for a bit": {upstream.Error{Kind: upstream.Unavailable, RetryAfter: 5 * time.Second}, 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				calls := 0
+				_, err := gate.NewRetry(2, yes).Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
+					if calls++; calls == 1 {
+						return nil, &c.first
+					}
+					return nil, &upstream.Error{Kind: upstream.Unavailable}
+				})(t.Context(), call())
+				e, _ := errors.AsType[*upstream.Error](err)
+				if calls != c.calls || e == nil || e.Sent != c.sent {
+					t.Errorf("%d calls: %+v", calls, e)
+				}
+			})
+		})
+	}
+}
