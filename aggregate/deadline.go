@@ -63,7 +63,7 @@ func deadline(limit time.Duration) upstream.Middleware {
 				bounded.clock = gate.NewClock(timer, wait)
 				c = patient(c, bounded.clock, limit <= 0, wait)
 			}
-			res, err := next(bounded, c)
+			res, err := next(bounded, c) //nolint:contextcheck // it is of ctx, with another deadline
 			if err == nil {
 				return res, nil
 			}

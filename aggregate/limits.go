@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -80,6 +81,14 @@ func newGates(m Member) *gates {
 		breaker:  gate.NewBreaker(whole),
 		breakers: gate.NewBreakers(b),
 		throttle: gate.NewThrottle(l.quota, l.cost, func(string) gate.Bucket { return gate.NewBucket(rate, burst) }),
+	}
+}
+
+// inherit goes on counting where another configuration of the same source has
+// stopped, if it counts in the same way: what the vendor counts has not changed.
+func (g *gates) inherit(old *gates, now, before Limits) {
+	if now.Rate == before.Rate && now.Burst == before.Burst && now.PerUser == before.PerUser && maps.Equal(now.Costs, before.Costs) {
+		g.throttle = old.throttle
 	}
 }
 

@@ -39,7 +39,6 @@ func (a *Aggregate) newMember(cfg Member) *member {
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg),
 	}
-	m.handler = a.pipeline(m)
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
@@ -56,6 +55,7 @@ func (m *member) inherit(old []*member) {
 			continue
 		}
 		m.hub = o.hub
+		m.gates.inherit(o.gates, m.Limits, o.Limits)
 		for i, f := range m.feeds {
 			if l := o.feeds[i].last.Load(); l != nil && f.read != nil {
 				f.last.Store(&listed{contents: m.newContents(slices.Clone(l.all)), at: l.at, stale: true})

@@ -227,3 +227,30 @@ func TestLoadOfASource(t *testing.T) {
 		w.wg.Wait()
 	})
 }
+
+// A change of other settings gives nobody a new quota.
+func TestQuotasOutliveAReload(t *testing.T) {
+	for rate, want := range map[float64]string{0.001: "rate_limited", 0.002: "ok"} {
+		synctest.Test(t, func(t *testing.T) {
+			old, changed := annotated(t, nil), annotated(t, nil)
+			for _, f := range []*fake{old, changed} {
+				f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return ok() }
+			}
+			a, err := aggregate.New([]aggregate.Member{limited(old, aggregate.Limits{Rate: 0.001, Burst: 1, Costs: map[string]float64{"put": 1}})}, aggregate.Options{Plain: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			v, _ := run(t, a)
+			names(t, v)
+			call(t, v, "crm_get", `{}`)
+			m := limited(changed, aggregate.Limits{Rate: rate, Burst: 1, Attempts: 3, Costs: map[string]float64{"put": 1}})
+			if err := a.Swap([]aggregate.Member{m}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if got := call(t, v, "crm_get", `{}`).text(); !strings.HasPrefix(got, want) {
+				t.Errorf("a rate of %g: %s", rate, got)
+			}
+		})
+	}
+}

@@ -137,6 +137,9 @@ func judge(err error) verdict {
 func (b *Breaker) admit(c *upstream.Call) (generation uint64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.state == Closed {
+		return b.generation, nil
+	}
 	now := time.Now()
 	switch b.state {
 	case Open:
