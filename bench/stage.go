@@ -91,12 +91,15 @@ func (s *stage) configure(name, text string) (string, error) {
 }
 
 // The settings are the defaults but for what a measurement must have: nothing
-// is kept on disk, and the longest result is handed out whole.
+// is kept on disk, the longest result is handed out whole, and 200 calls may run
+// at once, of which the default lets 32.
 const server = "[server]\nstate = \"none\"\nmax_result = \"32MiB\"\n"
+
+const wide = "limit.concurrency = 256\n"
 
 // httpUpstream is a configuration's table of an upstream over HTTP.
 func (s *stage) httpUpstream(name, era string, tools int) string {
-	return fmt.Sprintf("[upstream.%s]\nurl = %q\nera = %q\n", name, s.upstream+path(era, tools), era)
+	return fmt.Sprintf("[upstream.%s]\nurl = %q\nera = %q\n", name, s.upstream+path(era, tools), era) + wide
 }
 
 // stdioUpstream is one of an upstream over stdio.
@@ -105,7 +108,7 @@ func (s *stage) stdioUpstream(name string, args ...string) string {
 	for _, a := range args {
 		command = fmt.Appendf(command, ", %q", a)
 	}
-	return string(command) + "]\n"
+	return string(command) + "]\n" + wide
 }
 
 // of returns the families before upstreams with a catalog of the given size.

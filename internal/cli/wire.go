@@ -23,7 +23,8 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 )
 
-// idleConns is how many connections to one HTTP upstream are kept for reuse.
+// idleConns is how many connections to one HTTP upstream are kept for reuse at
+// least; as many as calls may run at once.
 const idleConns = 64
 
 // wiring builds what a configuration describes.
@@ -203,7 +204,7 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapt
 		case u.Sandbox != "":
 			return mcpserver.NewStdio(opt, grant.Command, w.exe, "sandbox", u.Sandbox, "--latency", u.Latency.String()), nil
 		case u.URL != "":
-			base := egress.New(idleConns)
+			base := egress.New(max(idleConns, u.Limit.Concurrency))
 			return &closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
 		}
 		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
