@@ -91,3 +91,15 @@ func TestBurstAndRefill(t *testing.T) {
 		t.Errorf("a burst of %d for a call that costs 4", l.Burst)
 	}
 }
+
+func TestLimitsFromTheEnvironment(t *testing.T) {
+	u := mustParse(t, upstream("sandbox = 'crm'", "limit = { concurrency = 2, rate = '1/1s' }"),
+		"BULKHEAD_UPSTREAM__CRM__LIMIT__CONCURRENCY=4", "BULKHEAD_UPSTREAM__CRM__LIMIT__RATE=50/1m",
+		"BULKHEAD_UPSTREAM__CRM__RETRY__ATTEMPTS=1", "BULKHEAD_UPSTREAM__CRM__BREAKER__COOL_DOWN=1m",
+		"BULKHEAD_UPSTREAM__CRM__WRITES=parallel", "BULKHEAD_UPSTREAM__CRM__TOOLS__OVERRIDE__put__COST=5",
+	).Upstreams[0]
+	if u.Limit.Concurrency != 4 || u.Limit.Rate != (config.Rate{Count: 50, Time: time.Minute}) || u.Limit.Burst != 5 ||
+		u.Retry.Attempts != 1 || u.Breaker.CoolDown != time.Minute || u.Writes != "parallel" || u.Tools.Override["put"].Cost != 5 {
+		t.Errorf("%+v", u)
+	}
+}
