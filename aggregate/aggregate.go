@@ -44,6 +44,8 @@ type Member struct {
 	// Override sets hints of single tools, by the upstream's own names. It wins
 	// over the annotations and over Cautious.
 	Override map[string]Hints
+	// Limits is what it is asked at most.
+	Limits Limits
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -20,12 +21,19 @@ func BenchmarkCallTool(b *testing.B) {
 		text := strings.Repeat(strings.Trim(string(row), `"`), size/len(row)+1)
 		raw := []byte(`{"content":[{"type":"text","text":"` + text + `"}]}`)
 		for _, modern := range []bool{false, true} {
-			b.Run(fmt.Sprintf("bytes=%d/modern=%v", size, modern), func(b *testing.B) { benchCall(b, raw, modern) })
+			b.Run(fmt.Sprintf("bytes=%d/modern=%v", size, modern), func(b *testing.B) { benchCall(b, raw, modern, aggregate.Limits{}) })
 		}
+		b.Run(fmt.Sprintf("bytes=%d/limits", size), func(b *testing.B) { benchCall(b, raw, false, allLimits) })
 	}
 }
 
-func benchCall(b *testing.B, raw []byte, modern bool) {
+// allLimits has every layer at work and none in the way.
+var allLimits = aggregate.Limits{
+	Concurrency: 32, Queue: 256, QueueWait: 10 * time.Second, Rate: 1e9, Burst: 1e9,
+	Attempts: 3, Failures: 5, CoolDown: 5 * time.Second, Costs: map[string]float64{"other": 2},
+}
+
+func benchCall(b *testing.B, raw []byte, modern bool, limits aggregate.Limits) {
 	f := &fake{id: "crm", state: upstream.Connecting}
 	tool, err := upstream.ParseTool("crm", json.RawMessage(plainTool))
 	if err != nil {
@@ -38,7 +46,7 @@ func benchCall(b *testing.B, raw []byte, modern bool) {
 		}
 		return upstream.ParseResult(raw)
 	}
-	a, err := aggregate.New([]aggregate.Member{member(f)}, aggregate.Options{MaxResult: 4 << 20})
+	a, err := aggregate.New([]aggregate.Member{limited(f, limits)}, aggregate.Options{MaxResult: 4 << 20})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -54,26 +54,52 @@ func deadline(limit time.Duration) upstream.Middleware {
 			if limit <= 0 {
 				wait = patience(c.Client)
 			}
-			bounded, cancel := context.WithCancelCause(ctx)
+			inner, cancel := context.WithCancelCause(ctx)
 			defer cancel(nil)
 			timer := time.AfterFunc(wait, func() { cancel(context.DeadlineExceeded) })
 			defer timer.Stop()
+			bounded := &until{Context: inner, at: time.Now().Add(wait)}
 			if c.Back.Ask != nil || limit <= 0 && c.Back.Progress != nil {
-				c = patient(c, gate.NewClock(timer, wait), limit <= 0, wait)
+				bounded.clock = gate.NewClock(timer, wait)
+				c = patient(c, bounded.clock, limit <= 0, wait)
 			}
-			res, err := next(bounded, c)
+			res, err := next(bounded, c) //nolint:contextcheck // it is of ctx, with another deadline
 			if err == nil {
 				return res, nil
 			}
 			e := *upstream.AsError(c.Upstream, c.Name, err)
-			late := ctx.Err() == nil && errors.Is(context.Cause(bounded), context.DeadlineExceeded)
+			late := ctx.Err() == nil && errors.Is(context.Cause(inner), context.DeadlineExceeded)
 			if late && (e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled) {
 				e.Kind = upstream.Timeout
 				e.Public = fmt.Sprintf("no answer within %s, the time a call may take", wait)
+				if c.Timing.Attempts == 0 && c.Timing.Queued > 0 {
+					e.Public = fmt.Sprintf("its turn did not come within %s, the time a call may take", wait)
+				}
 			}
 			return nil, settle(&e, c.Tool)
 		}
 	}
+}
+
+// until is a context whose deadline may be put off. It ends by its parent's
+// cancellation, whose timer the clock moves.
+type until struct {
+	context.Context
+	at    time.Time
+	clock *gate.Clock // nil if nothing puts it off
+}
+
+// Deadline implements context.Context. While the client is asked something there
+// is none.
+func (u *until) Deadline() (time.Time, bool) {
+	at, ok := u.at, true
+	if u.clock != nil {
+		at, ok = u.clock.Until()
+	}
+	if outer, set := u.Context.Deadline(); set && (!ok || outer.Before(at)) {
+		return outer, true
+	}
+	return at, ok
 }
 
 // patient returns c as a call that stops the clock when it asks and, with anew,

@@ -18,6 +18,7 @@ type member struct {
 	Member
 	agg       *Aggregate
 	log       *slog.Logger
+	gates     *gates
 	handler   upstream.Handler
 	names     perList[*namer] // where it stands alone
 	feeds     perList[*feed]
@@ -38,9 +39,8 @@ type failure struct {
 func (a *Aggregate) newMember(cfg Member) *member {
 	m := &member{
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
-		names: newNamers(), hub: newHub(cfg.Adapter),
+		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg),
 	}
-	m.handler = a.pipeline(m)
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
@@ -68,6 +68,7 @@ func (m *member) inherit(old []*member) {
 			continue
 		}
 		m.hub = o.hub
+		m.gates.inherit(o.gates, m.Limits, o.Limits)
 		for i, f := range m.feeds {
 			if l := o.feeds[i].last.Load(); l != nil && f.read != nil {
 				f.last.Store(&listed{contents: m.newContents(slices.Clone(l.all)), at: l.at, stale: true})
@@ -113,6 +114,9 @@ func (m *member) watch(ctx context.Context) {
 // signal notes that a list may differ, all of them for "". The notification for
 // resources stands for everything that goes by a URI.
 func (m *member) signal(changed upstream.List) {
+	if changed == "" { // it was just reached, which the breaker need not wait to find out
+		m.gates.breaker.Reset()
+	}
 	for _, f := range m.feeds {
 		if changed == "" || changed == f.list ||
 			changed == upstream.Resources && (f.list == upstream.Templates || f.list == upstream.Skills) {

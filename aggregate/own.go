@@ -29,7 +29,7 @@ func (o ownTools) entries() []*entry {
 		o.entry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
 			readMoreSchema, reads, o.readMore),
 		o.entry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
-			"since when, how many tools it has, and what is missing and why. Call it when a source fails.",
+			"since when, how many tools it has, how busy it is and what its limits leave, and what is missing and why. Call it when a source fails.",
 			sourcesSchema, reads, o.sources),
 	}
 }

@@ -29,6 +29,7 @@ func (a *Aggregate) assemble(descriptions []Member, old []*member) ([]*member, e
 		} else {
 			m := a.newMember(d)
 			m.inherit(old)
+			m.handler = a.pipeline(m)
 			list = append(list, m)
 		}
 	}

@@ -40,6 +40,7 @@ type SourceStatus struct {
 	Protocol     string         `json:"protocol,omitempty"` // MCP revision spoken with it
 	Restarts     int            `json:"restarts,omitempty"`
 	InFlight     int64          `json:"inFlight,omitempty"`
+	Load         *LoadStatus    `json:"load,omitempty"`
 	LastFailure  *FailureStatus `json:"lastFailure,omitempty"`
 }
 
@@ -70,7 +71,7 @@ func (a *Aggregate) Status() Status {
 }
 
 func (m *member) status() SourceStatus {
-	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load()}
+	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load(), Load: m.load()}
 	l := m.feeds.at(upstream.Tools).last.Load()
 	if l != nil {
 		s.Stale, s.ToolsListed = l.stale, stamp(l.at)

@@ -48,6 +48,7 @@ type result struct {
 		Error struct {
 			Code   string `json:"code"`
 			Source string `json:"source"`
+			Retry  int64  `json:"retryAfterMs"`
 		} `json:"io.github.bulkhead-mcp/error"`
 	} `json:"_meta"`
 }
@@ -157,6 +158,10 @@ type source struct {
 	Stale                        bool
 	HeldBack                     []struct{ Tool, Reason string }
 	LastFailure                  *struct{ Tool, Text string }
+	Load                         struct {
+		Running, WritesWaiting int
+		Quota                  *struct{ Per string }
+	}
 }
 
 func (c *client) sources() []source {

@@ -21,6 +21,7 @@ type remote struct {
 	headers  []http.Header
 	started  int
 	executed int
+	busy     int                    // calls that it asks to wait
 	want     func(http.Header) bool // whom it answers; nil is everybody
 }
 
@@ -69,6 +70,11 @@ func (r *remote) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "tools/list":
 		r.answer(w, m.ID, `{"tools":[`+fakeTool("echo", `{"type":"object"}`)+`]}`)
 	case "tools/call":
+		if r.busy > 0 {
+			r.busy--
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
 		r.executed++
 		text, _ := json.Marshal(m.Params.Arguments.Text) // a string always can
 		r.answer(w, m.ID, `{"content":[{"type":"text","text":`+string(text)+`}]}`)

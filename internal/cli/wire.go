@@ -23,8 +23,9 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 )
 
-// idleConns is how many connections to one HTTP upstream are kept for reuse: as
-// many as a wide turn of a model may use at once, or each turn dials anew.
+// idleConns is how many connections to one HTTP upstream are kept for reuse at
+// least: as many as a wide turn of a model may use at once, or each turn dials
+// anew.
 const idleConns = 256
 
 // wiring builds what a configuration describes.
@@ -129,9 +130,10 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: u.Name, Keep: keep(u.Tools),
 		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
 		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), DenyAsk: u.Ask == "deny",
+		Limits: limits(u),
 	}
 	for tool, h := range u.Tools.Override {
-		m.Override[tool] = aggregate.Hints(*h)
+		m.Override[tool] = aggregate.Hints(h.Hints)
 	}
 	if u.Prefix != nil {
 		m.Prefix = *u.Prefix
@@ -139,6 +141,25 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 		m.Prefix = ""
 	}
 	return m, nil
+}
+
+func limits(u config.Upstream) aggregate.Limits {
+	l := aggregate.Limits{
+		Concurrency: u.Limit.Concurrency, Queue: u.Limit.Queue, QueueWait: u.Limit.QueueWait,
+		Rate: u.Limit.Refill(), Burst: float64(u.Limit.Burst), PerUser: u.Limit.Per == "user",
+		Attempts: u.Retry.Attempts, Failures: u.Breaker.Failures, CoolDown: u.Breaker.CoolDown,
+		Writes: aggregate.Writes(u.Writes), Unannotated: aggregate.Writes(u.Unannotated),
+		SerializeBy: u.SerializeBy, TrustAnnotations: u.TrustAnnotations,
+	}
+	for tool, o := range u.Tools.Override {
+		if o.Cost > 0 {
+			if l.Costs == nil {
+				l.Costs = make(map[string]float64)
+			}
+			l.Costs[tool] = float64(o.Cost)
+		}
+	}
+	return l
 }
 
 // keep turns the allow and deny patterns into a filter. A tool's name is no
@@ -184,7 +205,7 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapt
 		case u.Sandbox != "":
 			return mcpserver.NewStdio(opt, grant.Command, w.exe, "sandbox", u.Sandbox, "--latency", u.Latency.String()), nil
 		case u.URL != "":
-			base := egress.New(idleConns)
+			base := egress.New(max(idleConns, u.Limit.Concurrency))
 			return &closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
 		}
 		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil

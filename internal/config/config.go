@@ -73,6 +73,14 @@ type Upstream struct {
 	Enabled     bool
 	Auth        Auth
 	Tools       ToolFilter
+	Limit       Limit
+	Retry       Retry
+	Breaker     Breaker
+	Writes      string // "serial", "parallel" or "deny"
+	Unannotated string // "parallel" or "serial": tools that do not say whether they write
+	SerializeBy string // argument by which writes are told apart; "" is none
+	// TrustAnnotations takes the upstream's word for what may be repeated.
+	TrustAnnotations bool
 }
 
 // EnvValue is an environment variable's value: a literal, or a reference if Ref
@@ -105,11 +113,54 @@ type Auth struct {
 type ToolFilter struct {
 	Allow    []string
 	Deny     []string
-	Override map[string]*Hints // by the tool's own name; nil for none
+	Override map[string]*Override // by the tool's own name; nil for none
+}
+
+// Override is what one tool is said to do and to cost.
+type Override struct {
+	Hints
+	Cost int // tokens of limit.rate for a call; 0 is not set, which means 1
 }
 
 // Hints is what one tool is said to do, in MCP's words (schema,
 // ToolAnnotations). nil leaves what the upstream says.
 type Hints struct {
 	ReadOnly, Destructive, Idempotent, OpenWorld *bool
+}
+
+// Limit is what an upstream is asked at most.
+type Limit struct {
+	Concurrency int           // calls at once
+	Queue       int           // calls that wait for one of these places
+	QueueWait   time.Duration // for a place
+	Rate        Rate
+	Burst       int    // calls at once after a pause; 1 or more where there is a rate
+	Per         string // "upstream" or "user": whose calls the rate counts
+}
+
+// Rate is how many calls are allowed in any time of this length; the zero value
+// is any number.
+type Rate struct {
+	Count int
+	Time  time.Duration
+}
+
+// Refill returns how many calls a second come in again once the burst is used
+// up: so many that burst and refill together never exceed the rate.
+func (l Limit) Refill() float64 {
+	if l.Rate.Count == 0 {
+		return 0
+	}
+	return float64(l.Rate.Count-l.Burst+1) / l.Rate.Time.Seconds()
+}
+
+// Retry is when a call is made again.
+type Retry struct {
+	Attempts int // in all
+}
+
+// Breaker is when an upstream is left alone.
+type Breaker struct {
+	Failures int // in a row
+	CoolDown time.Duration
 }

@@ -15,7 +15,7 @@ import (
 type target struct {
 	server   *Server
 	upstream *Upstream
-	hints    *Hints
+	tool     *Override
 }
 
 // decoder walks the tree by the table of keys and gathers faults.

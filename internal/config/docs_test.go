@@ -3,8 +3,10 @@ package config_test
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/pelletier/go-toml/v2"
@@ -64,7 +66,9 @@ func instance(t *testing.T, doc string) any {
 // refuses except for rules that a schema cannot express.
 func TestSchemaAgreesWithLoad(t *testing.T) {
 	schema := compile(t)
-	for key, b := range behaviour {
+	all := maps.Clone(behaviour)
+	maps.Copy(all, limitBehaviour)
+	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
@@ -93,8 +97,15 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"auth field":           "names in any case",
 		"globs":                "brackets that must close",
 		"override contradicts": "two keys that exclude each other's values",
+		"waits":                "bounds of durations",
+		"longer waits":         "compares two keys",
+		"burst":                "compares two keys",
+		"cost":                 "compares two keys",
+		"no rate":              "two keys that belong together",
+		"rates":                "bounds of durations",
+		"no line":              "values of three keys",
 	}
-	for _, c := range faultCases {
+	for _, c := range slices.Concat(faultCases, limitFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue

@@ -58,7 +58,7 @@ func TestOverrides(t *testing.T) {
 	if !crm.Required || crm.Prefix == nil || *crm.Prefix != "" || !cmp.Equal(crm.Auth.Token, &config.Ref{Env: "OTHER"}) || len(crm.Tools.Deny) != 0 {
 		t.Errorf("%+v", crm)
 	}
-	if diff := cmp.Diff(map[string]*config.Hints{"get__One": {ReadOnly: new(false)}}, crm.Tools.Override); diff != "" || cfg.Server.PageSize != 50 {
+	if diff := cmp.Diff(said("get__One", config.Hints{ReadOnly: new(false)}), crm.Tools.Override); diff != "" || cfg.Server.PageSize != 50 {
 		t.Error(diff, cfg.Server.PageSize)
 	}
 }

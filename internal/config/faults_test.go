@@ -1,16 +1,19 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
 
-// Each document has exactly the faults that follow it: "path: part of problem |
-// part of hint".
-var faultCases = []struct {
+type faultCase struct {
 	name, doc string
 	want      []string
-}{
+}
+
+// Each document has exactly the faults that follow it: "path: part of problem |
+// part of hint".
+var faultCases = []faultCase{
 	{"empty", "", []string{"upstream: no upstream configured | [upstream.memory]"}},
 	{"all disabled", upstream("sandbox = 'crm'", "enabled = false"), []string{"upstream: no upstream is enabled | add a source"}},
 	{"unknown table", "[sever]\n" + upstream("sandbox = 'crm'"), []string{"sever: unknown key | did you mean server? allowed here: server, upstream"}},
@@ -20,7 +23,8 @@ var faultCases = []struct {
 		"upstream.crm.timeuot: unknown key | did you mean timeout?",
 		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny, override",
 	}},
-	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "pin = true"), []string{
+	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "hedge = true", "pin = true"), []string{
+		"upstream.crm.hedge: is not built yet | remove it",
 		"upstream.crm.cache: is not built yet | remove it",
 		"upstream.crm.pin: is not built yet | remove it",
 	}},
@@ -30,7 +34,7 @@ var faultCases = []struct {
 		`server.ask_timeout: "0s" is out of range: from 1s to 24h`,
 	}},
 	{"overrides", upstream("sandbox = 'crm'", "[upstream.crm.tools.override]", "get.readonly = true", "get.open_world = 'no'", "put = true", "'' = {}", "'a.b' = { read_only = 1 }"), []string{
-		"upstream.crm.tools.override.get.readonly: unknown key | did you mean read_only? allowed here: read_only, destructive, idempotent, open_world",
+		"upstream.crm.tools.override.get.readonly: unknown key | did you mean read_only? allowed here: read_only, destructive, idempotent, open_world, cost",
 		"upstream.crm.tools.override.get.open_world: must be true or false without quotes, not a string | open_world = false",
 		"upstream.crm.tools.override.put: must be a table, not the boolean true |",
 		`upstream.crm.tools.override."": is no name of a tool | 1 to 256`,
@@ -107,7 +111,7 @@ var faultCases = []struct {
 }
 
 func TestFaults(t *testing.T) {
-	for _, c := range faultCases {
+	for _, c := range slices.Concat(faultCases, limitFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == nil {
 				mustParse(t, c.doc)

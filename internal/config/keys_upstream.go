@@ -2,12 +2,12 @@ package config
 
 var upstreamSections = []section{
 	{
-		path: "upstream.*",
-		doc:  "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
-		keys: upstreamKeys,
-		planned: []string{"limit", "retry", "breaker", "cache", "writes", "unannotated", "serialize_by",
-			"trust_annotations", "pin"},
+		path:    "upstream.*",
+		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
+		keys:    upstreamKeys,
+		planned: []string{"cache", "hedge", "pin"},
 	},
+	limitSection, retrySection, breakerSection,
 	{
 		path: "upstream.*.auth",
 		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them.",
@@ -25,12 +25,12 @@ var upstreamSections = []section{
 		doc:  "What one tool, by the upstream's own name for it, is said to do, in place of the upstream's annotations and of what `annotations` makes of them. A key that is left out changes nothing. A name with other characters than letters, digits, `_` and `-` stands in quotes: `[upstream.crm.tools.override.\"get.customer\"]`. `bulkhead check` warns of a tool that is not there.",
 		keys: overrideKeys,
 		each: func(t target, name string) target {
-			h := &Hints{}
+			o := &Override{}
 			if t.upstream.Tools.Override == nil {
-				t.upstream.Tools.Override = make(map[string]*Hints)
+				t.upstream.Tools.Override = make(map[string]*Override)
 			}
-			t.upstream.Tools.Override[name] = h
-			return target{hints: h}
+			t.upstream.Tools.Override[name] = o
+			return target{tool: o}
 		},
 	},
 }
@@ -81,6 +81,18 @@ var upstreamKeys = []key{
 	{name: "ask", kind: text, def: "allow", example: "deny", enum: []string{"allow", "deny"},
 		doc:   "Whether it may ask the user, the user's model or for the roots in the middle of a call (elicitation, sampling, roots), where the client can be asked. With `deny` it is told that nobody can be asked, and a call that asks all the same fails.",
 		field: func(t target) any { return &t.upstream.Ask }},
+	{name: "writes", kind: text, def: "serial", example: "parallel", enum: []string{"serial", "parallel", "deny"},
+		doc:   "How calls of tools run that say that they change something (annotations, or `tools.override`): `serial` one after another in the order in which they came, with reads beside them; `parallel` like everything else. `deny` refuses every tool that does not say that it only reads.",
+		field: func(t target) any { return &t.upstream.Writes }},
+	{name: "unannotated", kind: text, def: "parallel", example: "serial", enum: []string{"parallel", "serial"},
+		doc:   "How calls of tools run that do not say whether they change anything; `serial` treats them like writes.",
+		field: func(t target) any { return &t.upstream.Unannotated }},
+	{name: "serialize_by", kind: text, example: "record_id", pattern: toolName, expect: "the name of an argument on one line",
+		doc:   "An argument of its tools: only calls in which it has the same value run one after another, those without it among themselves. Left out, all do. With `writes` or `unannotated` of `serial` only.",
+		field: func(t target) any { return &t.upstream.SerializeBy }},
+	{name: "trust_annotations", kind: flag, def: false, example: true,
+		doc:   "Whether the source is believed when it says that a tool only reads or is idempotent. A call that was sent and lost is made again only if that is believed, or said in `tools.override`.",
+		field: func(t target) any { return &t.upstream.TrustAnnotations }},
 	{name: "required", kind: flag, def: false, example: true,
 		doc:   "Whether `check` fails, with exit status 1, if the upstream does not answer. `serve` never ends for an upstream's sake.",
 		field: func(t target) any { return &t.upstream.Required }},
@@ -123,16 +135,19 @@ var toolKeys = []key{
 var overrideKeys = []key{
 	{name: "read_only", kind: choice, example: true,
 		doc:   "`readOnlyHint`: it changes nothing. Hosts may then run calls in parallel and without asking.",
-		field: func(t target) any { return &t.hints.ReadOnly }},
+		field: func(t target) any { return &t.tool.ReadOnly }},
 	{name: "destructive", kind: choice, example: true,
 		doc:   "`destructiveHint`: what it changes may be lost. Not together with `read_only = true`.",
-		field: func(t target) any { return &t.hints.Destructive }},
+		field: func(t target) any { return &t.tool.Destructive }},
 	{name: "idempotent", kind: choice, example: true,
 		doc:   "`idempotentHint`: a second call with the same arguments changes nothing more.",
-		field: func(t target) any { return &t.hints.Idempotent }},
+		field: func(t target) any { return &t.tool.Idempotent }},
 	{name: "open_world", kind: choice, example: false,
 		doc:   "`openWorldHint`: it reaches beyond the source, such as the web, so that its results may come from anyone.",
-		field: func(t target) any { return &t.hints.OpenWorld }},
+		field: func(t target) any { return &t.tool.OpenWorld }},
+	{name: "cost", kind: number, example: int64(5), least: 1, most: 1_000_000,
+		doc:   "How many calls a call of it counts as in `limit.rate`, for vendors that charge some more than others. Left out it is 1.",
+		field: func(t target) any { return &t.tool.Cost }},
 }
 
 // authParts says which keys each type of auth needs; it takes no others.

@@ -28,6 +28,7 @@ var (
 	number   = &kind{"number", decodeNumber, numberSchema}
 	duration = &kind{"duration", decodeDuration, patternSchema(durationForm)}
 	deadline = &kind{`"auto" or duration`, decodeDeadline, patternSchema(regexp.MustCompile(`^(auto|` + strings.Trim(durationForm.String(), "^$") + `)$`))}
+	rate     = &kind{"calls/duration", decodeRate, patternSchema(rateForm)}
 	size     = &kind{"size", decodeSize, patternSchema(sizeForm)}
 	list     = &kind{"list of strings", decodeList, listSchema}
 	secret   = &kind{"secret reference", decodeSecret, func(*key) map[string]any { return map[string]any{"$ref": "#/$defs/secret"} }}
@@ -36,6 +37,7 @@ var (
 
 var (
 	durationForm = regexp.MustCompile(`^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+)$`)
+	rateForm     = regexp.MustCompile(`^[1-9][0-9]{0,8}/([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
 	sizeForm     = regexp.MustCompile(`^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$`)
 	envName      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 	keyringForm  = regexp.MustCompile(`^.+/[^/]+$`)

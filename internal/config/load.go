@@ -173,6 +173,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		u := Upstream{Name: name}
 		d.section(sectionAt("upstream.*"), path, raw, target{upstream: &u})
 		d.checkUpstream(path, &u)
+		d.checkLimits(path, &u, cfg.Server.Deadline)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
 	if ok && !slices.ContainsFunc(cfg.Upstreams, func(u Upstream) bool { return u.Enabled }) {

@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,9 @@ func TestDefaults(t *testing.T) {
 		Annotations: "relay", Ask: "allow",
 		Auth:  config.Auth{Type: "none"},
 		Tools: config.ToolFilter{Allow: []string{"*"}, Deny: []string{}},
+		Limit: config.Limit{Concurrency: 32, Queue: 256, QueueWait: 10 * time.Second, Per: "upstream"},
+		Retry: config.Retry{Attempts: 3}, Breaker: config.Breaker{Failures: 5, CoolDown: 5 * time.Second},
+		Writes: "serial", Unannotated: "parallel",
 	}
 	a, b := up, up
 	a.Name, a.URL = "a", "https://example.com/mcp"
@@ -38,13 +42,16 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// behaviour has, for every key, a document that sets it and what Load makes of
-// it. TestEveryKey fails if a key is missing here.
-var behaviour = map[string]struct {
+// behaves is a document and what is to come of it.
+type behaves struct {
 	doc  string
 	got  func(*config.Config) any
 	want any
-}{
+}
+
+// behaviour has, for every key, a document that sets it and what Load makes of
+// it. TestEveryKey fails if a key is missing here.
+var behaviour = map[string]behaves{
 	"server.listen":         {server(`listen = "[::1]:0"`), func(c *config.Config) any { return c.Server.Listen }, "[::1]:0"},
 	"server.names":          {server(`names = "flat"`), func(c *config.Config) any { return c.Server.Names }, "flat"},
 	"server.deadline":       {server(`deadline = "1m30s"`), func(c *config.Config) any { return c.Server.Deadline }, config.Deadline{Limit: 90 * time.Second}},
@@ -88,13 +95,17 @@ var behaviour = map[string]struct {
 	"upstream.*.tools.allow":   {upstream(`sandbox = "crm"`, `tools.allow = ["get_*"]`), of(func(u config.Upstream) any { return u.Tools.Allow }), []string{"get_*"}},
 	"upstream.*.tools.deny":    {upstream(`sandbox = "crm"`, `tools.deny = ["[ab]"]`), of(func(u config.Upstream) any { return u.Tools.Deny }), []string{"[ab]"}},
 	"upstream.*.tools.override.*.read_only": {upstream(`sandbox = "crm"`, `tools.override.get.read_only = true`),
-		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"get": {ReadOnly: new(true)}}},
+		of(func(u config.Upstream) any { return u.Tools.Override }), said("get", config.Hints{ReadOnly: new(true)})},
 	"upstream.*.tools.override.*.destructive": {upstream(`sandbox = "crm"`, `tools.override.get.destructive = false`),
-		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"get": {Destructive: new(false)}}},
+		of(func(u config.Upstream) any { return u.Tools.Override }), said("get", config.Hints{Destructive: new(false)})},
 	"upstream.*.tools.override.*.idempotent": {upstream(`sandbox = "crm"`, `tools.override."a b".idempotent = true`, `tools.override.b = {}`),
-		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"a b": {Idempotent: new(true)}, "b": {}}},
+		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Override{"a b": {Hints: config.Hints{Idempotent: new(true)}}, "b": {}}},
 	"upstream.*.tools.override.*.open_world": {upstream(`sandbox = "crm"`, `[upstream.crm.tools.override."crm.get/one"]`, `open_world = true`, `read_only = false`),
-		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Hints{"crm.get/one": {OpenWorld: new(true), ReadOnly: new(false)}}},
+		of(func(u config.Upstream) any { return u.Tools.Override }), said("crm.get/one", config.Hints{OpenWorld: new(true), ReadOnly: new(false)})},
+}
+
+func said(tool string, h config.Hints) map[string]*config.Override {
+	return map[string]*config.Override{tool: {Hints: h}}
 }
 
 func server(line string) string { return "[server]\n" + line + "\n" + upstream(`sandbox = "crm"`) }
@@ -109,6 +120,8 @@ func of(field func(config.Upstream) any) func(*config.Config) any {
 
 func TestEveryKey(t *testing.T) {
 	keys := config.Keys()
+	behaviour := maps.Clone(behaviour)
+	maps.Copy(behaviour, limitBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}

@@ -23,6 +23,7 @@ Editors that understand JSON Schema complete and check the file when it begins w
 ## Values
 
 - **duration**: a string of numbers with units, ` + "`\"500ms\"`, `\"20s\"`, `\"1m30s\"`, `\"2h\"`" + `.
+- **calls/duration**: how many calls in how long a time, ` + "`\"100/10s\"`, `\"5000/1h\"`" + `.
 - **size**: a whole number with a unit, ` + "`\"512B\"`, `\"64KB\"`, `\"64KiB\"`, `\"1MB\"`, `\"1MiB\"`, `\"1GB\"`, `\"1GiB\"`" + `.
 - **path**: absolute, relative to the configuration's directory, or beginning with ` + "`~/`" + ` for the home directory.
 - **secret reference**: says where a secret is kept, in exactly one of four ways. A secret that cannot be found makes its own upstream unavailable and nothing else.
@@ -41,6 +42,7 @@ Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path 
 ` + "```sh" + `
 BULKHEAD_SERVER__LISTEN=127.0.0.1:9000
 BULKHEAD_UPSTREAM__CRM__TIMEOUT=5s
+BULKHEAD_UPSTREAM__CRM__LIMIT__CONCURRENCY=4
 BULKHEAD_UPSTREAM__CRM__TOOLS__ALLOW=get_*,find_*
 BULKHEAD_UPSTREAM__CRM__AUTH__TOKEN__ENV=OTHER_CRM_TOKEN
 BULKHEAD_UPSTREAM__CRM__TOOLS__OVERRIDE__get_customer__READ_ONLY=true

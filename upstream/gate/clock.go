@@ -40,6 +40,13 @@ func (k *Clock) Restart(limit time.Duration) {
 	k.timer.Reset(limit)
 }
 
+// Until returns when the timer fires; false while it stands still.
+func (k *Clock) Until() (time.Time, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.until, k.open == 0
+}
+
 // Asking returns ask, during which the clock stands still: from the first of
 // several questions until the last of them is answered.
 func (k *Clock) Asking(ask func(context.Context, upstream.Question) (json.RawMessage, error)) func(context.Context, upstream.Question) (json.RawMessage, error) {

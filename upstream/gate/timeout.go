@@ -40,19 +40,20 @@ func Timeout(limit time.Duration) upstream.Middleware {
 	}
 }
 
-// limited returns the context and the call of one attempt. A context's own
-// deadline cannot stand still, so a call that may ask gets a timer instead.
+// limited returns the context and the call of one attempt. It has a timer of its
+// own: a context's deadline cannot stand still while the client is asked, and one
+// that is made later than its parent's is forgotten, even if that is put off.
 func limited(ctx context.Context, c *upstream.Call, limit time.Duration) (context.Context, *upstream.Call, context.CancelFunc) {
-	if c.Back.Ask == nil {
-		attempt, cancel := context.WithTimeout(ctx, limit)
-		return attempt, c, cancel
-	}
 	attempt, end := context.WithCancelCause(ctx)
 	timer := time.AfterFunc(limit, func() { end(context.DeadlineExceeded) })
-	asking := *c
-	asking.Back.Ask = NewClock(timer, limit).Asking(c.Back.Ask)
-	return attempt, &asking, func() {
+	stop := func() {
 		timer.Stop()
 		end(nil)
 	}
+	if c.Back.Ask == nil {
+		return attempt, c, stop
+	}
+	asking := *c
+	asking.Back.Ask = NewClock(timer, limit).Asking(c.Back.Ask)
+	return attempt, &asking, stop
 }

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 	"net/http/httptrace"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -335,17 +334,4 @@ func readAll(resp *http.Response, limit int64) ([]byte, error) {
 		return nil, streamFailure(err, limit)
 	}
 	return buf.Bytes(), nil
-}
-
-// retryAfter reads the header of that name: seconds or a date (RFC 9110,
-// section 10.2.3); 0 if there is none.
-func retryAfter(h http.Header) time.Duration {
-	v := h.Get("Retry-After")
-	if n, err := strconv.ParseInt(v, 10, 32); err == nil {
-		return time.Duration(max(n, 0)) * time.Second
-	}
-	if at, err := http.ParseTime(v); err == nil {
-		return max(time.Until(at), 0)
-	}
-	return 0
 }

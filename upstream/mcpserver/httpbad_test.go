@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -95,8 +96,8 @@ func TestStreamThatNeverGoesOn(t *testing.T) {
 func TestBadResponses(t *testing.T) {
 	status := func(code int, header ...string) handler {
 		return func(w http.ResponseWriter, _ *http.Request, _ *fakeMsg) bool {
-			if len(header) == 2 {
-				w.Header().Set(header[0], header[1])
+			for pair := range slices.Chunk(header, 2) {
+				w.Header().Set(pair[0], pair[1])
 			}
 			http.Error(w, "http://internal.example/secret", code)
 			return true
@@ -128,6 +129,11 @@ func TestBadResponses(t *testing.T) {
 		"401":                     {status(401), upstream.NeedsLogin, false, 0},
 		"403":                     {status(403), upstream.Denied, false, 0},
 		"429":                     {status(429, "Retry-After", "7"), upstream.RateLimited, false, 7 * time.Second},
+		"429, a hostile wait":     {status(429, "Retry-After", "1000000000"), upstream.RateLimited, false, 15 * time.Minute},
+		"429, a negative wait":    {status(429, "Retry-After", "-7"), upstream.RateLimited, false, 0},
+		"429, a vendor's field":   {status(429, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "9"), upstream.RateLimited, false, 9 * time.Second},
+		"403, used up":            {status(403, "RateLimit", `"hour";r=0;t=5`), upstream.RateLimited, false, 5 * time.Second},
+		"403, enough left":        {status(403, "RateLimit", `"hour";r=3;t=5`), upstream.Denied, false, 0},
 		"500":                     {status(500), upstream.UpstreamError, true, 0},
 		"503":                     {status(503, "Retry-After", "3"), upstream.Unavailable, true, 3 * time.Second},
 		"redirect":                {status(307, "Location", "http://127.0.0.1:1/"), upstream.UpstreamError, false, 0},

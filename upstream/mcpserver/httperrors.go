@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/url"
 	"syscall"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -29,18 +31,22 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 		}
 	}
 	status := &statusError{resp.StatusCode, escape(bounded(string(body), 300))}
+	said := limits.Read(resp.Header, time.Now())
 	fail := func(kind upstream.Kind, sent bool, public string) (answer, error) {
 		e := failure(kind, sent, public, status)
-		e.RPC, e.RetryAfter = rpc, retryAfter(resp.Header)
+		e.RPC, e.RetryAfter = rpc, said.RetryAfter
 		return answer{}, e
 	}
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return fail(upstream.NeedsLogin, false, "it asks for a login")
+	case code == http.StatusTooManyRequests, code == http.StatusForbidden && usedUp(said):
+		if said.RetryAfter == 0 && usedUp(said) {
+			said.RetryAfter = said.Reset
+		}
+		return fail(upstream.RateLimited, false, "it asks to wait")
 	case code == http.StatusForbidden:
 		return fail(upstream.Denied, false, "it refuses access")
-	case code == http.StatusTooManyRequests:
-		return fail(upstream.RateLimited, false, "it asks to wait")
 	case sessionLost(p, code, rpc, body):
 		// The session check comes before everything else, so the request was
 		// not executed (MCP 2025-11-25, transports, §Session Management).
@@ -63,6 +69,10 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 		return fail(upstream.UpstreamError, true, fmt.Sprintf("answered HTTP %d", code))
 	}
 }
+
+// usedUp reports whether a refusal says that a quota is used up. Some services do
+// so by 403 (GitHub, REST API, §Rate limits), which else is about access.
+func usedUp(l limits.Limits) bool { return l.RetryAfter > 0 || l.Known && l.Remaining == 0 }
 
 // statusError is the HTTP status that a failure comes from.
 type statusError struct {

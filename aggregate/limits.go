@@ -1,0 +1,157 @@
+package aggregate
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/gate"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// Limits is what one upstream is asked at most, and what may be done to calls of
+// it. The zero value sets no limit, makes one attempt, and runs writes one after
+// another.
+type Limits struct {
+	Concurrency int           // calls at once; 0 is any number
+	Queue       int           // calls that may wait for one of these places, and for each other
+	QueueWait   time.Duration // for a place; 0 is until the deadline
+
+	Rate    float64            // tokens a second; 0 is any number
+	Burst   float64            // tokens that can be saved up; at least the dearest call's cost
+	PerUser bool               // each user has a quota of their own, not all together one
+	Costs   map[string]float64 // tokens for a call of a tool, by its own name; 1 for others
+
+	Attempts int           // in all; 0 and 1 are no retry
+	Failures int           // in a row that open the circuit of a tool or of the source; 0 is none
+	CoolDown time.Duration // how long it stays open the first time
+
+	Writes      Writes
+	Unannotated Writes // of tools that do not say whether they write: Serial or Parallel
+	// SerializeBy is an argument: only writes in which it is the same run one
+	// after another. "" for all of the upstream.
+	SerializeBy string
+	// TrustAnnotations takes the upstream's word for what may be repeated.
+	TrustAnnotations bool
+}
+
+// Writes says how calls that change something run beside each other.
+type Writes string
+
+// The ways for writes to run. The zero value of Limits.Writes is Serial, that of
+// Limits.Unannotated is Parallel.
+const (
+	Serial   Writes = "serial"   // one after another, as they came
+	Parallel Writes = "parallel" // like everything else
+	Deny     Writes = "deny"     // not at all
+)
+
+// gates are the layers before one upstream that remember something.
+type gates struct {
+	order    *gate.Order
+	retry    *gate.Retry
+	bulkhead *gate.Bulkhead
+	breaker  *gate.Breaker  // of the whole source
+	breakers *gate.Breakers // of each tool
+	throttle *gate.Throttle
+}
+
+// unlimited is tokens a second of a quota that has no rate: it can be frozen like
+// any other, and is never in the way else.
+const unlimited = 1e6
+
+func newGates(m Member) *gates {
+	l := m.Limits
+	rate, burst := l.Rate, l.Burst
+	if rate <= 0 {
+		rate, burst = unlimited, unlimited
+	}
+	queue := l.Queue
+	if l.Concurrency <= 0 {
+		queue = -1 // no limit at all
+	}
+	b := gate.BreakerOptions{Failures: l.Failures, CoolDown: l.CoolDown}
+	whole := b
+	whole.Whole = true
+	return &gates{
+		order:    gate.NewOrder(queue, l.line),
+		retry:    gate.NewRetry(l.Attempts, m.repeatable),
+		bulkhead: gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait),
+		breaker:  gate.NewBreaker(whole),
+		breakers: gate.NewBreakers(b),
+		throttle: gate.NewThrottle(l.quota, l.cost, func(string) gate.Bucket { return gate.NewBucket(rate, burst) }),
+	}
+}
+
+// inherit goes on counting where another configuration of the same source has
+// stopped, if it counts in the same way: what the vendor counts has not changed.
+func (g *gates) inherit(old *gates, now, before Limits) {
+	if now.Rate == before.Rate && now.Burst == before.Burst && now.PerUser == before.PerUser && maps.Equal(now.Costs, before.Costs) {
+		g.throttle = old.throttle
+	}
+}
+
+// quota returns the key of the quota that a call is counted in.
+func (l Limits) quota(c *upstream.Call) string {
+	if l.PerUser {
+		return c.Principal.Key()
+	}
+	return ""
+}
+
+func (l Limits) cost(c *upstream.Call) float64 {
+	if cost, ok := l.Costs[c.Name]; ok && c.Op == upstream.CallTool {
+		return cost
+	}
+	return 1
+}
+
+// line says which line of writes a call stands in, if any. What a tool says of
+// itself is enough here: a wrong word harms its own source only.
+func (l Limits) line(c *upstream.Call) (string, bool) {
+	if c.Tool == nil || c.Tool.Hints.ReadOnly {
+		return "", false
+	}
+	if c.Tool.HasHints && l.Writes == Parallel || !c.Tool.HasHints && l.Unannotated != Serial {
+		return "", false
+	}
+	if l.SerializeBy == "" || rawjson.Kind(c.Arguments) != '{' {
+		return "", true
+	}
+	by, _ := rawjson.Get(c.Arguments, l.SerializeBy)
+	if rawjson.Kind(by) == '"' { // however it is escaped
+		return rawjson.String(by), true
+	}
+	return string(by), true
+}
+
+// repeatable says whether a call that was sent may be sent again. A wrong word
+// would double a write, so the upstream's own counts only where it is trusted.
+func (m Member) repeatable(c *upstream.Call) bool {
+	if c.Op != upstream.CallTool || c.Tool == nil {
+		return c.Op.Reads()
+	}
+	if m.Limits.TrustAnnotations && (c.Tool.Hints.ReadOnly || c.Tool.Hints.Idempotent) {
+		return true // overrides are in the hints already
+	}
+	said := m.Override[c.Name]
+	return said.ReadOnly != nil && *said.ReadOnly || said.Idempotent != nil && *said.Idempotent
+}
+
+// permitted refuses calls that may change something where nothing may be changed:
+// every tool that does not say that it only reads.
+func permitted(w Writes) upstream.Middleware {
+	if w != Deny {
+		return func(next upstream.Handler) upstream.Handler { return next }
+	}
+	return func(next upstream.Handler) upstream.Handler {
+		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			if c.Tool != nil && !c.Tool.Hints.ReadOnly {
+				return nil, &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.Denied,
+					Public: `nothing may be changed there (writes = "deny"), and this tool does not say that it only reads`}
+			}
+			return next(ctx, c)
+		}
+	}
+}

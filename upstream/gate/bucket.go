@@ -1,0 +1,131 @@
+package gate
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+)
+
+// Bucket hands out the tokens of one quota. A bucket that is shared between
+// replicas implements it as well as the local one.
+type Bucket interface {
+	// Take takes cost tokens and returns 0 if there are as many. If not it takes
+	// none and returns how long it will be until there are. It fails where the
+	// state of the quota cannot be had.
+	Take(ctx context.Context, cost float64) (time.Duration, error)
+	// Freeze hands out nothing until then, because the upstream said so; it
+	// never shortens an earlier freeze. After it the bucket fills from empty.
+	Freeze(until time.Time)
+	// State returns what is left.
+	State() BucketState
+}
+
+// BucketState is what is left of a quota at one moment.
+type BucketState struct {
+	Tokens, Burst float64
+	Rate          float64   // tokens a second, now
+	Most          float64   // tokens a second, as configured
+	Frozen        time.Time // nothing is handed out before; zero if not frozen
+}
+
+// localBucket is a token bucket: burst tokens at most, rate more a second, so
+// in any window W no more than burst + rate·W are handed out. After a freeze it
+// fills at half its rate and recovers within recovery.
+type localBucket struct {
+	mu     sync.Mutex
+	most   float64 // tokens a second
+	burst  float64
+	tokens float64
+	at     time.Time // when tokens was right
+	frozen time.Time
+	slow   float64   // share of the rate lost by freezes; from 0 to 1
+	slowAt time.Time // when slow was right
+}
+
+const (
+	recovery   = time.Minute // for a rate that was halved to be whole again
+	minShare   = 1.0 / 16    // of the rate that is left however often it was halved
+	roundError = 1e-9        // tokens; sums of fractions do not come out even
+)
+
+// NewBucket returns a full local bucket of burst tokens, filled with rate
+// tokens a second.
+func NewBucket(rate, burst float64) Bucket {
+	now := time.Now()
+	return &localBucket{most: rate, burst: burst, tokens: burst, at: now, slowAt: now}
+}
+
+func (b *localBucket) Take(_ context.Context, cost float64) (time.Duration, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	if wait := b.frozen.Sub(now); wait > 0 {
+		return wait + b.until(cost), nil
+	}
+	if b.tokens+roundError >= cost {
+		b.tokens -= cost
+		return 0, nil
+	}
+	return b.until(cost), nil
+}
+
+// until returns how long it takes to collect cost tokens, at least a
+// microsecond: a wait of nothing would be no wait. b.mu is held.
+func (b *localBucket) until(cost float64) time.Duration {
+	missing := max(cost-b.tokens, 0) / b.rate()
+	return time.Duration(math.Ceil(min(missing, 1e6)*1e6)) * time.Microsecond
+}
+
+func (b *localBucket) rate() float64 { return b.most * max(1-b.slow, minShare) }
+
+// fill adds what has come in since the last time. b.mu is held.
+func (b *localBucket) fill(now time.Time) {
+	from := b.at
+	if from.Before(b.frozen) { // nothing comes in while it is frozen
+		from = b.frozen
+	}
+	if dt := now.Sub(from).Seconds(); dt > 0 {
+		// The lower rate of the time's beginning is used for all of it: the
+		// bucket recovers a little late rather than early.
+		b.tokens = min(b.tokens+dt*b.rate(), b.burst)
+	}
+	if now.After(b.at) {
+		b.at = now
+	}
+	if from = b.slowAt; from.Before(b.frozen) {
+		from = b.frozen
+	}
+	if dt := now.Sub(from); dt > 0 {
+		b.slow = max(b.slow-dt.Seconds()/(2*recovery.Seconds()), 0)
+		b.slowAt = now
+	}
+}
+
+func (b *localBucket) Freeze(until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	b.tokens = 0
+	if !b.frozen.After(now) { // a new one: what is under way may say it several times
+		b.slow = min(b.slow+(1-b.slow)/2, 1-minShare)
+		b.slowAt = now
+	}
+	if until.After(b.frozen) {
+		b.frozen = until
+	}
+}
+
+func (b *localBucket) State() BucketState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	s := BucketState{Tokens: b.tokens, Burst: b.burst, Rate: b.rate(), Most: b.most}
+	if b.frozen.After(now) {
+		s.Frozen = b.frozen
+	}
+	return s
+}

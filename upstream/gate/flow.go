@@ -1,0 +1,45 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// flowOf returns whose turn a call takes: its session's, or its principal's
+// where there is none.
+func flowOf(c *upstream.Call) string {
+	if c.Session != "" {
+		return "s" + c.Session
+	}
+	return "p" + c.Principal.Key()
+}
+
+// errHere marks what a layer of this package has refused, as opposed to the
+// upstream.
+var errHere = errors.New("not sent")
+
+// refused is the failure of a call that a layer has not let through.
+func refused(c *upstream.Call, k upstream.Kind, public string, after time.Duration) *upstream.Error {
+	return &upstream.Error{
+		Upstream: c.Upstream, Tool: c.Name, Kind: k, Public: public, RetryAfter: after,
+		Err: fmt.Errorf("%w: %s", errHere, public),
+	}
+}
+
+// unsent is the failure of a call whose context ended while it waited here: that
+// says nothing about the upstream.
+func unsent(ctx context.Context, c *upstream.Call) *upstream.Error {
+	e := *upstream.AsError(c.Upstream, c.Name, context.Cause(ctx))
+	e.Sent, e.Err = false, fmt.Errorf("%w: %w", errHere, context.Cause(ctx))
+	return &e
+}
+
+// throttled reports whether the upstream itself says that it is asked too much.
+func throttled(err error) bool {
+	e, ok := errors.AsType[*upstream.Error](err)
+	return ok && e.Kind == upstream.RateLimited && !errors.Is(err, errHere)
+}

@@ -1,0 +1,79 @@
+package limits_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) // 1795348800 since the epoch
+
+// header makes a header of lines like "Name: value".
+func header(lines string) http.Header {
+	h := http.Header{}
+	for line := range strings.SplitSeq(lines, "\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		h.Add(name, value)
+	}
+	return h
+}
+
+func TestRead(t *testing.T) {
+	known := func(remaining float64, reset time.Duration) limits.Limits {
+		return limits.Limits{Known: true, Remaining: remaining, Reset: reset}
+	}
+	wait := func(d time.Duration) limits.Limits { return limits.Limits{RetryAfter: d} }
+	for text, want := range map[string]limits.Limits{
+		"Content-Type: text/plain":                   {},
+		"Retry-After: 12":                            wait(12 * time.Second),
+		"Retry-After: 1.5":                           wait(1500 * time.Millisecond),
+		"Retry-After: Sun, 22 Nov 2026 12:01:00 GMT": wait(time.Minute),
+		"Retry-After: Sun, 22 Nov 2026 11:00:00 GMT": {},
+		"Retry-After: Sun, 22 Nov 2099 12:00:00 GMT": wait(limits.Most),
+		"Retry-After: 1000000000":                    wait(limits.Most),
+		"Retry-After: 1e400":                         {},
+		"Retry-After: -5":                            {},
+		"Retry-After: NaN":                           {},
+		"Retry-After: soon":                          {},
+		"Retry-After: 7\nRetry-After-Ms: 250":        wait(250 * time.Millisecond),
+		// The draft from 08 on, with one and with several policies.
+		`RateLimit: "default";r=50;t=30`:                   known(50, 30*time.Second),
+		`RateLimit: "hour";r=500;t=3000, "second";r=0;t=1`: known(0, time.Second),
+		`RateLimit: limit=100, remaining=3, reset=20`:      known(3, 0),
+		// GitHub: a moment; others: seconds, a date, a duration, milliseconds.
+		"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 1795348860":                      known(0, time.Minute),
+		"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 1795348860000":                   known(0, time.Minute),
+		"X-RateLimit-Remaining: 3\nX-RateLimit-Reset: 45":                              known(3, 45*time.Second),
+		"X-RateLimit-Remaining: 3\nX-RateLimit-Reset: 2026-11-22T12:00:10Z":            known(3, 10*time.Second),
+		"x-ratelimit-remaining-requests: 9\nx-ratelimit-reset-requests: 1m30s":         known(9, 90*time.Second),
+		"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 1":                               known(0, time.Second),
+		"X-RateLimit-Remaining: -4":                                                    known(0, 0),
+		"X-RateLimit-Remaining: many":                                                  {},
+		"X-RateLimit-Remaining: 10, 10;w=1":                                            known(10, 0),
+		"RateLimit-Remaining: 0\nRateLimit-Reset: 60":                                  known(0, time.Minute),
+		"X-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Secondly-Remaining: 2": known(2, 0),
+	} {
+		if got := limits.Read(header(text), now); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add("Retry-After: 12")
+	f.Add(`RateLimit: "a";r=1;t=2, ;;=,`)
+	f.Add("X-RateLimit-Remaining: 1e308\nX-RateLimit-Reset: 1e308")
+	f.Fuzz(func(t *testing.T, text string) {
+		l := limits.Read(header(text), now)
+		if l.RetryAfter < 0 || l.RetryAfter > limits.Most || l.Reset < 0 || l.Reset > limits.Most || l.Remaining < 0 {
+			t.Errorf("%q: %+v", text, l)
+		}
+	})
+}
