@@ -22,7 +22,7 @@ func TestDefaults(t *testing.T) {
 		Annotations: "relay", Ask: "allow",
 		Auth:  config.Auth{Type: "none"},
 		Tools: config.ToolFilter{Allow: []string{"*"}, Deny: []string{}},
-		Limit: config.Limit{Concurrency: 32, Queue: 256, QueueWait: 10 * time.Second, Per: "upstream"},
+		Limit: config.Limit{Concurrency: 256, Queue: 256, QueueWait: 10 * time.Second, Per: "upstream"},
 		Retry: config.Retry{Attempts: 3}, Breaker: config.Breaker{Failures: 5, CoolDown: 5 * time.Second},
 		Writes: "serial", Unannotated: "parallel",
 	}
