@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,13 +19,14 @@ import (
 )
 
 // wire is an MCP client that hides nothing: what it is sent it keeps as bytes.
-// It works for one request at a time.
 type wire struct {
-	t      *testing.T
-	modern bool
-	caps   string // the capabilities it declares, a JSON object
-	level  string // modern: logLevel of each request; "" for none
-	put    func(ctx context.Context, msg []byte, header http.Header) error
+	t       *testing.T
+	modern  bool
+	version string      // of the protocol
+	caps    string      // the capabilities it declares, a JSON object
+	level   string      // modern: logLevel of each request; "" for none
+	params  http.Header // modern, over HTTP: fields that repeat arguments
+	put     func(ctx context.Context, msg []byte, header http.Header) error
 	// reply answers what the server asks: the members result or error, with
 	// their names. nil refuses everything.
 	reply func(method string, params []byte) string
@@ -32,7 +34,7 @@ type wire struct {
 	mu      sync.Mutex
 	next    int
 	heard   []heard
-	waiting map[string]chan []byte
+	waiting map[string]chan exchange
 	session string
 }
 
@@ -45,14 +47,18 @@ type heard struct {
 // exchange is what one request has led to.
 type exchange struct {
 	answer []byte  // the whole message
-	before []heard // notifications and questions that came before it
+	before []heard // notifications and questions that came before it, whoever asked
 }
 
 func newWire(t *testing.T, modern bool, caps string) *wire {
 	if caps == "" {
 		caps = "{}"
 	}
-	return &wire{t: t, modern: modern, caps: caps, waiting: map[string]chan []byte{}}
+	version := legacyVersion
+	if modern {
+		version = modernVersion
+	}
+	return &wire{t: t, modern: modern, version: version, caps: caps, waiting: map[string]chan exchange{}}
 }
 
 // take sorts one message of the server.
@@ -60,6 +66,12 @@ func (w *wire) take(text []byte) {
 	text = bytes.Clone(text)
 	if err := rawjson.Check(text, rawjson.Limits{}); err != nil {
 		w.t.Errorf("no message: %v: %.200q", err, text)
+		return
+	}
+	if rawjson.Kind(text) == '[' {
+		for element := range rawjson.Elements(text) {
+			w.take(element)
+		}
 		return
 	}
 	id, hasID := rawjson.Get(text, "id")
@@ -75,7 +87,7 @@ func (w *wire) take(text []byte) {
 	}
 	if ch := w.waiting[string(id)]; ch != nil {
 		delete(w.waiting, string(id))
-		ch <- text
+		ch <- exchange{text, slices.Clone(w.heard)}
 		return
 	}
 	w.t.Errorf("an answer to nothing: %.200s", text)
@@ -118,6 +130,22 @@ func (w *wire) ask(method, members, meta string) exchange {
 }
 
 func (w *wire) try(ctx context.Context, method, members, meta string) (exchange, error) {
+	w.mu.Lock()
+	w.heard = nil
+	w.mu.Unlock()
+	return w.begin(ctx, method, members, meta).wait(ctx)
+}
+
+// flight is a request that is under way.
+type flight struct {
+	w      *wire
+	id     string // JSON text
+	answer chan exchange
+	failed chan error
+}
+
+// begin sends a request beside others.
+func (w *wire) begin(ctx context.Context, method, members, meta string) *flight {
 	if w.modern {
 		meta = strings.Trim(w.meta()+","+meta, ",")
 	}
@@ -128,24 +156,38 @@ func (w *wire) try(ctx context.Context, method, members, meta string) (exchange,
 	w.mu.Lock()
 	w.next++
 	id := fmt.Sprintf("%q", fmt.Sprint("w-", w.next))
-	ch := make(chan []byte, 1)
-	w.waiting[id] = ch
-	w.heard = nil
 	w.mu.Unlock()
-	defer func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.waiting, id)
-	}()
+	f := w.expect(id)
 	msg := fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"method":%q,"params":%s}`, id, method, params)
-	if err := w.put(ctx, msg, w.header(method, params)); err != nil {
-		return exchange{}, err
-	}
+	go func() {
+		if err := w.put(ctx, msg, w.header(method, params)); err != nil {
+			f.failed <- err
+		}
+	}()
+	return f
+}
+
+// expect waits for the answer with an id from now on.
+func (w *wire) expect(id string) *flight {
+	f := &flight{w, id, make(chan exchange, 1), make(chan error, 1)}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.waiting[id] = f.answer
+	return f
+}
+
+// wait returns what the request has led to.
+func (f *flight) wait(ctx context.Context) (exchange, error) {
+	defer func() {
+		f.w.mu.Lock()
+		defer f.w.mu.Unlock()
+		delete(f.w.waiting, f.id)
+	}()
 	select {
-	case text := <-ch:
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return exchange{text, w.heard}, nil
+	case x := <-f.answer:
+		return x, nil
+	case err := <-f.failed:
+		return exchange{}, err
 	case <-ctx.Done():
 		return exchange{}, fmt.Errorf("no answer: %w", ctx.Err())
 	}
@@ -153,7 +195,10 @@ func (w *wire) try(ctx context.Context, method, members, meta string) (exchange,
 
 // header returns the fields that repeat a modern request.
 func (w *wire) header(method string, params []byte) http.Header {
-	h := http.Header{}
+	h := maps.Clone(w.params)
+	if h == nil {
+		h = http.Header{}
+	}
 	if !w.modern {
 		return h
 	}
@@ -173,7 +218,7 @@ func (w *wire) hello() exchange {
 	if w.modern {
 		return w.ask("server/discover", "", "")
 	}
-	x := w.ask("initialize", fmt.Sprintf(`"protocolVersion":%q,"capabilities":%s,"clientInfo":{"name":"wire","version":"1"}`, legacyVersion, w.caps), "")
+	x := w.ask("initialize", fmt.Sprintf(`"protocolVersion":%q,"capabilities":%s,"clientInfo":{"name":"wire","version":"1"}`, w.version, w.caps), "")
 	if err := w.put(w.t.Context(), []byte(`{"jsonrpc":"2.0","method":"notifications/initialized"}`), nil); err != nil {
 		w.t.Fatal(err)
 	}
@@ -183,21 +228,23 @@ func (w *wire) hello() exchange {
 // told waits for a notification that belongs to no request, and returns it.
 func (w *wire) told(method string) []byte {
 	w.t.Helper()
-	var text []byte
-	if !eventually(func() bool {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		for _, h := range w.heard {
-			if h.method == method {
-				text = h.text
-				return true
-			}
-		}
-		return false
-	}) {
+	if !eventually(func() bool { return len(w.all(method)) > 0 }) {
 		w.t.Errorf("no %s came", method)
+		return nil
 	}
-	return text
+	return w.all(method)[0]
+}
+
+// all returns the messages of a method that have come since the last ask.
+func (w *wire) all(method string) (texts [][]byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, h := range w.heard {
+		if h.method == method {
+			texts = append(texts, h.text)
+		}
+	}
+	return texts
 }
 
 // wireStdio connects to a program over its standard input and output.
@@ -244,7 +291,7 @@ func wireHTTP(t *testing.T, endpoint string, modern bool, caps string) *wire {
 		w.mu.Lock()
 		if w.session != "" {
 			req.Header.Set("Mcp-Session-Id", w.session)
-			req.Header.Set("Mcp-Protocol-Version", legacyVersion)
+			req.Header.Set("Mcp-Protocol-Version", w.version)
 		}
 		w.mu.Unlock()
 		req.Header.Set("Content-Type", "application/json")
@@ -274,7 +321,7 @@ func (w *wire) read(resp *http.Response) {
 		return
 	}
 	body, err := io.ReadAll(resp.Body)
-	if err != nil && w.t.Context().Err() == nil {
+	if err != nil && resp.Request.Context().Err() == nil {
 		w.t.Error(err)
 	}
 	if len(bytes.TrimSpace(body)) > 0 {
@@ -293,7 +340,7 @@ func (w *wire) listen(endpoint string) {
 	}
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Mcp-Session-Id", w.session)
-	req.Header.Set("Mcp-Protocol-Version", legacyVersion)
+	req.Header.Set("Mcp-Protocol-Version", w.version)
 	transport := &http.Transport{}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil || resp.StatusCode != http.StatusOK {
