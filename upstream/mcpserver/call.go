@@ -120,7 +120,7 @@ func givenUp(err error) bool {
 func judge(c *conn, method string, rpc *upstream.RPCError) error {
 	e := rpcFailure(rpc)
 	switch {
-	case contradicts(c.peer, method, rpc):
+	case c.contradicts(method, rpc):
 		e.Kind, e.Sent = upstream.Unavailable, false
 		e.Err = &broken{again: true, forget: true, err: rpc}
 	case rpc.Code == codeNoResource && strings.HasPrefix(method, "resources/"):

@@ -96,10 +96,13 @@ type Adapter struct {
 	// other is the transport to fall back to; nil if there is none. Only the
 	// supervisor looks at these two.
 	other func(context.Context) (link, error)
-	board *board
-	greet *greeter
-	post  errands
-	shelf shelf
+	// doubted is the era that the last connection seemed to contradict; "" for
+	// none. Only the supervisor looks at it.
+	doubted Era
+	board   *board
+	greet   *greeter
+	post    errands
+	shelf   shelf
 	// extensions are those of the last connection; nil before the first.
 	extensions atomic.Pointer[map[string]json.RawMessage]
 	// progress is the same for all connections, so no token is used twice.

@@ -18,9 +18,22 @@ type conn struct {
 	once sync.Once
 	lost chan struct{} // closed by the first call that finds it unusable
 	why  error         // set before lost is closed
+	// settled: the handshake found the same era that the server was taken to
+	// have contradicted, so what looks like a contradiction is a request's own
+	// answer. It holds for a while: a server may be replaced by another.
+	settled time.Time
 }
 
+// settledFor is how long a handshake outweighs what looks like a contradiction.
+const settledFor = time.Minute
+
 func newConn(l link, p *peer) *conn { return &conn{link: l, peer: p, lost: make(chan struct{})} }
+
+// contradicts reports whether an error object shows that the server does not
+// speak the era that the connection is in.
+func (c *conn) contradicts(method string, rpc *upstream.RPCError) bool {
+	return time.Since(c.settled) >= settledFor && contradicts(c.peer, method, rpc)
+}
 
 func (c *conn) lose(why error) {
 	c.once.Do(func() {

@@ -194,7 +194,12 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 		return nil, err
 	}
 	a.learned(p)
-	return newConn(*l, p), nil
+	c := newConn(*l, p)
+	if a.doubted == p.era() {
+		c.settled = time.Now()
+	}
+	a.doubted = ""
+	return c, nil
 }
 
 // fallBack tries the other HTTP transport where the one that was tried first is
@@ -280,6 +285,7 @@ func (a *Adapter) attend(ctx context.Context, c *conn, tell upstream.Events) err
 		case <-c.lost:
 			if b := brokenBy(c.why); b != nil && b.forget {
 				a.setEra("")
+				a.doubted = c.peer.era()
 			}
 			return c.why
 		case <-a.news.wake:
