@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -163,20 +162,4 @@ func (f *flight) result() ([]byte, error) {
 		return nil, errors.New(string(x.answer))
 	}
 	return result, nil
-}
-
-// listening starts the fixture on a port, which it may have had before.
-func listening(t *testing.T, program string, port int, w way) *proc {
-	t.Helper()
-	flags := []string{"-" + w.transport, fmt.Sprintf("127.0.0.1:%d", port)}
-	if w.transport == "http" {
-		flags = append(flags, "-era", w.era)
-	}
-	cmd := exec.Command(program, flags...)
-	cmd.Env = []string{raceOptions}
-	p := launch(t, cmd, t.TempDir())
-	if _, err := p.out.Read(make([]byte, 100)); err != nil {
-		t.Fatalf("the fixture does not listen: %v\n%s", err, p.log)
-	}
-	return p
 }
