@@ -99,8 +99,8 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 	if l == upstream.Tools {
 		entries, left = budgeted(entries, d.own, d.budget)
 	}
-	made := serialise(l, entries, !slices.Contains(from, nil), clash)
-	made.from, made.clash, made.left = from, clash, left
+	made := serialise(l, entries, from, clash)
+	made.left = left
 	return made
 }
 

@@ -38,7 +38,7 @@ func newFeed(m *member, l upstream.List) *feed {
 	case more:
 		f.read = func(ctx context.Context) ([]thing, error) { return items(ctx, lister, l) }
 	default:
-		f.last.Store(&listed{contents: &contents{}})
+		f.last.Store(&listed{contents: &contents{fresh: upstream.Announced}})
 		f.isHeard.Store(true)
 	}
 	return f
@@ -82,6 +82,18 @@ func (f *feed) signal() {
 func (f *feed) hear() {
 	if f.isHeard.CompareAndSwap(false, true) {
 		f.m.agg.arrived.at(f.list).one()
+	}
+}
+
+// reaskAfter is the least time between two readings of a list that nobody
+// announces changes of.
+const reaskAfter = 30 * time.Second
+
+// wanted notes that a client has asked for the list. One that may have changed
+// without a word is read again, for the next who asks.
+func (f *feed) wanted() {
+	if l := f.last.Load(); l != nil && !l.stale && l.fresh != upstream.Announced && time.Since(l.at) > max(l.fresh, reaskAfter) {
+		f.signal()
 	}
 }
 
@@ -143,6 +155,9 @@ func (f *feed) refresh(ctx context.Context) bool {
 	}
 	f.err.Store(nil)
 	old, fresh := f.last.Load(), &listed{contents: f.m.newContents(things), at: time.Now()}
+	if d, ok := f.m.Adapter.(upstream.Dater); ok {
+		fresh.fresh = d.Fresh(f.list)
+	}
 	same := old != nil && old.same(fresh.contents)
 	if same { // the snapshot still holds, and so does what hangs on its tools
 		fresh.contents = old.contents

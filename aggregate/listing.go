@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// freshFor is how long a modern client may keep a complete list, in
-// milliseconds (caching §ttlMs). A list that upstreams are still missing from
-// may not be kept at all. What the upstreams themselves say of their lists is
-// not known here: whoever keeps ours hears of changes from us. The scope is
-// private, because what is on a list may come to depend on who asks.
-const freshFor = 60_000
+// freshFor is how long a modern client may keep a complete list at most (caching
+// §ttlMs): as long as the least of the upstreams in it allows. A list that
+// upstreams are still missing from may not be kept at all. The scope is private,
+// because what is on a list may come to depend on who asks.
+const freshFor = time.Minute
 
 // entry is one offered thing: where a request of its name goes.
 type entry struct {
@@ -32,9 +32,10 @@ type listing struct {
 	index          map[string]*entry
 	entries        []*entry // in the order of the list
 	legacy, modern listText
-	left           int         // how many entries a budget keeps from it
-	complete       bool        // every upstream in it has been read, now or in an earlier run
-	from           []*contents // what it was made from
+	left           int           // how many entries a budget keeps from it
+	complete       bool          // every upstream in it has been read, now or in an earlier run
+	fresh          time.Duration // how long a client may keep it
+	from           []*contents   // what it was made from
 	clash          *clash
 }
 
@@ -65,8 +66,9 @@ func (t listText) of(l upstream.List, from, to int) json.RawMessage {
 }
 
 // serialise makes a list of entries.
-func serialise(l upstream.List, entries []*entry, complete bool, clash *clash) *listing {
-	s := &listing{index: make(map[string]*entry, len(entries)), complete: complete}
+func serialise(l upstream.List, entries []*entry, from []*contents, clash *clash) *listing {
+	s := &listing{index: make(map[string]*entry, len(entries)), from: from, clash: clash, complete: !slices.Contains(from, nil)}
+	s.fresh = freshness(from)
 	legacy, modern := listHead(l), listHead(l)
 	for _, e := range entries {
 		raw, err := e.definition(l, clash)
@@ -94,6 +96,18 @@ func serialise(l upstream.List, entries []*entry, complete bool, clash *clash) *
 	s.modern.whole = s.close(modern, true, "")
 	s.legacy.whole = s.close(legacy, false, "")
 	return s
+}
+
+// freshness returns how long a client may keep a list made from these.
+func freshness(from []*contents) time.Duration {
+	fresh := freshFor
+	for _, c := range from {
+		if c == nil {
+			return 0
+		}
+		fresh = min(fresh, c.fresh)
+	}
+	return fresh
 }
 
 // definition returns the definition under the exposed name.
@@ -132,11 +146,7 @@ func (s *listing) close(page []byte, modern bool, next string) json.RawMessage {
 		page = fmt.Appendf(page, `,"nextCursor":%q`, next)
 	}
 	if modern {
-		ttl := 0
-		if s.complete {
-			ttl = freshFor
-		}
-		page = fmt.Appendf(page, `,%q:"complete",%q:%d,%q:"private"`, memberResultType, memberTTL, ttl, memberScope)
+		page = fmt.Appendf(page, `,%q:"complete",%q:%d,%q:"private"`, memberResultType, memberTTL, s.fresh.Milliseconds(), memberScope)
 	}
 	return append(page, '}')
 }

@@ -91,8 +91,9 @@ func uiResource(raw json.RawMessage) string {
 // contents is what is on one list of one upstream. It never changes; whoever
 // holds the same contents holds the same list.
 type contents struct {
-	all     []thing // sorted by key, each key once
-	offered []thing // those of all that clients see, as they see them
+	all     []thing       // sorted by key, each key once
+	offered []thing       // those of all that clients see, as they see them
+	fresh   time.Duration // how long they may be kept, see upstream.Dater
 }
 
 // listed is what one list held when it was read last.
@@ -108,7 +109,7 @@ type listed struct {
 func (m *member) newContents(things []thing) *contents {
 	slices.SortStableFunc(things, func(x, y thing) int { return cmp.Compare(x.key, y.key) })
 	things = slices.CompactFunc(things, func(x, y thing) bool { return x.key == y.key })
-	c := &contents{all: things, offered: make([]thing, 0, len(things))}
+	c := &contents{all: things, offered: make([]thing, 0, len(things)), fresh: upstream.Announced}
 	for _, t := range things {
 		if t.tool != nil && m.Keep != nil && !m.Keep(t.tool.Name) {
 			continue
@@ -124,7 +125,7 @@ func (m *member) newContents(things []thing) *contents {
 
 // same reports whether both hold the same.
 func (c *contents) same(o *contents) bool {
-	return slices.EqualFunc(c.all, o.all, func(x, y thing) bool {
+	return c.fresh == o.fresh && slices.EqualFunc(c.all, o.all, func(x, y thing) bool {
 		return x.key == y.key && bytes.Equal(x.raw, y.raw)
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -60,6 +62,19 @@ type Lister interface {
 	// through all pages; nothing where the upstream has no such list. It waits
 	// for a connection until ctx ends.
 	Items(ctx context.Context, l List) ([]Item, error)
+}
+
+// Announced is how long a list may be kept whose upstream tells of its changes:
+// until it does.
+const Announced = time.Duration(math.MaxInt64)
+
+// Dater is an adapter that knows how long its lists stay good.
+type Dater interface {
+	// Fresh returns how long a list, as it was read last, may be kept before it
+	// is read again: what the upstream said (MCP 2026-07-28, caching, ttlMs),
+	// else [Announced], or 0 where the upstream tells of no changes. It returns
+	// at once.
+	Fresh(l List) time.Duration
 }
 
 // Topic is one thing whose changes an upstream can be asked to tell: which

@@ -178,6 +178,14 @@ func (d *deferred) Extensions() map[string]json.RawMessage {
 	return nil
 }
 
+// Fresh implements upstream.Dater.
+func (d *deferred) Fresh(l upstream.List) time.Duration {
+	if t, ok := as[upstream.Dater](d); ok {
+		return t.Fresh(l)
+	}
+	return upstream.Announced
+}
+
 // Close implements upstream.Adapter.
 func (d *deferred) Close() error {
 	if a := d.inner.Load(); a != nil {

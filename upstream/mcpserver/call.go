@@ -30,14 +30,14 @@ func (a *Adapter) Call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 		return r, err
 	})
 	if err != nil {
-		return nil, a.named(err, toolOf(call), string(call.Op))
+		return nil, named(a, err, toolOf(call), string(call.Op))
 	}
 	res, err := parseResult(ans, c.peer.modern)
 	if err == nil && res.Type == upstream.InputRequired && a.opt.DenyAsk {
 		err = failure(upstream.UpstreamError, true, `it asks for input, which the configuration denies (ask = "deny")`, nil)
 	}
 	if err != nil {
-		return nil, a.named(err, toolOf(call), string(call.Op))
+		return nil, named(a, err, toolOf(call), string(call.Op))
 	}
 	return res, nil
 }
@@ -130,7 +130,7 @@ func judge(c *conn, method string, rpc *upstream.RPCError) error {
 }
 
 // named completes a failure with where it happened.
-func (a *Adapter) named(err error, tool, op string) error {
+func named(a *Adapter, err error, tool, op string) error {
 	e := *upstream.AsError(a.opt.ID, tool, err)
 	e.Upstream, e.Tool, e.Op = a.opt.ID, tool, op
 	return &e

@@ -3,14 +3,34 @@ package mcpserver
 import (
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-// shelf is what is held back from each list. The zero value is ready for use.
+// shelf is what is known of each list beside its entries: what is held back,
+// and how long it stays good. The zero value is ready for use.
 type shelf struct {
-	mu   sync.Mutex
-	held map[upstream.List][]upstream.Held
+	mu    sync.Mutex
+	held  map[upstream.List][]upstream.Held
+	fresh map[upstream.List]time.Duration
+}
+
+// date notes how long l stays good.
+func (s *shelf) date(l upstream.List, fresh time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fresh == nil {
+		s.fresh = map[upstream.List]time.Duration{}
+	}
+	s.fresh[l] = fresh
+}
+
+// Fresh implements [upstream.Dater].
+func (a *Adapter) Fresh(l upstream.List) time.Duration {
+	a.shelf.mu.Lock()
+	defer a.shelf.mu.Unlock()
+	return a.shelf.fresh[l]
 }
 
 // put replaces what is held back from l and reports whether that is news.

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -35,6 +38,7 @@ type listing struct {
 	keys  map[string]bool
 	count int // entries, taken or held back
 	bytes int
+	fresh time.Duration // of the pages so far
 }
 
 // errTwice is the failure of an entry whose key another one has.
@@ -43,7 +47,7 @@ var errTwice = errors.New("an earlier one has the same name")
 // drain reads a list through all its pages. A server that has no such list has
 // an empty one.
 func (l *listing) drain(ctx context.Context) error {
-	l.keys = map[string]bool{}
+	l.keys, l.fresh = map[string]bool{}, upstream.Announced
 	cursor, cursors := json.RawMessage(nil), map[string]bool{}
 	for page := 1; ; page++ {
 		next, err := l.page(ctx, cursor)
@@ -51,6 +55,7 @@ func (l *listing) drain(ctx context.Context) error {
 		case err != nil:
 		case next == nil:
 			l.a.shelf.hold(&l.a.opt, l.list, l.held)
+			l.a.shelf.date(l.list, l.fresh)
 			return nil
 		case cursors[string(next)]:
 			err = l.bad("its list %s goes round in circles: a page has the cursor of an earlier one", l.list)
@@ -58,11 +63,27 @@ func (l *listing) drain(ctx context.Context) error {
 			err = l.bad("its list %s has more than %d pages", l.list, maxPages)
 		}
 		if err != nil {
-			return l.a.named(err, "", methods[l.list])
+			return named(l.a, err, "", methods[l.list])
 		}
 		cursors[string(next)] = true
 		cursor = next
 	}
+}
+
+// mostFresh is the longest that a server's word about a list is believed.
+const mostFresh = 24 * time.Hour
+
+// fresh returns how long a page of a list stays good.
+func (p *peer) fresh(l upstream.List, page json.RawMessage) time.Duration {
+	if raw, ok := rawjson.Get(page, "ttlMs"); ok && p.modern {
+		if ms, err := strconv.ParseFloat(string(raw), 64); err == nil && ms >= 0 {
+			return time.Duration(min(ms*float64(time.Millisecond), float64(mostFresh)))
+		}
+	}
+	if slices.Contains(p.offers.announced(), l) {
+		return upstream.Announced
+	}
+	return 0
 }
 
 func (l *listing) bad(format string, arg ...any) error {
@@ -96,6 +117,7 @@ func (l *listing) page(ctx context.Context, cursor json.RawMessage) (json.RawMes
 	if err := l.add(c.peer, ans.result); err != nil {
 		return nil, err
 	}
+	l.fresh = min(l.fresh, c.peer.fresh(l.list, ans.result))
 	next, _ := rawjson.Get(ans.result, "nextCursor")
 	// An empty cursor is a cursor like any other (MCP 2026-07-28, pagination);
 	// before that, servers used to say so that there is no more.

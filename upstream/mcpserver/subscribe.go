@@ -48,11 +48,11 @@ func newSubscriptions(o *Options, n *news) *subscriptions {
 // whose updates may have been missed in between is told as updated.
 func (a *Adapter) Subscribe(ctx context.Context, t upstream.Topic) error {
 	if !a.enter() {
-		return a.named(failure(upstream.Unavailable, false, "it is shut down", errStopped), "", methodSubscribe)
+		return named(a, failure(upstream.Unavailable, false, "it is shut down", errStopped), "", methodSubscribe)
 	}
 	defer a.calls.Done()
 	if err := a.subs.subscribe(ctx, a.board, t); err != nil {
-		return a.named(err, "", methodSubscribe)
+		return named(a, err, "", methodSubscribe)
 	}
 	return nil
 }
