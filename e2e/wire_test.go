@@ -178,6 +178,8 @@ func (w *wire) expect(id string) *flight {
 
 // wait returns what the request has led to.
 func (f *flight) wait(ctx context.Context) (exchange, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	defer func() {
 		f.w.mu.Lock()
 		defer f.w.mu.Unlock()
@@ -412,8 +414,12 @@ func wireSSE(t *testing.T, endpoint, caps string) *wire {
 		if err != nil {
 			return err
 		}
-		_, _ = io.Copy(io.Discard, resp.Body)
-		return resp.Body.Close()
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if resp.StatusCode >= http.StatusBadRequest && rawjson.Kind(body) == '{' {
+			w.take(body) // what cannot be taken is refused here and not on the stream
+		}
+		return err
 	}
 	return w
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 const maxMessageText = 2 << 10 // bytes of an upstream's error message that the model sees
@@ -69,8 +70,11 @@ func rpcFailure(rpc *upstream.RPCError) *upstream.Error {
 func contradicts(p *peer, method string, rpc *upstream.RPCError) bool {
 	switch rpc.Code {
 	case codeUnsupportedVersion:
-		// Before 2026-07-28 the code was free for a server's own use.
-		return len(stringList(rpc.Data, "supported")) > 0
+		// Before 2026-07-28 the code was free for a server's own use. And a tool may
+		// tell of its own troubles with somebody else: what is about us names our
+		// version (schema UnsupportedProtocolVersionError), or none.
+		requested, _ := rawjson.GetString(rpc.Data, "requested")
+		return len(stringList(rpc.Data, "supported")) > 0 && (requested == "" || requested == p.version)
 	case upstream.CodeMethodNotFound:
 		return p.modern && method == methodTools && p.offers.tools
 	}
