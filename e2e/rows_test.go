@@ -2,6 +2,8 @@ package e2e_test
 
 import (
 	"errors"
+	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -17,7 +19,7 @@ import (
 //	 4 equal ids and tokens             rowCrossing
 //	 5 asking in mid-call               rowStates, rowAnswers, rowNoAnswer, rowDeny
 //	 6 merged lists                     rowMerge
-//	 7 subscriptions                    rowSubscriptions, rowOneLeaves, rowListChanges; the end of a stream: aggregate/inbound/http_test.go
+//	 7 subscriptions                    rowSubscriptions, rowListChanges, rowGoodbye
 //	 8 header fields after renaming     rowHeaders
 //	 9 errors                           rowToolErrors, rowReadErrors
 //	10 names                            rowNames; the limits of each host: aggregate/hosts_test.go
@@ -27,15 +29,17 @@ import (
 //	14 batches                          rowBatches
 //	15 HTTP+SSE                         one of ways, in every row; aggregate/inbound/httpsse_test.go
 //	16 in the time of the slowest       TestEightSources; aggregate/inbound/fire_test.go, mailbox_internal_test.go
-//	17 restarts, lost sessions          TestLostSessions, TestRemoteGone, TestBadDays
-//	18 extensions                       rowApps; tasks: TestConformance
+//	17 restarts, lost sessions          rowRestart, rowForgotten
+//	18 extensions                       rowTasks, rowTaskInput, rowApps
 //	   logging                          rowLogging
 var rows = map[string]func(t *testing.T, program string){
 	"progress": rowProgress, "cancel": rowCancel, "crossing": rowCrossing, "logging": rowLogging,
 	"states": rowStates, "answers": rowAnswers, "no answer": rowNoAnswer, "deny": rowDeny,
 	"merge": rowMerge, "names": rowNames, "headers": rowHeaders, "trace": rowTrace, "batches": rowBatches,
 	"tool errors": rowToolErrors, "read errors": rowReadErrors,
-	"subscriptions": rowSubscriptions, "one leaves": rowOneLeaves, "list changes": rowListChanges, "apps": rowApps,
+	"subscriptions": rowSubscriptions, "list changes": rowListChanges, "goodbye": rowGoodbye,
+	"restart": rowRestart, "forgotten": rowForgotten,
+	"tasks": rowTasks, "task input": rowTaskInput, "apps": rowApps,
 }
 
 func TestTransparent(t *testing.T) {
@@ -123,14 +127,15 @@ func (w *wire) call(name, arguments string) reading {
 	return w.converse(step{name: name, method: "tools/call", members: tool(name, arguments)})
 }
 
-// says calls a tool that has to answer, and returns the first text.
+// says calls a tool that has to answer, and returns the first text. What was
+// heard before still counts.
 func (w *wire) says(name, arguments string) string {
 	w.t.Helper()
-	r := w.call(name, arguments)
-	if failed, _ := rawjson.Get(r.answer, "isError"); r.failed || string(failed) == "true" {
-		w.t.Errorf("%s %s: %.500s", name, arguments, r.answer)
+	result, err := w.begin(w.t.Context(), "tools/call", tool(name, arguments), "").result()
+	if err != nil || at(result, "isError") == "true" {
+		w.t.Errorf("%s %s: %v %.500s", name, arguments, err, result)
 	}
-	return firstText(r.answer)
+	return firstText(result)
 }
 
 func firstText(result []byte) string {
@@ -161,4 +166,20 @@ func (f *flight) result() ([]byte, error) {
 		return nil, errors.New(string(x.answer))
 	}
 	return result, nil
+}
+
+// listening starts the fixture on a port, which it may have had before.
+func listening(t *testing.T, program string, port int, w way) *proc {
+	t.Helper()
+	flags := []string{"-" + w.transport, fmt.Sprintf("127.0.0.1:%d", port)}
+	if w.transport == "http" {
+		flags = append(flags, "-era", w.era)
+	}
+	cmd := exec.Command(program, flags...)
+	cmd.Env = []string{raceOptions}
+	p := launch(t, cmd, t.TempDir())
+	if _, err := p.out.Read(make([]byte, 100)); err != nil {
+		t.Fatalf("the fixture does not listen: %v\n%s", err, p.log)
+	}
+	return p
 }

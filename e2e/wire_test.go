@@ -120,20 +120,14 @@ func (w *wire) meta() string {
 // waits for the answer.
 func (w *wire) ask(method, members, meta string) exchange {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
-	defer cancel()
-	x, err := w.try(ctx, method, members, meta)
+	// The sending is not ended with the wait: over HTTP+SSE the answer may be
+	// here before the response to the request is.
+	w.forget()
+	x, err := w.begin(w.t.Context(), method, members, meta).wait(w.t.Context())
 	if err != nil {
 		w.t.Fatalf("%s %.200s: %v", method, members, err)
 	}
 	return x
-}
-
-func (w *wire) try(ctx context.Context, method, members, meta string) (exchange, error) {
-	w.mu.Lock()
-	w.heard = nil
-	w.mu.Unlock()
-	return w.begin(ctx, method, members, meta).wait(ctx)
 }
 
 // flight is a request that is under way.
@@ -237,7 +231,14 @@ func (w *wire) told(method string) []byte {
 	return w.all(method)[0]
 }
 
-// all returns the messages of a method that have come since the last ask.
+// forget has what was heard so far not count any more; so does ask.
+func (w *wire) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.heard = nil
+}
+
+// all returns the messages of a method that have come since.
 func (w *wire) all(method string) (texts [][]byte) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
