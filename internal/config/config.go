@@ -98,16 +98,6 @@ type Ref struct {
 	Keyring string   // "service/account"
 }
 
-// Auth is how Bulkhead signs in to an upstream.
-type Auth struct {
-	Type     string // "none", "bearer", "header" or "basic"
-	Token    *Ref   // bearer
-	Header   string // header: the field's name
-	Value    *Ref   // header
-	User     string // basic
-	Password *Ref   // basic
-}
-
 // ToolFilter chooses among an upstream's own tool names by path.Match patterns.
 // A tool is offered if Allow matches and Deny does not.
 type ToolFilter struct {
@@ -119,7 +109,8 @@ type ToolFilter struct {
 // Override is what one tool is said to do and to cost.
 type Override struct {
 	Hints
-	Cost int // tokens of limit.rate for a call; 0 is not set, which means 1
+	Cost   int      // tokens of limit.rate for a call; 0 is not set, which means 1
+	Scopes []string // of the token for its calls; nil is what the upstream's auth says
 }
 
 // Hints is what one tool is said to do, in MCP's words (schema,

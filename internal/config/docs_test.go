@@ -68,6 +68,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	schema := compile(t)
 	all := maps.Clone(behaviour)
 	maps.Copy(all, limitBehaviour)
+	maps.Copy(all, authBehaviour)
 	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -104,8 +105,12 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"no rate":              "two keys that belong together",
 		"rates":                "bounds of durations",
 		"no line":              "values of three keys",
+		"token url":            "loopback addresses",
+		"no proof":             "keys of which one must be there",
+		"half a client":        "keys that belong to the value of another",
+		"tool scopes":          "keys of two tables",
 	}
-	for _, c := range slices.Concat(faultCases, limitFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue

@@ -114,6 +114,7 @@ var (
 	fieldForm    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2: token
 	urlForm      = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?][^#\s]*)?$`)
 	toolName     = regexp.MustCompile(`^.{1,256}$`)
+	scopeForm    = regexp.MustCompile(`^[!#-\[\]-~]+$`)       // RFC 6749, section 3.3
 	userForm     = regexp.MustCompile(`^[^:\x00-\x1f\x7f]+$`) // RFC 7617, section 2
 )
 

@@ -10,10 +10,8 @@ var upstreamSections = []section{
 	limitSection, retrySection, breakerSection,
 	{
 		path: "upstream.*.auth",
-		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them.",
+		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them. Types that get tokens from an authorization server renew them by themselves, each upstream and each set of scopes apart.",
 		keys: authKeys,
-		planned: []string{"token_url", "client_id", "client_secret", "scopes", "write_scopes",
-			"authorization_url", "audience", "resource", "issuer"},
 	},
 	{
 		path: "upstream.*.tools",
@@ -101,28 +99,6 @@ var upstreamKeys = []key{
 		field: func(t target) any { return &t.upstream.Enabled }},
 }
 
-var authKeys = []key{
-	{name: "type", kind: text, example: "bearer", required: true, enum: []string{"none", "bearer", "header", "basic"},
-		plannedValues: []string{"client_credentials", "authorization_code", "device_code", "jwt_bearer", "private_key_jwt", "token_exchange", "mcp"},
-		doc:           "`bearer` sends `token` as `Authorization: Bearer`, `header` sends `value` in the field `header`, `basic` sends `user` and `password` as `Authorization: Basic`.",
-		field:         func(t target) any { return &t.upstream.Auth.Type }},
-	{name: "token", kind: secret, example: map[string]any{"env": "CRM_TOKEN"},
-		doc:   "The token. With type `bearer`.",
-		field: func(t target) any { return &t.upstream.Auth.Token }},
-	{name: "header", kind: text, example: "X-Api-Key", pattern: fieldForm, expect: "the name of an HTTP header field", check: checkField,
-		doc:   "Name of the header field. With type `header`.",
-		field: func(t target) any { return &t.upstream.Auth.Header }},
-	{name: "value", kind: secret, example: map[string]any{"keyring": "bulkhead/crm"},
-		doc:   "Value of the header field. With type `header`.",
-		field: func(t target) any { return &t.upstream.Auth.Value }},
-	{name: "user", kind: text, example: "reports", pattern: userForm, expect: "a user name without a colon",
-		doc:   "User name. With type `basic`.",
-		field: func(t target) any { return &t.upstream.Auth.User }},
-	{name: "password", kind: secret, example: map[string]any{"command": []any{"op", "read", "op://vault/crm/password"}},
-		doc:   "Password. With type `basic`.",
-		field: func(t target) any { return &t.upstream.Auth.Password }},
-}
-
 var toolKeys = []key{
 	{name: "allow", kind: list, def: []any{"*"}, example: []any{"get_*", "search_*"}, check: checkGlob,
 		doc:   "Patterns of the tools that are offered.",
@@ -148,14 +124,9 @@ var overrideKeys = []key{
 	{name: "cost", kind: number, example: int64(5), least: 1, most: 1_000_000,
 		doc:   "How many calls a call of it counts as in `limit.rate`, for vendors that charge some more than others. Left out it is 1.",
 		field: func(t target) any { return &t.tool.Cost }},
-}
-
-// authParts says which keys each type of auth needs; it takes no others.
-var authParts = map[string][]string{
-	"none":   {},
-	"bearer": {"token"},
-	"header": {"header", "value"},
-	"basic":  {"user", "password"},
+	{name: "scopes", kind: list, example: []any{"tickets.admin"}, pattern: scopeForm, expect: "a scope: printable characters without spaces, quotes and backslashes",
+		doc:   "The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
+		field: func(t target) any { return &t.tool.Scopes }},
 }
 
 // needs says which key another one belongs to.

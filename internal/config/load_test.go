@@ -122,6 +122,7 @@ func TestEveryKey(t *testing.T) {
 	keys := config.Keys()
 	behaviour := maps.Clone(behaviour)
 	maps.Copy(behaviour, limitBehaviour)
+	maps.Copy(behaviour, authBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}

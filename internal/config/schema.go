@@ -99,8 +99,11 @@ func authRules() []any {
 				refuse[name] = false
 			}
 		}
-		for _, name := range authParts[kind] {
+		for _, name := range authTypes[kind].needs {
 			need = append(need, name)
+			delete(refuse, name)
+		}
+		for _, name := range authTypes[kind].may {
 			delete(refuse, name)
 		}
 		rules = append(rules, object{

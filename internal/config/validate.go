@@ -37,6 +37,9 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 	d.checkAuth(join(at, "auth"), &u.Auth)
 	for _, tool := range slices.Sorted(maps.Keys(u.Tools.Override)) {
 		h := u.Tools.Override[tool]
+		if len(h.Scopes) > 0 && !u.Auth.Tokens() {
+			d.fault(join(at+".tools.override", tool)+".scopes", "has no effect: this upstream's auth gets no tokens by scopes", "remove it, or use a type of auth that does")
+		}
 		if h.ReadOnly != nil && *h.ReadOnly && h.Destructive != nil && *h.Destructive {
 			d.fault(join(at+".tools.override", tool), "contradicts itself: what only reads destroys nothing", "remove read_only or destructive")
 		}
@@ -61,27 +64,6 @@ func (d *decoder) program(at string, command []string) []string {
 		command[0] = d.local(at+"[0]", p)
 	}
 	return command
-}
-
-func (d *decoder) checkAuth(at string, a *Auth) {
-	if !d.given[at] {
-		a.Type = "none"
-		return
-	}
-	parts, known := authParts[a.Type]
-	if !known {
-		return // a fault already
-	}
-	for i := range authKeys {
-		k := &authKeys[i]
-		p := join(at, k.name)
-		switch part := slices.Contains(parts, k.name); {
-		case part && !d.given[p]:
-			d.fault(p, "is missing: type "+strconv.Quote(a.Type)+" needs it", "for example "+k.line())
-		case !part && d.given[p] && k.name != "type":
-			d.fault(p, "does not belong to type "+strconv.Quote(a.Type), "remove it or change the type")
-		}
-	}
 }
 
 func checkListen(v string) (problem, hint string) {

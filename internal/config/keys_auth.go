@@ -1,0 +1,128 @@
+package config
+
+import (
+	"regexp"
+	"slices"
+	"time"
+)
+
+var (
+	wordForm   = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,1000}$`)
+	prefixText = regexp.MustCompile(`^[ -~]{0,20}$`)
+)
+
+// authNames are the types of sign-in in the order of the reference page.
+var authNames = []string{"none", "bearer", "header", "basic", "client_credentials", "authorization_code", "device_code",
+	"jwt_bearer", "token_exchange", "snowflake", "github_app", "mcp"}
+
+// authType says which keys a type of sign-in needs and which it may have; it
+// takes no others.
+type authType struct{ needs, may []string }
+
+var (
+	clientKeys = []string{"client_secret", "client_auth", "key", "key_id"}
+	tokenKeys  = []string{"header", "prefix", "scopes", "write_scopes", "audience", "resource", "params", "lifetime"}
+	personKeys = []string{"revocation_url", "issuer"}
+)
+
+var authTypes = map[string]authType{
+	"none":               {},
+	"bearer":             {needs: []string{"token"}},
+	"header":             {needs: []string{"header", "value"}},
+	"basic":              {needs: []string{"user", "password"}},
+	"client_credentials": {[]string{"token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys)},
+	"authorization_code": {[]string{"authorization_url", "token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys, personKeys, []string{"device_url", "redirect_port"})},
+	"device_code":        {[]string{"device_url", "token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys, personKeys)},
+	"jwt_bearer":         {[]string{"token_url", "issuer", "key"}, slices.Concat(tokenKeys, []string{"client_id", "client_secret", "client_auth", "key_id", "subject"})},
+	"token_exchange":     {[]string{"token_url", "token"}, slices.Concat([]string{"client_id"}, clientKeys, tokenKeys)},
+	"snowflake":          {[]string{"account", "user", "key"}, []string{"key_id", "header", "prefix"}},
+	"github_app":         {[]string{"client_id", "installation", "key"}, []string{"api_url", "header", "prefix", "scopes", "write_scopes"}},
+	"mcp":                {nil, slices.Concat([]string{"client_id", "issuer", "scopes", "write_scopes", "redirect_port", "lifetime"}, clientKeys)},
+}
+
+var authKeys = []key{
+	{name: "type", kind: text, example: "bearer", required: true, enum: authNames,
+		doc:   "`bearer` sends `token` as `Authorization: Bearer`, `header` sends `value` in the field `header`, `basic` sends `user` and `password` as `Authorization: Basic`. The others get tokens: `client_credentials` for Bulkhead itself; `authorization_code` and `device_code` for a person, who signs in once with `bulkhead login`; `jwt_bearer` for a signed assertion; `token_exchange` for another token; `snowflake` and `github_app` as these vendors have it; `mcp` finds everything out from an MCP server that asks for a sign-in.",
+		field: func(t target) any { return &t.upstream.Auth.Type }},
+	{name: "token", kind: secret, example: map[string]any{"env": "CRM_TOKEN"},
+		doc:   "The token. With type `bearer`; with `token_exchange` it is the one that is exchanged.",
+		field: func(t target) any { return &t.upstream.Auth.Token }},
+	{name: "header", kind: text, example: "X-Api-Key", pattern: fieldForm, expect: "the name of an HTTP header field", check: checkField,
+		doc:   "Name of the header field that carries the credential. Type `header` needs it; types that get tokens send them as `Authorization` where it is left out.",
+		field: func(t target) any { return &t.upstream.Auth.Header }},
+	{name: "prefix", kind: optional, example: "", pattern: prefixText, expect: "at most 20 printable characters",
+		doc:   "What stands before a token in its header field. Left out it is `Bearer ` with the space. With types that get tokens only.",
+		field: func(t target) any { return &t.upstream.Auth.Prefix }},
+	{name: "value", kind: secret, example: map[string]any{"keyring": "bulkhead/crm"},
+		doc:   "Value of the header field. With type `header`.",
+		field: func(t target) any { return &t.upstream.Auth.Value }},
+	{name: "user", kind: text, example: "reports", pattern: userForm, expect: "a user name without a colon",
+		doc:   "User name. With types `basic` and `snowflake`.",
+		field: func(t target) any { return &t.upstream.Auth.User }},
+	{name: "password", kind: secret, example: map[string]any{"command": []any{"op", "read", "op://vault/crm/password"}},
+		doc:   "Password. With type `basic`.",
+		field: func(t target) any { return &t.upstream.Auth.Password }},
+	{name: "token_url", kind: text, example: "https://login.example.com/oauth/token", pattern: urlForm, expect: "an https URL with a host, without user name and fragment", check: checkEndpoint,
+		doc:   "Where tokens are had (RFC 6749, section 3.2). No redirect is followed from there.",
+		field: func(t target) any { return &t.upstream.Auth.TokenURL }},
+	{name: "authorization_url", kind: text, example: "https://login.example.com/oauth/authorize", pattern: urlForm, expect: "an https URL with a host, without user name and fragment", check: checkEndpoint,
+		doc:   "Where a person's browser is sent (RFC 6749, section 3.1). With type `authorization_code`.",
+		field: func(t target) any { return &t.upstream.Auth.AuthorizationURL }},
+	{name: "device_url", kind: text, example: "https://login.example.com/oauth/device", pattern: urlForm, expect: "an https URL with a host, without user name and fragment", check: checkEndpoint,
+		doc:   "Where a code for a person is had (RFC 8628). Type `device_code` needs it; with `authorization_code` it makes `bulkhead login --device` possible.",
+		field: func(t target) any { return &t.upstream.Auth.DeviceURL }},
+	{name: "revocation_url", kind: text, example: "https://login.example.com/oauth/revoke", pattern: urlForm, expect: "an https URL with a host, without user name and fragment", check: checkEndpoint,
+		doc:   "Where `bulkhead logout` gives tokens back (RFC 7009). Left out they are only forgotten.",
+		field: func(t target) any { return &t.upstream.Auth.RevocationURL }},
+	{name: "api_url", kind: text, example: "https://github.example.com/api/v3", pattern: urlForm, expect: "an https URL with a host, without user name and fragment", check: checkEndpoint,
+		doc:   "The API of a GitHub of one's own. With type `github_app`; left out it is `https://api.github.com`.",
+		field: func(t target) any { return &t.upstream.Auth.APIURL }},
+	{name: "issuer", kind: text, example: "https://login.example.com", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "The authorization server's own name: an answer that comes back to a browser sign-in must bear it (RFC 9207), and type `mcp` uses no other. With `jwt_bearer` it is who the assertion is from, such as the address of a service account.",
+		field: func(t target) any { return &t.upstream.Auth.Issuer }},
+	{name: "client_id", kind: text, example: "bulkhead", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "Who we are at the authorization server; with `github_app` the app. With type `mcp` it may be the https address of a client metadata document; left out, Bulkhead registers itself where the server allows that.",
+		field: func(t target) any { return &t.upstream.Auth.ClientID }},
+	{name: "client_secret", kind: secret, example: map[string]any{"env": "CRM_CLIENT_SECRET"},
+		doc:   "The secret of that client.",
+		field: func(t target) any { return &t.upstream.Auth.ClientSecret }},
+	{name: "client_auth", kind: text, example: "post", enum: []string{"basic", "post", "none", "private_key_jwt"},
+		doc:   "How the client proves itself: its secret in the `Authorization` field, or in the form, not at all, or by an assertion that it signs with `key` (RFC 7523). Left out it is `basic` where there is a secret, `private_key_jwt` where there is a key, and else `none`. It is never guessed by trying.",
+		field: func(t target) any { return &t.upstream.Auth.ClientAuth }},
+	{name: "key", kind: secret, example: map[string]any{"file": "~/.secrets/crm.pem"},
+		doc:   "A private key in PEM, RSA or P-256, not encrypted.",
+		field: func(t target) any { return &t.upstream.Auth.Key }},
+	{name: "key_id", kind: text, example: "2026-11", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "The name of that key where the server knows several.",
+		field: func(t target) any { return &t.upstream.Auth.KeyID }},
+	{name: "scopes", kind: list, example: []any{"tickets.read"}, pattern: scopeForm, expect: "a scope: printable characters without spaces, quotes and backslashes",
+		doc:   "What tokens may do. A server that grants more than this is not believed.",
+		field: func(t target) any { return &t.upstream.Auth.Scopes }},
+	{name: "write_scopes", kind: list, example: []any{"tickets.read", "tickets.write"}, pattern: scopeForm, expect: "a scope: printable characters without spaces, quotes and backslashes",
+		doc:   "The same for calls that do not say that they only read; they are made with a token of their own. Left out they use that of `scopes`.",
+		field: func(t target) any { return &t.upstream.Auth.WriteScopes }},
+	{name: "audience", kind: text, example: "https://api.example.com", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "The parameter `audience` of token requests, where a server wants it; with `jwt_bearer` whom the assertion is for.",
+		field: func(t target) any { return &t.upstream.Auth.Audience }},
+	{name: "resource", kind: text, example: "https://api.example.com/mcp", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "The parameter `resource` (RFC 8707): what tokens are good for.",
+		field: func(t target) any { return &t.upstream.Auth.Resource }},
+	{name: "subject", kind: text, example: "reports@example.com", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "Whom the assertion is about. With type `jwt_bearer`; left out it is `issuer`.",
+		field: func(t target) any { return &t.upstream.Auth.Subject }},
+	{name: "params", kind: envTable, example: map[string]any{"tenant": "acme"},
+		doc:   "Other parameters of token requests. Values that look like secrets must be references.",
+		field: func(t target) any { return &t.upstream.Auth.Params }},
+	{name: "lifetime", kind: duration, def: "1h", example: "2h", least: int64(time.Second), most: 24 * hour,
+		doc:   "How long a token is taken to be good whose server does not say.",
+		field: func(t target) any { return &t.upstream.Auth.Lifetime }},
+	{name: "redirect_port", kind: number, def: int64(0), example: int64(8976), least: 0, most: 65_535,
+		doc:   "The port of this machine to which the browser returns, for servers that know one only; `0` takes a free one.",
+		field: func(t target) any { return &t.upstream.Auth.RedirectPort }},
+	{name: "account", kind: text, example: "myorg-myaccount", pattern: wordForm, expect: "1 to 1000 characters on one line",
+		doc:   "The account. With type `snowflake`.",
+		field: func(t target) any { return &t.upstream.Auth.Account }},
+	{name: "installation", kind: number, example: int64(12345678), least: 1, most: 1 << 53,
+		doc:   "The number of the installation. With type `github_app`.",
+		field: func(t target) any { return &t.upstream.Auth.Installation }},
+}
