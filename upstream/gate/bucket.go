@@ -14,9 +14,16 @@ type Bucket interface {
 	// none and returns how long it will be until there are. It fails where the
 	// state of the quota cannot be had.
 	Take(ctx context.Context, cost float64) (time.Duration, error)
+	// Wait returns how long it will be until Take takes cost tokens; 0 if it does
+	// now.
+	Wait(cost float64) time.Duration
 	// Freeze hands out nothing until then, because the upstream said so; it
 	// never shortens an earlier freeze. After it the bucket fills from empty.
 	Freeze(until time.Time)
+	// Lower hands out at most left tokens until then, because the upstream says
+	// that there are no more; it never makes more of them. Less than one freezes
+	// the bucket, but the rate stays: to use a quota up is no fault.
+	Lower(left float64, until time.Time)
 	// State returns what is left.
 	State() BucketState
 }
@@ -41,6 +48,8 @@ type localBucket struct {
 	frozen time.Time
 	slow   float64   // share of the rate lost by freezes; from 0 to 1
 	slowAt time.Time // when slow was right
+	left   float64   // tokens that may be handed out before whole
+	whole  time.Time // zero if the upstream has said nothing
 }
 
 const (
@@ -61,14 +70,44 @@ func (b *localBucket) Take(_ context.Context, cost float64) (time.Duration, erro
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.fill(now)
-	if wait := b.frozen.Sub(now); wait > 0 {
-		return wait + b.until(cost), nil
+	if wait := b.lacking(now, cost); wait > 0 {
+		return wait, nil
 	}
-	if b.tokens+roundError >= cost {
-		b.tokens -= cost
-		return 0, nil
+	b.tokens -= cost
+	if b.left -= cost; b.left < 1 && !b.whole.IsZero() {
+		b.empty(b.whole)
 	}
-	return b.until(cost), nil
+	return 0, nil
+}
+
+func (b *localBucket) Wait(cost float64) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	return b.lacking(now, cost)
+}
+
+// lacking returns how long it takes until there are cost tokens; 0 if there are.
+// b.mu is held.
+func (b *localBucket) lacking(now time.Time, cost float64) time.Duration {
+	switch wait := b.frozen.Sub(now); {
+	case wait > 0:
+		return wait + b.until(cost)
+	case !b.whole.IsZero() && b.left+roundError < cost:
+		return b.whole.Sub(now)
+	case b.tokens+roundError >= cost:
+		return 0
+	}
+	return b.until(cost)
+}
+
+// empty hands out nothing until then. b.mu is held.
+func (b *localBucket) empty(until time.Time) {
+	b.tokens, b.whole = 0, time.Time{}
+	if until.After(b.frozen) {
+		b.frozen = until
+	}
 }
 
 // until returns how long it takes to collect cost tokens, at least a
@@ -101,6 +140,24 @@ func (b *localBucket) fill(now time.Time) {
 		b.slow = max(b.slow-dt.Seconds()/(2*recovery.Seconds()), 0)
 		b.slowAt = now
 	}
+	if !now.Before(b.whole) {
+		b.whole = time.Time{}
+	}
+}
+
+func (b *localBucket) Lower(left float64, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	b.tokens = min(b.tokens, left)
+	switch {
+	case !until.After(now):
+	case left < 1:
+		b.empty(until)
+	case b.whole.IsZero() || left < b.left:
+		b.left, b.whole = left, until
+	}
 }
 
 func (b *localBucket) Freeze(until time.Time) {
@@ -108,14 +165,11 @@ func (b *localBucket) Freeze(until time.Time) {
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.fill(now)
-	b.tokens = 0
 	if !b.frozen.After(now) { // a new one: what is under way may say it several times
 		b.slow = min(b.slow+(1-b.slow)/2, 1-minShare)
 		b.slowAt = now
 	}
-	if until.After(b.frozen) {
-		b.frozen = until
-	}
+	b.empty(until)
 }
 
 func (b *localBucket) State() BucketState {
@@ -124,6 +178,9 @@ func (b *localBucket) State() BucketState {
 	now := time.Now()
 	b.fill(now)
 	s := BucketState{Tokens: b.tokens, Burst: b.burst, Rate: b.rate(), Most: b.most}
+	if !b.whole.IsZero() {
+		s.Tokens = min(s.Tokens, b.left)
+	}
 	if b.frozen.After(now) {
 		s.Frozen = b.frozen
 	}
