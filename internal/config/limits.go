@@ -46,7 +46,7 @@ func (d *decoder) checkLimits(at string, u *Upstream, whole Deadline) {
 			d.checkRate(in, at, u, c.has, c.Rate, &c.Burst)
 		}
 	}
-	d.checkClasses(limit, u)
+	checkClasses(d.fault, limit, u)
 }
 
 // checkRate refuses a rate and burst, in the table called in, that some tool of
@@ -88,7 +88,7 @@ func matches(pattern, name string) bool {
 // checkClasses refuses tools of two classes, as far as that can be seen from
 // their patterns: names that are written out here or in an override, and equal
 // patterns.
-func (d *decoder) checkClasses(limit string, u *Upstream) {
+func checkClasses(fault func(path, problem, hint string), limit string, u *Upstream) {
 	classes := u.Limit.Classes
 	names := slices.Sorted(maps.Keys(classes))
 	for i, first := range names {
@@ -98,7 +98,7 @@ func (d *decoder) checkClasses(limit string, u *Upstream) {
 				both := classes[first].has(tool) && classes[second].has(tool) ||
 					slices.Contains(classes[first].Tools, tool) && slices.Contains(classes[second].Tools, tool)
 				if both {
-					d.fault(join(limit+".class", second)+".tools", quote(tool)+" is in the class "+first+" too", "keep it in one of them")
+					fault(join(limit+".class", second)+".tools", quote(tool)+" is in the class "+first+" too", "keep it in one of them")
 					break
 				}
 			}
@@ -107,7 +107,7 @@ func (d *decoder) checkClasses(limit string, u *Upstream) {
 }
 
 // checkAccounts refuses different rates for upstreams that are counted together.
-func (d *decoder) checkAccounts(upstreams []Upstream) {
+func checkAccounts(fault func(path, problem, hint string), upstreams []Upstream) {
 	first := make(map[string]*Upstream)
 	for i := range upstreams {
 		u := &upstreams[i]
@@ -120,7 +120,7 @@ func (d *decoder) checkAccounts(upstreams []Upstream) {
 			continue
 		}
 		if u.Limit.Rate != other.Limit.Rate || u.Limit.Burst != other.Limit.Burst {
-			d.fault(join("upstream", u.Name)+".limit", fmt.Sprintf("rate and burst differ from those of upstream.%s, which signs in with the same credential and shares them (per = \"credential\")", other.Name),
+			fault(join("upstream", u.Name)+".limit", fmt.Sprintf("rate and burst differ from those of upstream.%s, which signs in with the same credential and shares them (per = \"credential\")", other.Name),
 				"give both the same ones, or take per away from one")
 		}
 	}

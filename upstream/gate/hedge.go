@@ -43,8 +43,8 @@ func (h *Hedge) Layer(next upstream.Handler) upstream.Handler {
 		if !h.may(c) {
 			return next(ctx, c)
 		}
-		r := race{h: h, ctx: ctx, call: c, next: next, after: h.after(c.Name)}
-		return r.run()
+		r := race{h: h, call: c, next: next, after: h.after(c.Name)}
+		return r.run(ctx)
 	}
 }
 
@@ -64,13 +64,12 @@ func (h *Hedge) Begun(next upstream.Handler) upstream.Handler {
 // race is one call that may be made twice.
 type race struct {
 	h     *Hedge
-	ctx   context.Context //nolint:containedctx // of the call, whose race this is
 	call  *upstream.Call
 	next  upstream.Handler
 	after time.Duration // 0 makes no second attempt
 
 	mu     sync.Mutex
-	over   bool // the first attempt has ended, or has asked: there is no second one any more
+	over   bool // the first attempt has ended, or has asked: no second one begins any more
 	asked  bool // the first attempt has asked something
 	timer  *time.Timer
 	second *attempt // nil if there is none
@@ -91,13 +90,13 @@ var errAsks = errors.New("a second attempt must not ask")
 
 // run makes the first attempt, and the second from a timer. Both have ended when
 // it returns.
-func (r *race) run() (*upstream.Result, error) {
-	ctx, cancel := context.WithCancel(r.ctx)
+func (r *race) run(whole context.Context) (*upstream.Result, error) {
+	ctx, cancel := context.WithCancel(whole)
 	defer cancel()
 	r.first = cancel
 	timing := &upstream.Timing{} // a second attempt must not write to the same
 	c := *r.call
-	c.Timing, c.Hedged = timing, &upstream.Hedged{Begun: r.begun}
+	c.Timing, c.Hedged = timing, &upstream.Hedged{Begun: func() { r.begun(whole) }}
 	if ask := c.Back.Ask; ask != nil {
 		c.Back.Ask = func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {
 			r.callOff()
@@ -146,11 +145,11 @@ func worse(first, second error) error {
 }
 
 // begun starts the clock: the adapter has the first attempt.
-func (r *race) begun() {
+func (r *race) begun(ctx context.Context) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.over && r.timer == nil && r.after > 0 {
-		r.timer = time.AfterFunc(r.after, r.again)
+		r.timer = time.AfterFunc(r.after, func() { r.again(ctx) })
 	}
 }
 
@@ -192,13 +191,13 @@ func (r *race) settle(won bool) *attempt {
 }
 
 // again makes the second attempt.
-func (r *race) again() {
+func (r *race) again(ctx context.Context) {
 	r.mu.Lock()
 	if r.over || !r.h.spend() {
 		r.mu.Unlock()
 		return
 	}
-	ctx, cancel := context.WithCancel(r.ctx)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &attempt{cancel: cancel, done: make(chan struct{})}
 	r.second = s
