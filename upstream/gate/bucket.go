@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,9 +49,19 @@ type localBucket struct {
 	frozen time.Time
 	slow   float64   // share of the rate lost by freezes; from 0 to 1
 	slowAt time.Time // when slow was right
-	left   float64   // tokens that may be handed out before whole
-	whole  time.Time // zero if the upstream has said nothing
+	said   []allowance
 }
+
+// allowance is how much an upstream says that it gives until then. Of several, the
+// one that ends first is the least: whatever is more and ends earlier says
+// nothing.
+type allowance struct {
+	left  float64
+	until time.Time
+}
+
+// maxAllowances is how many are remembered: one of each window that is counted.
+const maxAllowances = 16
 
 const (
 	recovery   = time.Minute // for a rate that was halved to be whole again
@@ -74,8 +85,10 @@ func (b *localBucket) Take(_ context.Context, cost float64) (time.Duration, erro
 		return wait, nil
 	}
 	b.tokens -= cost
-	if b.left -= cost; b.left < 1 && !b.whole.IsZero() {
-		b.empty(b.whole)
+	for i := range b.said {
+		if b.said[i].left -= cost; b.said[i].left < 1 {
+			b.empty(b.said[i].until)
+		}
 	}
 	return 0, nil
 }
@@ -91,20 +104,24 @@ func (b *localBucket) Wait(cost float64) time.Duration {
 // lacking returns how long it takes until there are cost tokens; 0 if there are.
 // b.mu is held.
 func (b *localBucket) lacking(now time.Time, cost float64) time.Duration {
-	switch wait := b.frozen.Sub(now); {
-	case wait > 0:
+	if wait := b.frozen.Sub(now); wait > 0 {
 		return wait + b.until(cost)
-	case !b.whole.IsZero() && b.left+roundError < cost:
-		return b.whole.Sub(now)
-	case b.tokens+roundError >= cost:
-		return 0
 	}
-	return b.until(cost)
+	wait := time.Duration(0)
+	for _, a := range b.said {
+		if a.left+roundError < cost {
+			wait = a.until.Sub(now)
+		}
+	}
+	if b.tokens+roundError < cost {
+		wait = max(wait, b.until(cost))
+	}
+	return wait
 }
 
 // empty hands out nothing until then. b.mu is held.
 func (b *localBucket) empty(until time.Time) {
-	b.tokens, b.whole = 0, time.Time{}
+	b.tokens = 0
 	if until.After(b.frozen) {
 		b.frozen = until
 	}
@@ -140,9 +157,7 @@ func (b *localBucket) fill(now time.Time) {
 		b.slow = max(b.slow-dt.Seconds()/(2*recovery.Seconds()), 0)
 		b.slowAt = now
 	}
-	if !now.Before(b.whole) {
-		b.whole = time.Time{}
-	}
+	b.said = slices.DeleteFunc(b.said, func(a allowance) bool { return !now.Before(a.until) })
 }
 
 func (b *localBucket) Lower(left float64, until time.Time) {
@@ -151,13 +166,25 @@ func (b *localBucket) Lower(left float64, until time.Time) {
 	now := time.Now()
 	b.fill(now)
 	b.tokens = min(b.tokens, left)
-	switch {
-	case !until.After(now):
-	case left < 1:
+	if left < 1 {
 		b.empty(until)
-	case b.whole.IsZero() || left < b.left:
-		b.left, b.whole = left, until
+		return
 	}
+	i := 0 // where it stands by its end
+	for ; i < len(b.said) && b.said[i].until.Before(until); i++ {
+	}
+	if !until.After(now) || i < len(b.said) && b.said[i].left <= left {
+		return
+	}
+	first := i
+	for first > 0 && b.said[first-1].left >= left {
+		first--
+	}
+	if i < len(b.said) && b.said[i].until.Equal(until) {
+		i++
+	}
+	b.said = slices.Replace(b.said, first, i, allowance{left, until})
+	b.said = b.said[:min(len(b.said), maxAllowances)]
 }
 
 func (b *localBucket) Freeze(until time.Time) {
@@ -178,8 +205,8 @@ func (b *localBucket) State() BucketState {
 	now := time.Now()
 	b.fill(now)
 	s := BucketState{Tokens: b.tokens, Burst: b.burst, Rate: b.rate(), Most: b.most}
-	if !b.whole.IsZero() {
-		s.Tokens = min(s.Tokens, b.left)
+	if len(b.said) > 0 {
+		s.Tokens = min(s.Tokens, b.said[0].left)
 	}
 	if b.frozen.After(now) {
 		s.Frozen = b.frozen
