@@ -109,6 +109,13 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"no proof":             "keys of which one must be there",
 		"half a client":        "keys that belong to the value of another",
 		"tool scopes":          "keys of two tables",
+		"class costs":          "compares two keys",
+		"two classes":          "compares two keys",
+		"two patterns":         "compares two keys",
+		"hedge":                "two keys that belong together",
+		"accounts":             "compares two upstreams",
+
+		"two classes of an override": "compares two keys",
 	}
 	for _, c := range slices.Concat(faultCases, limitFaults, authFaults) {
 		v := instance(t, c.doc)

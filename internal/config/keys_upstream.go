@@ -5,9 +5,9 @@ var upstreamSections = []section{
 		path:    "upstream.*",
 		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
 		keys:    upstreamKeys,
-		planned: []string{"cache", "hedge", "pin"},
+		planned: []string{"cache", "pin"},
 	},
-	limitSection, retrySection, breakerSection,
+	limitSection, classSection, retrySection, breakerSection,
 	{
 		path: "upstream.*.auth",
 		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them. Types that get tokens from an authorization server renew them by themselves, each upstream and each set of scopes apart.",
@@ -30,6 +30,7 @@ var upstreamSections = []section{
 			t.upstream.Tools.Override[name] = o
 			return target{tool: o}
 		},
+		named: naming{toolName, "is no name of a tool", "1 to 256 characters on one line, as the upstream has it", "TOOL"},
 	},
 }
 
@@ -127,6 +128,9 @@ var overrideKeys = []key{
 	{name: "scopes", kind: list, example: []any{"tickets.admin"}, pattern: scopeForm, expect: "a scope: printable characters without spaces, quotes and backslashes",
 		doc:   "The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
 		field: func(t target) any { return &t.tool.Scopes }},
+	{name: "hedge", kind: flag, def: false, example: true,
+		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` or `idempotent = true` here, because the source may carry both out.",
+		field: func(t target) any { return &t.tool.Hedge }},
 }
 
 // needs says which key another one belongs to.

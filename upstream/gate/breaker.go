@@ -140,6 +140,9 @@ func (b *Breaker) admit(c *upstream.Call) (generation uint64, err error) {
 	if b.state == Closed {
 		return b.generation, nil
 	}
+	if c.Spare() { // the probe is the first attempt, or none
+		return 0, noneSpare(c)
+	}
 	now := time.Now()
 	switch b.state {
 	case Open:
