@@ -127,11 +127,21 @@ func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t 
 	if p.modern {
 		modernHeaders(req.Header, r)
 	}
-	resp, err := l.hc.Do(req)
+	resp, err := l.client(r.from.call).Do(req)
 	if err != nil {
 		return nil, transportFailure(err, t.sent.Load())
 	}
 	return resp, nil
+}
+
+// client returns the client for a call; nil is a request of ours.
+func (l *httpLink) client(call *upstream.Call) *http.Client {
+	if choose := l.a.opt.ClientFor; choose != nil && call != nil {
+		if hc := choose(call); hc != nil {
+			return hc
+		}
+	}
+	return l.hc
 }
 
 func (l *httpLink) headers(h http.Header, p *peer) {

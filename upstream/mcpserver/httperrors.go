@@ -104,7 +104,11 @@ func transportFailure(err error, sent bool) *upstream.Error {
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err
 	}
-	if sent {
+	var credential signIn
+	switch {
+	case errors.As(err, &credential):
+		return signInFailure(credential)
+	case sent:
 		return failure(upstream.Unavailable, true, "the connection broke before the answer came", err)
 	}
 	public := "it cannot be reached"
@@ -120,6 +124,28 @@ func transportFailure(err error, sent bool) *upstream.Error {
 		public = "its certificate is not accepted"
 	}
 	return failure(upstream.Unavailable, false, public, &broken{again: true, err: err})
+}
+
+// signIn is what a client answers that has no credential for a request. It was
+// not sent.
+type signIn interface {
+	error
+	SignIn() (person, operator bool, retry time.Duration)
+}
+
+func signInFailure(err signIn) *upstream.Error {
+	person, operator, retry := err.SignIn()
+	var e *upstream.Error
+	switch {
+	case person:
+		e = failure(upstream.NeedsLogin, false, "somebody has to sign in there", err)
+	case operator:
+		e = failure(upstream.NeedsLogin, false, "its sign-in is refused; the operator has to see to the configuration", err)
+	default:
+		e = failure(upstream.Unavailable, false, "its authorization server gives no token at the moment", err)
+	}
+	e.RetryAfter = retry
+	return e
 }
 
 // streamFailure is the failure of a response that broke off.

@@ -75,6 +75,10 @@ type Options struct {
 	// DenyAsk: the server may ask clients nothing, neither their users
 	// (elicitation) nor their models (sampling) nor for roots, and is told so.
 	DenyAsk bool
+	// ClientFor returns the client for the request of a call, where it needs
+	// another credential than the others; nil is the one that the adapter was made
+	// with. Over HTTP only. May be nil.
+	ClientFor func(*upstream.Call) *http.Client
 
 	stall time.Duration // a child that reads nothing for so long is dead; tests shorten it
 }
