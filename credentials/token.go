@@ -22,6 +22,11 @@ type Token struct {
 // Same reports whether both are the same access token.
 func (t Token) Same(u Token) bool { return t.Access.reveal() == u.Access.reveal() }
 
+// equal reports whether both came from one answer.
+func (t Token) equal(u Token) bool {
+	return t.Same(u) && t.Refresh.reveal() == u.Refresh.reveal()
+}
+
 // Source gives the token of one credential: of one upstream, with one set of
 // scopes, for one subject. It is safe for concurrent use.
 type Source interface {
@@ -65,7 +70,7 @@ type TokenError struct {
 	Name       string // of the upstream
 	Trouble    Trouble
 	Status     int           // of the HTTP answer; 0 if there was none
-	Code       string        // OAuth error code (RFC 6749, section 5.2), cut to what one may be; "" if there is none
+	Code       string        // OAuth error code (RFC 6749, section 5.2), "unknown" if it is none that we know; "" if there was none
 	RetryAfter time.Duration // Transient only
 	Err        error         // the cause where there was no answer
 }
