@@ -29,7 +29,7 @@ type layer struct {
 // layers is the whole import graph. A package that is not here may not exist;
 // one that is here must.
 var layers = []layer{
-	{"", []string{"internal/cli"}, "main only starts the command line"},
+	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "internal/config", "internal/demo", "internal/egress",
 		"internal/procguard", "internal/sandbox", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
@@ -71,6 +71,8 @@ var owners = []struct {
 	{"github.com/knadh/koanf", []string{"internal/config"}, "one reader of the configuration"},
 	{"github.com/zalando/go-keyring", []string{"credentials"}, "secrets are fetched in one place"},
 	{"golang.org/x/oauth2", []string{"credentials"}, "tokens are handled in one place"},
+	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
+	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }

@@ -11,10 +11,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	egress.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 // fake is an upstream under the test's control.
 type fake struct {

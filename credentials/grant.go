@@ -173,14 +173,14 @@ func (g *Grant) Scoped(set string) *Grant {
 	return &Grant{spec: Spec{Name: g.spec.Name}}
 }
 
-// Client returns a client that sends requests over base (nil is
-// http.DefaultTransport) to the grant's origins, with its credential, and
+// Client returns a client that sends requests over base (nil is a transport of
+// its own, without a proxy) to the grant's origins, with its credential, and
 // refuses all others before a connection is made, redirects included. It has no
 // cookie jar and no timeout. A second call returns a client that refuses every
 // request: one grant serves one upstream.
 func (g *Grant) Client(base http.RoundTripper) *http.Client {
 	if base == nil {
-		base = http.DefaultTransport
+		base = &http.Transport{} // the default one is everybody's
 	}
 	t := &bound{base: base, name: g.spec.Name, origins: g.origins, attach: g.spec.Attach}
 	if !g.taken.CompareAndSwap(false, true) {

@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 )
 
 // TestMain is also the child process of the tests: the test binary started with
 // "child MODE" as arguments.
 func TestMain(m *testing.M) {
+	egress.Poison()
 	if len(os.Args) > 2 && os.Args[1] == "child" {
 		child(os.Args[2])
 		return

@@ -19,11 +19,15 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	egress.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 // patience is an upper bound that only a hang exceeds.
 const patience = 20 * time.Second

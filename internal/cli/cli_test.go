@@ -8,9 +8,14 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	egress.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 // invoke runs one command in this process, with an environment of its own.
 func invoke(t *testing.T, environ []string, args ...string) (code int, out, err string) {

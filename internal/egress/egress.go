@@ -1,8 +1,10 @@
-// Package egress makes the transport at the bottom of every HTTP upstream: one
-// for each, so that nothing is shared between two.
+// Package egress makes the transports at the bottom of everything that Bulkhead
+// sends over HTTP: [New] for URLs that the operator wrote, [NewGuard] for URLs
+// that somebody else gave us. One for each upstream, so that nothing is shared
+// between two.
 //
-// It owns connection pools and TLS settings. It must not know credentials, who
-// an upstream is, or any protocol above HTTP.
+// It owns connection pools, TLS settings, and which addresses may be dialled. It
+// must not know credentials, who an upstream is, or any protocol above HTTP.
 package egress
 
 import (
@@ -17,6 +19,11 @@ const (
 	tlsTimeout  = 10 * time.Second
 	keepAlive   = 30 * time.Second
 	idleTimeout = 90 * time.Second
+	// A connection of HTTP/2 carries many calls, so one that is dead without a
+	// word would take all of them with it: after pingAfter of silence it is
+	// asked, and given up when it has not answered within pingWait.
+	pingAfter = 30 * time.Second
+	pingWait  = 15 * time.Second
 )
 
 // New returns a transport of its own: pool, TLS sessions and all. idle is how
@@ -32,6 +39,7 @@ func New(idle int) *http.Transport {
 		Proxy:                  nil,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait},
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    tlsTimeout,
 		MaxIdleConns:           idle,

@@ -15,7 +15,10 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	egress.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 func TestConnectionsAreKeptForAllCallsAtOnce(t *testing.T) {
 	const at = 20

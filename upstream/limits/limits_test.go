@@ -8,10 +8,14 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	egress.Poison()
+	goleak.VerifyTestMain(m)
+}
 
 var now = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC) // 1795348800 since the epoch
 

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -24,6 +25,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	egress.Poison()
 	if mode := os.Getenv("FAKE_MODE"); mode != "" {
 		runFake(mode)
 		return
