@@ -320,6 +320,12 @@ func (s *soak) giveUp(c *client, name string) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		s.t.Error(err)
 	}
+	if id := 0; c == s.piped { // over HTTP it is the connection that ends
+		if _, err := fmt.Sscanf(err.Error(), "request %d:", &id); err != nil {
+			s.t.Error(err)
+		}
+		c.notify("notifications/cancelled", map[string]any{"requestId": id})
+	}
 	s.given.Add(1)
 }
 
