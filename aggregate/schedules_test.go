@@ -139,7 +139,7 @@ func TestNeverOverQuotaWhateverHappens(t *testing.T) {
 }
 
 func anySchedule(t *testing.T, seed uint64) *vendor {
-	r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // a schedule, no secret
+	r := rand.New(rand.NewPCG(seed, 7))                                                                                          //nolint:gosec // a schedule, no secret
 	v := &vendor{r: rand.New(rand.NewPCG(seed, 8)), cost: map[string]float64{"get": 1, "put": float64(1 + r.IntN(3)), "act": 1}} //nolint:gosec // the same
 	yes := true
 	class := aggregate.Class{Name: "reads", Tools: []string{"g*"}, Rate: 0.5 + r.Float64()*30, Burst: float64(1 + r.IntN(6))}
