@@ -36,7 +36,7 @@ var layers = []layer{
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate", []string{"cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
-	{"upstream/limits", nil, "reads header fields, whoever sent them"},
+	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
 	{"upstream/mcpserver", []string{"upstream", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},

@@ -46,6 +46,10 @@ type Member struct {
 	Override map[string]Hints
 	// Limits is what it is asked at most.
 	Limits Limits
+	// Quota is what the vendor counts calls by where Limits.Per is PerCredential:
+	// members with the same one, and the same rate and burst, share it. "" shares
+	// with nobody.
+	Quota string
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.

@@ -125,7 +125,7 @@ func patient(c *upstream.Call, clock *gate.Clock, anew bool, wait time.Duration)
 // answer came.
 func settle(e *upstream.Error, t *upstream.Tool) *upstream.Error {
 	lost := e.Kind == upstream.Timeout || e.Kind == upstream.Unavailable ||
-		e.Kind == upstream.UpstreamError && e.RPC == nil // an answer that could not be used
+		(e.Kind == upstream.UpstreamError || e.Kind == upstream.RateLimited) && e.RPC == nil // an answer that could not be used
 	if lost && e.Sent && t != nil && t.HasHints && !t.Hints.ReadOnly {
 		e.Kind = upstream.WriteOutcomeUnknown
 	}

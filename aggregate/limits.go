@@ -2,7 +2,6 @@ package aggregate
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -20,8 +19,11 @@ type Limits struct {
 
 	Rate    float64            // tokens a second; 0 is any number
 	Burst   float64            // tokens that can be saved up; at least the dearest call's cost
-	PerUser bool               // each user has a quota of their own, not all together one
+	Per     Per                // whose calls are counted together
 	Costs   map[string]float64 // tokens for a call of a tool, by its own name; 1 for others
+	Classes []Class            // tools that are counted apart besides
+
+	Hedge map[string]bool // tools that may be asked twice at once, by their own names
 
 	Attempts int           // in all; 0 and 1 are no retry
 	Failures int           // in a row that open the circuit of a tool or of the source; 0 is none
@@ -54,19 +56,16 @@ type gates struct {
 	bulkhead *gate.Bulkhead
 	breaker  *gate.Breaker  // of the whole source
 	breakers *gate.Breakers // of each tool
+	hedge    *gate.Hedge
+	quotas   *quotas
 	throttle *gate.Throttle
 }
 
-// unlimited is tokens a second of a quota that has no rate: it can be frozen like
-// any other, and is never in the way else.
-const unlimited = 1e6
-
-func newGates(m Member) *gates {
+// newGates returns the gates of a member that counts on where others of old do.
+func newGates(m Member, old []*member) *gates {
 	l := m.Limits
-	rate, burst := l.Rate, l.Burst
-	if rate <= 0 {
-		rate, burst = unlimited, unlimited
-	}
+	q := newQuotas(l)
+	q.inherit(m, old)
 	queue := l.Queue
 	if l.Concurrency <= 0 {
 		queue = -1 // no limit at all
@@ -80,31 +79,18 @@ func newGates(m Member) *gates {
 		bulkhead: gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait),
 		breaker:  gate.NewBreaker(whole),
 		breakers: gate.NewBreakers(b),
-		throttle: gate.NewThrottle(l.quota, l.cost, func(string) gate.Bucket { return gate.NewBucket(rate, burst) }),
+		hedge:    gate.NewHedge(l.hedged()),
+		quotas:   q,
+		throttle: q.throttle(l),
 	}
 }
 
-// inherit goes on counting where another configuration of the same source has
-// stopped, if it counts in the same way: what the vendor counts has not changed.
-func (g *gates) inherit(old *gates, now, before Limits) {
-	if now.Rate == before.Rate && now.Burst == before.Burst && now.PerUser == before.PerUser && maps.Equal(now.Costs, before.Costs) {
-		g.throttle = old.throttle
+// hedged says which calls may be made twice at once; nil for none.
+func (l Limits) hedged() func(*upstream.Call) bool {
+	if len(l.Hedge) == 0 {
+		return nil
 	}
-}
-
-// quota returns the key of the quota that a call is counted in.
-func (l Limits) quota(c *upstream.Call) string {
-	if l.PerUser {
-		return c.Principal.Key()
-	}
-	return ""
-}
-
-func (l Limits) cost(c *upstream.Call) float64 {
-	if cost, ok := l.Costs[c.Name]; ok && c.Op == upstream.CallTool {
-		return cost
-	}
-	return 1
+	return func(c *upstream.Call) bool { return c.Op == upstream.CallTool && l.Hedge[c.Name] }
 }
 
 // line says which line of writes a call stands in, if any. What a tool says of

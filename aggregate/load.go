@@ -16,11 +16,14 @@ type LoadStatus struct {
 	Concurrency int `json:"concurrency"`
 	// ConcurrencyNow is less than Concurrency while the source has said that it
 	// is too much.
-	ConcurrencyNow int           `json:"concurrencyNow,omitempty"`
-	Queue          int           `json:"queue"`                   // calls that may wait
-	WritesWaiting  int           `json:"writesWaiting,omitempty"` // for each other
-	Quota          *QuotaStatus  `json:"quota,omitempty"`         // nil if there is none
-	Circuit        CircuitStatus `json:"circuit"`                 // of the whole source
+	ConcurrencyNow int          `json:"concurrencyNow,omitempty"`
+	Queue          int          `json:"queue"`                   // calls that may wait
+	WritesWaiting  int          `json:"writesWaiting,omitempty"` // for each other
+	Quota          *QuotaStatus `json:"quota,omitempty"`         // nil if there is none
+	// Classes are the quotas of tools that are counted apart besides, by their
+	// names in the configuration.
+	Classes map[string]QuotaStatus `json:"classes,omitempty"`
+	Circuit CircuitStatus          `json:"circuit"` // of the whole source
 	// Tools are those whose own circuit is not closed.
 	Tools map[string]CircuitStatus `json:"tools,omitempty"`
 	// RetryBudget is what is left of it, from 0 to 1.
@@ -33,7 +36,7 @@ type QuotaStatus struct {
 	Left      float64 `json:"left"`               // calls
 	Burst     float64 `json:"burst"`              // calls that may be left; 0 where nothing is counted
 	PerSecond float64 `json:"perSecond"`          // calls that come in, now
-	Per       string  `json:"per"`                // upstream or user
+	Per       Per     `json:"per"`                // whose calls are counted together
 	FrozenMS  int64   `json:"frozenMs,omitempty"` // until the source may be asked again, as it said
 }
 
@@ -51,10 +54,17 @@ func (m *member) load() *LoadStatus {
 	s := &LoadStatus{
 		Running: b.Running, Waiting: b.Waiting, Concurrency: b.Most, Queue: b.Queue, WritesWaiting: g.order.Waiting(),
 		Circuit: circuit(g.breaker.Status()), RetryBudget: rounded(g.retry.Budget()),
-		Quota: scarcest(g.throttle.State()),
+		Quota: scarcest(g.quotas.all.State(), m.Limits.Per),
 	}
-	if s.Quota != nil && m.Limits.PerUser {
-		s.Quota.Per = "user"
+	for _, c := range g.quotas.classes {
+		q := scarcest(c.quotas.State(), m.Limits.classPer())
+		if q == nil { // not used yet
+			q = &QuotaStatus{Left: c.Burst, Burst: c.Burst, PerSecond: rounded(c.Rate), Per: m.Limits.classPer()}
+		}
+		if s.Classes == nil {
+			s.Classes = make(map[string]QuotaStatus, len(g.quotas.classes))
+		}
+		s.Classes[c.Name] = *q
 	}
 	if b.Limit < b.Most {
 		s.ConcurrencyNow = b.Limit
@@ -73,11 +83,14 @@ const maxNamed = 20
 
 // scarcest returns the quota that has the least left; nil where nothing is
 // counted and nothing frozen.
-func scarcest(quotas map[string]gate.BucketState) *QuotaStatus {
+func scarcest(quotas map[string]gate.BucketState, per Per) *QuotaStatus {
+	if per == "" {
+		per = PerUpstream
+	}
 	var least *QuotaStatus
 	for _, q := range quotas {
 		frozen := max(time.Until(q.Frozen), 0)
-		s := &QuotaStatus{Per: "upstream", FrozenMS: frozen.Milliseconds()}
+		s := &QuotaStatus{Per: per, FrozenMS: frozen.Milliseconds()}
 		if q.Most < unlimited {
 			s.Left, s.Burst, s.PerSecond = rounded(q.Tokens), q.Burst, rounded(q.Rate)
 		} else if frozen == 0 {

@@ -36,10 +36,11 @@ type failure struct {
 	err *upstream.Error
 }
 
-func (a *Aggregate) newMember(cfg Member) *member {
+// newMember returns a member that counts on where others do.
+func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 	m := &member{
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
-		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg),
+		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
@@ -68,7 +69,6 @@ func (m *member) inherit(old []*member) {
 			continue
 		}
 		m.hub = o.hub
-		m.gates.inherit(o.gates, m.Limits, o.Limits)
 		for i, f := range m.feeds {
 			if l := o.feeds[i].last.Load(); l != nil && f.read != nil {
 				f.last.Store(&listed{contents: m.newContents(slices.Clone(l.all)), at: l.at, stale: true})

@@ -18,12 +18,14 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 		shaped(a.opt.MaxResult, a.rests),
 		m.gates.order.Layer,
 		m.gates.retry.Layer,
+		m.gates.hedge.Layer,
 		m.gates.bulkhead.Layer,
 		m.gates.breaker.Layer,
 		m.gates.breakers.Layer,
 		m.gates.throttle.Layer,
 		gate.Timeout(m.Attempt),
 		timed,
+		m.gates.hedge.Begun,
 	)(m.Adapter.Call)
 }
 

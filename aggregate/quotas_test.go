@@ -69,10 +69,10 @@ func TestACallWaitsForItsTokens(t *testing.T) {
 }
 
 func TestQuotasOfUsers(t *testing.T) {
-	for perUser, want := range map[bool]string{true: "ok", false: "rate_limited"} {
+	for per, want := range map[aggregate.Per]string{aggregate.PerUser: "ok", "": "rate_limited", aggregate.PerUpstream: "rate_limited", aggregate.PerCredential: "rate_limited"} {
 		synctest.Test(t, func(t *testing.T) {
 			f := annotated(t, func(context.Context, *upstream.Call) (*upstream.Result, error) { return ok() })
-			v, _ := start(t, aggregate.Options{}, limited(f, aggregate.Limits{Rate: 0.001, Burst: 1, PerUser: perUser}))
+			v, _ := start(t, aggregate.Options{}, limited(f, aggregate.Limits{Rate: 0.001, Burst: 1, Per: per}))
 			names(t, v)
 			call(t, v, "crm_get", `{}`)
 			if got := call(t, v, "crm_get", `{}`).text(); !strings.HasPrefix(got, "rate_limited") {
@@ -80,7 +80,7 @@ func TestQuotasOfUsers(t *testing.T) {
 			}
 			other := &aggregate.Request{Principal: upstream.NewPrincipal("idp", "ann")}
 			if got := callAs(t, v, other, "crm_get", `{}`).text(); !strings.HasPrefix(got, want) {
-				t.Errorf("per user %v, another one: %s", perUser, got)
+				t.Errorf("per %q, another one: %s", per, got)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestLoadOfASource(t *testing.T) {
 			return ok()
 		})
 		a, err := aggregate.New([]aggregate.Member{limited(f, aggregate.Limits{
-			Concurrency: 2, Queue: 8, Rate: 1, Burst: 10, PerUser: true, Attempts: 2, Failures: 2, CoolDown: time.Minute,
+			Concurrency: 2, Queue: 8, Rate: 1, Burst: 10, Per: aggregate.PerUser, Attempts: 2, Failures: 2, CoolDown: time.Minute,
 		})}, aggregate.Options{})
 		if err != nil {
 			t.Fatal(err)

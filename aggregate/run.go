@@ -27,7 +27,7 @@ func (a *Aggregate) assemble(descriptions []Member, old []*member) ([]*member, e
 		if i >= 0 {
 			list = append(list, old[i])
 		} else {
-			m := a.newMember(d)
+			m := a.newMember(d, slices.Concat(old, list))
 			m.inherit(old)
 			m.handler = a.pipeline(m)
 			list = append(list, m)

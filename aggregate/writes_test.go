@@ -176,6 +176,7 @@ func TestNoWriteIsCarriedOutTwice(t *testing.T) {
 		"the answer is lost":    {true, upstream.Timeout, true},
 		"the answer is garbage": {true, upstream.UpstreamError, true},
 		"it asks to wait":       {false, upstream.RateLimited, false},
+		"it asks to wait, late": {true, upstream.RateLimited, true},
 	}
 	for name, fault := range faults {
 		for _, tool := range []string{"crm_put", "crm_act", "crm_get"} {

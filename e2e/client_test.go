@@ -161,10 +161,18 @@ type source struct {
 	LastFailure                  *struct{ Tool, Text string }
 	Load                         struct {
 		Running, WritesWaiting int
-		Quota                  *struct{ Per string }
+		Quota                  *quota
+		Classes                map[string]quota
 		Circuit                struct{ State string }
 		Tools                  map[string]struct{ State string }
 	}
+}
+
+// quota is what is left of one.
+type quota struct {
+	Per         string
+	Left, Burst float64
+	FrozenMs    int
 }
 
 func (c *client) sources() []source {

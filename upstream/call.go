@@ -46,7 +46,23 @@ type Call struct {
 	Back Back
 	// Timing collects what the log line reports; never nil in the pipeline.
 	Timing *Timing
+	// Hedged is set in an attempt of a call that may be made twice at once; nil in
+	// any other.
+	Hedged *Hedged
 }
+
+// Hedged is one of the two attempts that a call may be made of.
+type Hedged struct {
+	// Spare is the second one. It waits for nothing: it goes on only if
+	// everything that it needs is free at once, and else fails.
+	Spare bool
+	// Begun is called when the adapter is about to get it.
+	Begun func()
+}
+
+// Spare reports whether the call is a second attempt beside another, which waits
+// for nothing.
+func (c *Call) Spare() bool { return c.Hedged != nil && c.Hedged.Spare }
 
 // Reads reports whether the operation itself changes nothing at the upstream;
 // of a tool call that says nothing.
@@ -101,4 +117,5 @@ type Timing struct {
 	Queued   time.Duration // waiting for a slot or for quota
 	Upstream time.Duration // in the adapter, all attempts
 	Attempts int
+	Hedged   bool // a second attempt was made beside the first
 }

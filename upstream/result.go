@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -13,8 +14,15 @@ type Result struct {
 	Raw     json.RawMessage // the whole result object, as the upstream sent it
 	IsError bool            // result.isError
 	Type    ResultType      // Final unless the adapter says otherwise
+	Quota   *Quota          // what the upstream says is left of its quota; nil if it says nothing
 
 	members []rawjson.Member // of Raw; nil if they are to be looked for in it
+}
+
+// Quota is what an upstream says of the quota that a call was counted in.
+type Quota struct {
+	Remaining float64       // calls, or whatever it counts; not negative
+	Reset     time.Duration // until there is more; 0 if it does not say
 }
 
 // ResultType says whether a result is the answer (MCP 2026-07-28, basic,

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -232,16 +233,23 @@ func calls(l *aggregate.LoadStatus) string {
 	return text
 }
 
-// quota says how many calls are left of how many.
+// quota says how many calls are left of how many, of all and of each class.
 func quota(l *aggregate.LoadStatus) string {
-	switch q := l.Quota; {
-	case q == nil:
-		return "-"
-	case q.FrozenMS > 0:
-		return fmt.Sprintf("frozen %s", (time.Duration(q.FrozenMS) * time.Millisecond).Round(time.Second))
-	default:
-		return fmt.Sprintf("%g/%g", math.Floor(q.Left), q.Burst)
+	text := "-"
+	if l.Quota != nil {
+		text = left(*l.Quota)
 	}
+	for _, name := range slices.Sorted(maps.Keys(l.Classes)) {
+		text += ", " + name + " " + left(l.Classes[name])
+	}
+	return text
+}
+
+func left(q aggregate.QuotaStatus) string {
+	if q.FrozenMS > 0 {
+		return fmt.Sprintf("frozen %s", (time.Duration(q.FrozenMS) * time.Millisecond).Round(time.Second))
+	}
+	return fmt.Sprintf("%g/%g", math.Floor(q.Left), q.Burst)
 }
 
 // reason says why a source is down, to its operator.

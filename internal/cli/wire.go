@@ -8,10 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"path"
 	"path/filepath"
 	"reflect"
-	"strings"
+	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -135,6 +134,9 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
 	}
+	if u.Limit.Per == "credential" {
+		m.Quota = u.Account()
+	}
 	if u.Prefix != nil {
 		m.Prefix = *u.Prefix
 	} else if w.cfg.Server.Names == "flat" {
@@ -146,12 +148,21 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 func limits(u config.Upstream) aggregate.Limits {
 	l := aggregate.Limits{
 		Concurrency: u.Limit.Concurrency, Queue: u.Limit.Queue, QueueWait: u.Limit.QueueWait,
-		Rate: u.Limit.Refill(), Burst: float64(u.Limit.Burst), PerUser: u.Limit.Per == "user",
+		Rate: u.Limit.Refill(), Burst: float64(u.Limit.Burst), Per: aggregate.Per(u.Limit.Per),
 		Attempts: u.Retry.Attempts, Failures: u.Breaker.Failures, CoolDown: u.Breaker.CoolDown,
 		Writes: aggregate.Writes(u.Writes), Unannotated: aggregate.Writes(u.Unannotated),
 		SerializeBy: u.SerializeBy, TrustAnnotations: u.TrustAnnotations,
 	}
+	for name, c := range u.Limit.Classes {
+		l.Classes = append(l.Classes, aggregate.Class{Name: name, Tools: c.Tools, Rate: c.Refill(), Burst: float64(c.Burst)})
+	}
 	for tool, o := range u.Tools.Override {
+		if o.Hedge {
+			if l.Hedge == nil {
+				l.Hedge = make(map[string]bool)
+			}
+			l.Hedge[tool] = true
+		}
 		if o.Cost > 0 {
 			if l.Costs == nil {
 				l.Costs = make(map[string]float64)
@@ -162,17 +173,10 @@ func limits(u config.Upstream) aggregate.Limits {
 	return l
 }
 
-// keep turns the allow and deny patterns into a filter. A tool's name is no
-// path: in it a star matches a slash too.
+// keep turns the allow and deny patterns into a filter.
 func keep(f config.ToolFilter) func(string) bool {
-	flat := func(s string) string { return strings.ReplaceAll(s, "/", "\x00") }
 	any := func(patterns []string, name string) bool {
-		for _, p := range patterns {
-			if ok, _ := path.Match(flat(p), flat(name)); ok { // the patterns are checked at load
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(patterns, func(p string) bool { return aggregate.Match(p, name) })
 	}
 	return func(name string) bool { return any(f.Allow, name) && !any(f.Deny, name) }
 }

@@ -119,7 +119,8 @@ type ToolFilter struct {
 // Override is what one tool is said to do and to cost.
 type Override struct {
 	Hints
-	Cost int // tokens of limit.rate for a call; 0 is not set, which means 1
+	Cost  int  // tokens of limit.rate for a call; 0 is not set, which means 1
+	Hedge bool // whether it may be asked twice at once
 }
 
 // Hints is what one tool is said to do, in MCP's words (schema,
@@ -134,8 +135,16 @@ type Limit struct {
 	Queue       int           // calls that wait for one of these places
 	QueueWait   time.Duration // for a place
 	Rate        Rate
-	Burst       int    // calls at once after a pause; 1 or more where there is a rate
-	Per         string // "upstream" or "user": whose calls the rate counts
+	Burst       int               // calls at once after a pause; 1 or more where there is a rate
+	Per         string            // "upstream", "user" or "credential": whose calls the rate counts
+	Classes     map[string]*Class // tools that are counted apart besides, by the class's name; nil for none
+}
+
+// Class is tools that are counted apart.
+type Class struct {
+	Tools []string // patterns like those of [ToolFilter]
+	Rate  Rate
+	Burst int // 1 or more
 }
 
 // Rate is how many calls are allowed in any time of this length; the zero value
@@ -146,12 +155,18 @@ type Rate struct {
 }
 
 // Refill returns how many calls a second come in again once the burst is used
-// up: so many that burst and refill together never exceed the rate.
-func (l Limit) Refill() float64 {
-	if l.Rate.Count == 0 {
+// up: so many that burst and refill together never exceed the rate. 0 if there is
+// none.
+func (l Limit) Refill() float64 { return l.Rate.refill(l.Burst) }
+
+// Refill is [Limit.Refill] of a class.
+func (c Class) Refill() float64 { return c.Rate.refill(c.Burst) }
+
+func (r Rate) refill(burst int) float64 {
+	if r.Count == 0 {
 		return 0
 	}
-	return float64(l.Rate.Count-l.Burst+1) / l.Rate.Time.Seconds()
+	return float64(r.Count-burst+1) / r.Time.Seconds()
 }
 
 // Retry is when a call is made again.

@@ -16,6 +16,7 @@ type target struct {
 	server   *Server
 	upstream *Upstream
 	tool     *Override
+	class    *Class
 }
 
 // decoder walks the tree by the table of keys and gathers faults.
@@ -104,8 +105,8 @@ func (d *decoder) below(s *section, path string, raw any, t target) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(tables)) {
 		p := join(path, name)
-		if !toolName.MatchString(name) {
-			d.fault(p, "is no name of a tool", "1 to 256 characters on one line, as the upstream has it")
+		if !s.named.form.MatchString(name) {
+			d.fault(p, s.named.problem, s.named.hint)
 			continue
 		}
 		if one, ok := d.table(p, tables[name]); ok {

@@ -104,6 +104,13 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"no rate":              "two keys that belong together",
 		"rates":                "bounds of durations",
 		"no line":              "values of three keys",
+		"class costs":          "compares two keys",
+		"two classes":          "compares two keys",
+		"two patterns":         "compares two keys",
+		"hedge":                "two keys that belong together",
+		"accounts":             "compares two upstreams",
+
+		"two classes of an override": "compares two keys",
 	}
 	for _, c := range slices.Concat(faultCases, limitFaults) {
 		v := instance(t, c.doc)

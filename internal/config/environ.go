@@ -69,12 +69,14 @@ func resolve(name string, file map[string]any) (path []string, k *key, problem s
 			break
 		}
 	}
-	if deeper, ok := strings.CutPrefix(rest, "OVERRIDE__"); ok && at == "upstream.*.tools" {
-		tool, last, found := cutLast(deeper, "__") // a tool's name stands as it is
-		if k = lookup(at+".override.*", last); k == nil || !found {
-			return nil, nil, unknown
+	for _, many := range []struct{ at, name string }{{"upstream.*.tools", "override"}, {"upstream.*.limit", "class"}} {
+		if deeper, ok := strings.CutPrefix(rest, strings.ToUpper(many.name)+"__"); ok && at == many.at {
+			name, last, found := cutLast(deeper, "__") // the name stands as it is
+			if k = lookup(at+"."+many.name+".*", last); k == nil || !found {
+				return nil, nil, unknown
+			}
+			return append(path, many.name, name, k.name), k, ""
 		}
-		return append(path, "override", tool, k.name), k, ""
 	}
 	first, inner, deeper := strings.Cut(rest, "__")
 	k = lookup(at, first)
@@ -183,15 +185,18 @@ func put(tree map[string]any, path []string, v any) bool {
 func variables(file map[string]any) []string {
 	table, _ := file["upstream"].(map[string]any)
 	var out []string
-	for _, path := range Keys() {
-		name := variablePrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "__"))
-		if !strings.Contains(name, "*") {
-			out = append(out, name)
-			continue
-		}
-		for upstream := range maps.Keys(table) {
-			name := strings.Replace(name, "*", variablePart(upstream), 1)
-			out = append(out, strings.Replace(name, "*", "TOOL", 1))
+	for i := range sections {
+		s := &sections[i]
+		for j := range s.keys {
+			name := variablePrefix + strings.ToUpper(strings.ReplaceAll(s.path+"."+s.keys[j].name, ".", "__"))
+			if !strings.Contains(name, "*") {
+				out = append(out, name)
+				continue
+			}
+			for upstream := range maps.Keys(table) {
+				name := strings.Replace(name, "*", variablePart(upstream), 1)
+				out = append(out, strings.Replace(name, "*", s.named.word, 1))
+			}
 		}
 	}
 	slices.Sort(out)

@@ -23,8 +23,7 @@ var faultCases = []faultCase{
 		"upstream.crm.timeuot: unknown key | did you mean timeout?",
 		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny, override",
 	}},
-	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "hedge = true", "pin = true"), []string{
-		"upstream.crm.hedge: is not built yet | remove it",
+	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "pin = true"), []string{
 		"upstream.crm.cache: is not built yet | remove it",
 		"upstream.crm.pin: is not built yet | remove it",
 	}},

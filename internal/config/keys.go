@@ -39,6 +39,15 @@ type section struct {
 	// each is set where the path ends in a *: it returns the target of the
 	// table called name, one of many.
 	each func(t target, name string) target
+	// named is how such tables are called.
+	named naming
+}
+
+// naming is how the tables are called that a user names.
+type naming struct {
+	form          *regexp.Regexp
+	problem, hint string // of a name that has another form
+	word          string // that stands for such a name, in capitals
 }
 
 func (s *section) key(name string) *key {
@@ -114,6 +123,7 @@ var (
 	fieldForm    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2: token
 	urlForm      = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?][^#\s]*)?$`)
 	toolName     = regexp.MustCompile(`^.{1,256}$`)
+	className    = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,23}$`)
 	userForm     = regexp.MustCompile(`^[^:\x00-\x1f\x7f]+$`) // RFC 7617, section 2
 )
 

@@ -26,10 +26,35 @@ var limitSection = section{
 		{name: "burst", kind: number, example: int64(10), least: 1, most: 1_000_000,
 			doc:   "How many of `rate` may be made in one moment after a pause; the others are spread over the time. Left out it is a tenth of them, and at least the dearest call. With `rate` only.",
 			field: func(t target) any { return &t.upstream.Limit.Burst }},
-		{name: "per", kind: text, def: "upstream", example: "user", enum: []string{"upstream", "user"},
-			doc:   "Whose calls the vendor counts together: `upstream` those of everybody, `user` those of each user apart.",
+		{name: "per", kind: text, def: "upstream", example: "user", enum: []string{"upstream", "user", "credential"},
+			doc:   "Whose calls the vendor counts together: `upstream` those of everybody, `user` those of each user apart, `credential` those of everybody to all upstreams that say so and sign in to the same origin (or run the same command) with the same credential. These need the same `rate` and `burst`.",
 			field: func(t target) any { return &t.upstream.Limit.Per }},
 	},
+}
+
+var classSection = section{
+	path: "upstream.*.limit.class.*",
+	doc:  "Tools that the vendor counts apart, such as searches. Their calls are counted here and in `limit.rate`. When the source says that one of them is too much, only the class is left alone. The name is of your choice, in the form of an upstream's.",
+	keys: []key{
+		{name: "tools", kind: list, required: true, example: []any{"search_*"}, check: checkGlob,
+			doc:   "Patterns of the tools, by the upstream's own names. A tool is in one class at most.",
+			field: func(t target) any { return &t.class.Tools }},
+		{name: "rate", kind: rate, required: true, example: "10/1m",
+			doc:   "How many calls of these tools are made at most, like `limit.rate`.",
+			field: func(t target) any { return &t.class.Rate }},
+		{name: "burst", kind: number, example: int64(2), least: 1, most: 1_000_000,
+			doc:   "How many of `rate` may be made in one moment, like `limit.burst`.",
+			field: func(t target) any { return &t.class.Burst }},
+	},
+	each: func(t target, name string) target {
+		c := &Class{}
+		if t.upstream.Limit.Classes == nil {
+			t.upstream.Limit.Classes = make(map[string]*Class)
+		}
+		t.upstream.Limit.Classes[name] = c
+		return target{class: c}
+	},
+	named: naming{className, "is no name for a class", "begin with a lower-case letter and use at most 24 of a-z, 0-9, _ and -", "CLASS"},
 }
 
 var retrySection = section{

@@ -5,9 +5,9 @@ var upstreamSections = []section{
 		path:    "upstream.*",
 		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
 		keys:    upstreamKeys,
-		planned: []string{"cache", "hedge", "pin"},
+		planned: []string{"cache", "pin"},
 	},
-	limitSection, retrySection, breakerSection,
+	limitSection, classSection, retrySection, breakerSection,
 	{
 		path: "upstream.*.auth",
 		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them.",
@@ -32,6 +32,7 @@ var upstreamSections = []section{
 			t.upstream.Tools.Override[name] = o
 			return target{tool: o}
 		},
+		named: naming{toolName, "is no name of a tool", "1 to 256 characters on one line, as the upstream has it", "TOOL"},
 	},
 }
 
@@ -148,6 +149,9 @@ var overrideKeys = []key{
 	{name: "cost", kind: number, example: int64(5), least: 1, most: 1_000_000,
 		doc:   "How many calls a call of it counts as in `limit.rate`, for vendors that charge some more than others. Left out it is 1.",
 		field: func(t target) any { return &t.tool.Cost }},
+	{name: "hedge", kind: flag, def: false, example: true,
+		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` or `idempotent = true` here, because the source may carry both out.",
+		field: func(t target) any { return &t.tool.Hedge }},
 }
 
 // authParts says which keys each type of auth needs; it takes no others.

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -15,6 +16,12 @@ var limitBehaviour = map[string]behaves{
 	"upstream.*.limit.rate":        {upstream(`sandbox = "crm"`, `limit.rate = "100/10s"`), of(func(u config.Upstream) any { return u.Limit.Rate }), config.Rate{Count: 100, Time: 10 * time.Second}},
 	"upstream.*.limit.burst":       {upstream(`sandbox = "crm"`, `limit = { rate = "100/1m30s", burst = 100 }`), of(func(u config.Upstream) any { return u.Limit.Burst }), 100},
 	"upstream.*.limit.per":         {upstream(`sandbox = "crm"`, `limit = { rate = "1/1s", per = "user" }`), of(func(u config.Upstream) any { return u.Limit.Per }), "user"},
+	"upstream.*.limit.class.*.tools": {upstream(`sandbox = "crm"`, `limit.class.find = { tools = ["find_*", "get/x"], rate = "10/1m" }`),
+		of(func(u config.Upstream) any { return u.Limit.Classes["find"].Tools }), []string{"find_*", "get/x"}},
+	"upstream.*.limit.class.*.rate": {upstream(`sandbox = "crm"`, `limit.class.find = { tools = ["find_*"], rate = "30/1m" }`),
+		of(func(u config.Upstream) any { return *u.Limit.Classes["find"] }), config.Class{Tools: []string{"find_*"}, Rate: config.Rate{Count: 30, Time: time.Minute}, Burst: 3}},
+	"upstream.*.limit.class.*.burst": {upstream(`sandbox = "crm"`, `limit.class.find = { tools = ["find_*"], rate = "30/1m", burst = 2 }`),
+		of(func(u config.Upstream) any { return u.Limit.Classes["find"].Burst }), 2},
 	"upstream.*.retry.attempts":    {upstream(`sandbox = "crm"`, `retry = { attempts = 1 }`), of(func(u config.Upstream) any { return u.Retry.Attempts }), 1},
 	"upstream.*.breaker.failures":  {upstream(`sandbox = "crm"`, `breaker.failures = 2`), of(func(u config.Upstream) any { return u.Breaker.Failures }), 2},
 	"upstream.*.breaker.cool_down": {upstream(`sandbox = "crm"`, `breaker.cool_down = "1m"`), of(func(u config.Upstream) any { return u.Breaker.CoolDown }), time.Minute},
@@ -24,6 +31,8 @@ var limitBehaviour = map[string]behaves{
 	"upstream.*.trust_annotations": {upstream(`sandbox = "crm"`, `trust_annotations = true`), of(func(u config.Upstream) any { return u.TrustAnnotations }), true},
 	"upstream.*.tools.override.*.cost": {upstream(`sandbox = "crm"`, `tools.override.put.cost = 5`),
 		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Override{"put": {Cost: 5}}},
+	"upstream.*.tools.override.*.hedge": {upstream(`sandbox = "crm"`, `tools.override.get = { hedge = true, idempotent = true }`),
+		of(func(u config.Upstream) any { return u.Tools.Override["get"].Hedge }), true},
 }
 
 // limitFaults is more of faultCases.
@@ -48,6 +57,27 @@ var limitFaults = []faultCase{
 		"upstream.crm.limit.burst: 4 is less than a call of put costs, which is 5: it could never be made | raise it", "upstream.x.limit.burst: 11 is more than rate allows in all, which is 10"}},
 	{"cost", upstream("sandbox = 'crm'", "limit.rate = '10/1s'", "tools.override.'put.all'.cost = 11"), []string{
 		`upstream.crm.tools.override."put.all".cost: is more than limit.rate, which is 10 in 1s: the tool could never be called | lower it`}},
+	{"class", upstream("sandbox = 'crm'", "limit.class.a = { rate = '100' }", "limit.class.b = { tools = [], rate = '5/1m', burst = 6 }", "limit.class.c = { tools = ['['] }", "limit.class.'D x' = {}"), []string{
+		`upstream.crm.limit.class.a.rate: "100" says no time`, "upstream.crm.limit.class.a.tools: is missing | search_*", "upstream.crm.limit.class.b.tools: names no tools | search_*",
+		"upstream.crm.limit.class.b.burst: 6 is more than rate allows in all, which is 5 | lower it", `upstream.crm.limit.class.c.tools[0]: "[" is no pattern`, "upstream.crm.limit.class.c.rate: is missing",
+		`upstream.crm.limit.class."D x": is no name for a class | lower-case`}},
+	{"class costs", upstream("sandbox = 'crm'", "tools.override.put.cost = 5", "limit.class.a = { tools = ['p*'], rate = '10/1m', burst = 4 }", "limit.class.b = { tools = ['g*'], rate = '10/1m', burst = 4 }") +
+		"[upstream.x]\nsandbox = 'crm'\ntools.override.put.cost = 5\nlimit.class.a = { tools = ['put'], rate = '4/1s' }", []string{
+		"upstream.crm.limit.class.a.burst: 4 is less than a call of put costs, which is 5: it could never be made | raise it",
+		"upstream.x.tools.override.put.cost: is more than limit.class.a.rate, which is 4 in 1s: the tool could never be called | lower it"}},
+	{"two classes", upstream("sandbox = 'crm'", "limit.class.a = { tools = ['get_*'], rate = '10/1m' }", "limit.class.b = { tools = ['get_one'], rate = '10/1m' }"), []string{
+		`upstream.crm.limit.class.b.tools: "get_one" is in the class a too | keep it in one`}},
+	{"two patterns", upstream("sandbox = 'crm'", "limit.class.a = { tools = ['[gh]et*'], rate = '10/1m' }", "limit.class.b = { tools = ['[gh]et*'], rate = '10/1m' }"), []string{
+		`upstream.crm.limit.class.b.tools: "[gh]et*" is in the class a too`}},
+	{"two classes of an override", upstream("sandbox = 'crm'", "tools.override.get.cost = 2", "limit.class.a = { tools = ['g?t'], rate = '20/1m' }", "limit.class.b = { tools = ['ge*'], rate = '20/1m' }"), []string{
+		`upstream.crm.limit.class.b.tools: "get" is in the class a too`}},
+	{"classes apart", upstream("sandbox = 'crm'", "limit.class.a = { tools = ['get_*'], rate = '10/1m' }", "limit.class.b = { tools = ['put_*'], rate = '10/1m' }"), nil},
+	{"hedge", upstream("sandbox = 'crm'", "tools.override.a.hedge = true", "tools.override.b = { hedge = true, read_only = false, idempotent = false }", "tools.override.c = { hedge = true, read_only = true }"), []string{
+		"upstream.crm.tools.override.a.hedge: makes calls twice, and nothing here says that this does no harm | read_only = true", "upstream.crm.tools.override.b.hedge: makes calls twice"}},
+	{"accounts", "[upstream.a]\nurl = 'https://X.example/a'\nlimit = { rate = '10/1s', per = 'credential' }\n[upstream.b]\nurl = 'https://x.example/b'\nlimit = { rate = '11/1s', per = 'credential' }", []string{
+		`upstream.b.limit: rate and burst differ from those of upstream.a, which signs in with the same credential | give both the same`}},
+	{"accounts without a rate", "[upstream.a]\nurl = 'https://x.example/a'\nlimit = { per = 'credential' }\n[upstream.b]\nurl = 'https://x.example/b'\nlimit = { per = 'credential' }\n" +
+		"[upstream.c]\nurl = 'https://y.example/b'\nlimit = { rate = '1/1s', per = 'credential' }\n[upstream.d]\nurl = 'https://x.example/a'\nlimit.rate = '1/1s'", nil},
 	{"waits", upstream("sandbox = 'crm'", "limit.queue_wait = '0s'", "breaker.cool_down = '1h'"), []string{
 		`upstream.crm.limit.queue_wait: "0s" is out of range: from 1ms to 1h`, `upstream.crm.breaker.cool_down: "1h" is out of range: from 10ms to 5m`}},
 	{"longer waits", "[server]\ndeadline = '5s'\n" + upstream("sandbox = 'crm'", "limit.queue_wait = '5s'"), []string{
@@ -63,7 +93,7 @@ func TestLimitDefaults(t *testing.T) {
 	cfg := mustParse(t, upstream("sandbox = 'crm'"))
 	want := config.Limit{Concurrency: 256, Queue: 256, QueueWait: 10 * time.Second, Per: "upstream"}
 	u := cfg.Upstreams[0]
-	if u.Limit != want || u.Limit.Refill() != 0 || u.Retry.Attempts != 3 || u.Breaker != (config.Breaker{Failures: 5, CoolDown: 5 * time.Second}) ||
+	if !reflect.DeepEqual(u.Limit, want) || u.Limit.Refill() != 0 || u.Retry.Attempts != 3 || u.Breaker != (config.Breaker{Failures: 5, CoolDown: 5 * time.Second}) ||
 		u.Writes != "serial" || u.Unannotated != "parallel" || u.TrustAnnotations {
 		t.Errorf("%+v", u)
 	}
@@ -93,12 +123,12 @@ func TestBurstAndRefill(t *testing.T) {
 }
 
 func TestLimitsFromTheEnvironment(t *testing.T) {
-	u := mustParse(t, upstream("sandbox = 'crm'", "limit = { concurrency = 2, rate = '1/1s' }"),
+	u := mustParse(t, upstream("sandbox = 'crm'", "limit = { concurrency = 2, rate = '1/1s', class = { find_it = { tools = ['x'], rate = '5/1s', burst = 1 } } }"),
 		"BULKHEAD_UPSTREAM__CRM__LIMIT__CONCURRENCY=4", "BULKHEAD_UPSTREAM__CRM__LIMIT__RATE=50/1m",
 		"BULKHEAD_UPSTREAM__CRM__RETRY__ATTEMPTS=1", "BULKHEAD_UPSTREAM__CRM__BREAKER__COOL_DOWN=1m",
-		"BULKHEAD_UPSTREAM__CRM__WRITES=parallel", "BULKHEAD_UPSTREAM__CRM__TOOLS__OVERRIDE__put__COST=5",
+		"BULKHEAD_UPSTREAM__CRM__LIMIT__CLASS__find_it__BURST=2", "BULKHEAD_UPSTREAM__CRM__WRITES=parallel", "BULKHEAD_UPSTREAM__CRM__TOOLS__OVERRIDE__put__COST=5",
 	).Upstreams[0]
-	if u.Limit.Concurrency != 4 || u.Limit.Rate != (config.Rate{Count: 50, Time: time.Minute}) || u.Limit.Burst != 5 ||
+	if u.Limit.Concurrency != 4 || u.Limit.Rate != (config.Rate{Count: 50, Time: time.Minute}) || u.Limit.Burst != 5 || u.Limit.Classes["find_it"].Burst != 2 ||
 		u.Retry.Attempts != 1 || u.Breaker.CoolDown != time.Minute || u.Writes != "parallel" || u.Tools.Override["put"].Cost != 5 {
 		t.Errorf("%+v", u)
 	}

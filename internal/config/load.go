@@ -176,6 +176,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		d.checkLimits(path, &u, cfg.Server.Deadline)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
+	checkAccounts(d.fault, cfg.Upstreams)
 	if ok && !slices.ContainsFunc(cfg.Upstreams, func(u Upstream) bool { return u.Enabled }) {
 		problem := "no upstream configured"
 		if len(upstreams) > 0 {

@@ -37,7 +37,7 @@ Editors that understand JSON Schema complete and check the file when it begins w
 
 ## Environment variables
 
-Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path of the key in capitals, its levels separated by two underscores and hyphens written as underscores; only the name of a tool or of a variable of ` + "`env`" + ` stands as it is. Lists are separated by commas; booleans are ` + "`true` or `false`" + `. The upstream must be in the file. A variable that begins with ` + "`BULKHEAD_`" + ` and names no key is refused.
+Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path of the key in capitals, its levels separated by two underscores and hyphens written as underscores; only the name of a tool, of a class or of a variable of ` + "`env`" + ` stands as it is. Lists are separated by commas; booleans are ` + "`true` or `false`" + `. The upstream must be in the file. A variable that begins with ` + "`BULKHEAD_`" + ` and names no key is refused.
 
 ` + "```sh" + `
 BULKHEAD_SERVER__LISTEN=127.0.0.1:9000
@@ -67,7 +67,7 @@ func Reference() []byte {
 
 // heading is the section's path with words in the place of names.
 func (s *section) heading() string {
-	return strings.Replace(strings.Replace(s.path, "*", "NAME", 1), "*", "TOOL", 1)
+	return strings.Replace(strings.Replace(s.path, "*", "NAME", 1), "*", s.named.word, 1)
 }
 
 func (k *key) defaultText() string {

@@ -78,7 +78,7 @@ func (s *section) schema() object {
 	for name, sub := range s.subs() {
 		properties[name] = sub.schema()
 		if sub.each != nil {
-			properties[name] = object{"type": "object", "patternProperties": object{toolName.String(): sub.schema()}, "additionalProperties": false}
+			properties[name] = object{"type": "object", "patternProperties": object{sub.named.form.String(): sub.schema()}, "additionalProperties": false}
 		}
 	}
 	out := object{"type": "object", "description": s.doc, "properties": properties, "additionalProperties": false}

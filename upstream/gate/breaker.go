@@ -53,6 +53,7 @@ type Breaker struct {
 	why        string // the failure that opened it
 	probing    bool   // half-open: the probe is under way
 	suspect    string // the tool whose failure was counted last, if Whole
+	losses     uint64 // lost or refused connections that were counted
 }
 
 // BreakerState is one of the three states of a circuit breaker (Nygard, Release
@@ -78,12 +79,12 @@ func (b *Breaker) Layer(next upstream.Handler) upstream.Handler {
 		return next
 	}
 	return func(ctx context.Context, c *upstream.Call) (res *upstream.Result, err error) {
-		generation, err := b.admit(c)
+		in, err := b.admit(c)
 		if err != nil {
 			return nil, err
 		}
 		judged := verdictNone
-		defer func() { b.done(c, generation, judged, err) }() // a panic counts for nothing, but ends the probe
+		defer func() { b.done(c, in, judged, err) }() // a panic counts for nothing, but ends the probe
 		res, err = next(ctx, c)
 		judged = b.judge(err)
 		return res, err
@@ -133,35 +134,41 @@ func judge(err error) verdict {
 	return verdictNone
 }
 
+// admission is what a breaker knew when it let a call through.
+type admission struct{ generation, losses uint64 }
+
 // admit lets a call through or says why not.
-func (b *Breaker) admit(c *upstream.Call) (generation uint64, err error) {
+func (b *Breaker) admit(c *upstream.Call) (admission, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state == Closed {
-		return b.generation, nil
+		return admission{b.generation, b.losses}, nil
+	}
+	if c.Spare() { // the probe is the first attempt, or none
+		return admission{}, noneSpare(c)
 	}
 	now := time.Now()
 	switch b.state {
 	case Open:
 		if wait := b.until.Sub(now); wait > 0 {
-			return 0, refused(c, upstream.Unavailable, fmt.Sprintf("its circuit is open after failures (the last: %s)", b.why), wait)
+			return admission{}, refused(c, upstream.Unavailable, fmt.Sprintf("its circuit is open after failures (the last: %s)", b.why), wait)
 		}
 		b.turn(HalfOpen, now)
 		fallthrough
 	case HalfOpen:
 		if b.probing {
-			return 0, refused(c, upstream.Unavailable, "its circuit is open after failures; one call is just trying whether it is back", time.Second)
+			return admission{}, refused(c, upstream.Unavailable, "its circuit is open after failures; one call is just trying whether it is back", time.Second)
 		}
 		b.probing = true
 	}
-	return b.generation, nil
+	return admission{b.generation, b.losses}, nil
 }
 
 // done takes the outcome of a call that was let through.
-func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error) {
+func (b *Breaker) done(c *upstream.Call, in admission, v verdict, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if generation != b.generation {
+	if in.generation != b.generation {
 		return
 	}
 	now := time.Now()
@@ -181,7 +188,7 @@ func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error
 		b.row, b.suspect = 0, ""
 		b.window.add(now, false)
 	case verdictBad:
-		if b.counted(c, err) {
+		if b.lost(in, err) || b.counted(c, err) {
 			return
 		}
 		b.row++
@@ -190,6 +197,20 @@ func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error
 			b.trip(now, err)
 		}
 	}
+}
+
+// lost reports whether a call failed with a connection whose loss is counted
+// already: what takes many calls along is one failure, or one restart would look
+// like an outage. b.mu is held.
+func (b *Breaker) lost(in admission, err error) bool {
+	if upstream.AsError("", "", err).Kind != upstream.Unavailable {
+		return false
+	}
+	if in.losses != b.losses {
+		return true
+	}
+	b.losses++
+	return false
 }
 
 // counted reports whether the failure of a tool says nothing new. b.mu is held.

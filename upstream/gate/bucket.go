@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 )
@@ -14,9 +15,16 @@ type Bucket interface {
 	// none and returns how long it will be until there are. It fails where the
 	// state of the quota cannot be had.
 	Take(ctx context.Context, cost float64) (time.Duration, error)
+	// Wait returns how long it will be until Take takes cost tokens; 0 if it does
+	// now.
+	Wait(cost float64) time.Duration
 	// Freeze hands out nothing until then, because the upstream said so; it
 	// never shortens an earlier freeze. After it the bucket fills from empty.
 	Freeze(until time.Time)
+	// Lower hands out at most left tokens until then, because the upstream says
+	// that there are no more; it never makes more of them. Less than one freezes
+	// the bucket, but the rate stays: to use a quota up is no fault.
+	Lower(left float64, until time.Time)
 	// State returns what is left.
 	State() BucketState
 }
@@ -41,7 +49,19 @@ type localBucket struct {
 	frozen time.Time
 	slow   float64   // share of the rate lost by freezes; from 0 to 1
 	slowAt time.Time // when slow was right
+	said   []allowance
 }
+
+// allowance is how much an upstream says that it gives until then. Of several, the
+// one that ends first is the least: whatever is more and ends earlier says
+// nothing.
+type allowance struct {
+	left  float64
+	until time.Time
+}
+
+// maxAllowances is how many are remembered: one of each window that is counted.
+const maxAllowances = 16
 
 const (
 	recovery   = time.Minute // for a rate that was halved to be whole again
@@ -61,14 +81,50 @@ func (b *localBucket) Take(_ context.Context, cost float64) (time.Duration, erro
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.fill(now)
+	if wait := b.lacking(now, cost); wait > 0 {
+		return wait, nil
+	}
+	b.tokens -= cost
+	for i := range b.said {
+		if b.said[i].left -= cost; b.said[i].left < 1 {
+			b.empty(b.said[i].until)
+		}
+	}
+	return 0, nil
+}
+
+func (b *localBucket) Wait(cost float64) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	return b.lacking(now, cost)
+}
+
+// lacking returns how long it takes until there are cost tokens; 0 if there are.
+// b.mu is held.
+func (b *localBucket) lacking(now time.Time, cost float64) time.Duration {
 	if wait := b.frozen.Sub(now); wait > 0 {
-		return wait + b.until(cost), nil
+		return wait + b.until(cost)
 	}
-	if b.tokens+roundError >= cost {
-		b.tokens -= cost
-		return 0, nil
+	wait := time.Duration(0)
+	for _, a := range b.said {
+		if a.left+roundError < cost {
+			wait = a.until.Sub(now)
+		}
 	}
-	return b.until(cost), nil
+	if b.tokens+roundError < cost {
+		wait = max(wait, b.until(cost))
+	}
+	return wait
+}
+
+// empty hands out nothing until then. b.mu is held.
+func (b *localBucket) empty(until time.Time) {
+	b.tokens = 0
+	if until.After(b.frozen) {
+		b.frozen = until
+	}
 }
 
 // until returns how long it takes to collect cost tokens, at least a
@@ -101,6 +157,34 @@ func (b *localBucket) fill(now time.Time) {
 		b.slow = max(b.slow-dt.Seconds()/(2*recovery.Seconds()), 0)
 		b.slowAt = now
 	}
+	b.said = slices.DeleteFunc(b.said, func(a allowance) bool { return !now.Before(a.until) })
+}
+
+func (b *localBucket) Lower(left float64, until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.fill(now)
+	b.tokens = min(b.tokens, left)
+	if left < 1 {
+		b.empty(until)
+		return
+	}
+	i := 0 // where it stands by its end
+	for ; i < len(b.said) && b.said[i].until.Before(until); i++ {
+	}
+	if !until.After(now) || i < len(b.said) && b.said[i].left <= left {
+		return
+	}
+	first := i
+	for first > 0 && b.said[first-1].left >= left {
+		first--
+	}
+	if i < len(b.said) && b.said[i].until.Equal(until) {
+		i++
+	}
+	b.said = slices.Replace(b.said, first, i, allowance{left, until})
+	b.said = b.said[:min(len(b.said), maxAllowances)]
 }
 
 func (b *localBucket) Freeze(until time.Time) {
@@ -108,14 +192,11 @@ func (b *localBucket) Freeze(until time.Time) {
 	defer b.mu.Unlock()
 	now := time.Now()
 	b.fill(now)
-	b.tokens = 0
 	if !b.frozen.After(now) { // a new one: what is under way may say it several times
 		b.slow = min(b.slow+(1-b.slow)/2, 1-minShare)
 		b.slowAt = now
 	}
-	if until.After(b.frozen) {
-		b.frozen = until
-	}
+	b.empty(until)
 }
 
 func (b *localBucket) State() BucketState {
@@ -124,6 +205,9 @@ func (b *localBucket) State() BucketState {
 	now := time.Now()
 	b.fill(now)
 	s := BucketState{Tokens: b.tokens, Burst: b.burst, Rate: b.rate(), Most: b.most}
+	if len(b.said) > 0 {
+		s.Tokens = min(s.Tokens, b.said[0].left)
+	}
 	if b.frozen.After(now) {
 		s.Frozen = b.frozen
 	}

@@ -60,6 +60,10 @@ func (b *Bulkhead) enter(ctx context.Context, c *upstream.Call) error {
 		b.mu.Unlock()
 		return nil
 	}
+	if c.Spare() {
+		b.mu.Unlock()
+		return noneSpare(c)
+	}
 	if b.waiting.size >= b.queue {
 		running, queued := b.running, b.waiting.size
 		b.mu.Unlock()

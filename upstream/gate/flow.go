@@ -30,6 +30,11 @@ func refused(c *upstream.Call, k upstream.Kind, public string, after time.Durati
 	}
 }
 
+// noneSpare is the failure of a second attempt that would have to wait.
+func noneSpare(c *upstream.Call) *upstream.Error {
+	return refused(c, upstream.Overloaded, "nothing is free for a second attempt", 0)
+}
+
 // unsent is the failure of a call whose context ended while it waited here: that
 // says nothing about the upstream.
 func unsent(ctx context.Context, c *upstream.Call) *upstream.Error {

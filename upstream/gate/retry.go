@@ -74,7 +74,10 @@ func (r *Retry) Layer(next upstream.Handler) upstream.Handler {
 // remember makes a failure say that the call was sent if an earlier attempt was.
 func remember(err error, sent bool) (error, bool) {
 	e, ok := errors.AsType[*upstream.Error](err)
-	if !ok || e.Kind == upstream.RateLimited { // which says that it was not executed
+	if !ok {
+		return err, sent
+	}
+	if e.Kind == upstream.RateLimited && !e.Sent { // which says that it was not executed
 		return err, sent
 	}
 	if !sent || e.Sent {
@@ -94,7 +97,10 @@ func (r *Retry) pause(ctx context.Context, c *upstream.Call, err error, attempt 
 	}
 	var s schedule
 	switch e.Kind {
-	case upstream.RateLimited: // refused: it was not executed
+	case upstream.RateLimited:
+		if e.Sent && !r.again(c) { // refused, but perhaps halfway
+			return 0, false
+		}
 		s = throttles
 	case upstream.Unavailable, upstream.Timeout:
 		if e.Sent && !r.again(c) {

@@ -3,7 +3,6 @@ package gate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -15,25 +14,21 @@ import (
 // in turns between sessions; one that could not be served before its deadline
 // is refused at once.
 type Throttle struct {
-	key  func(*upstream.Call) string
-	cost func(*upstream.Call) float64
-	make func(key string) Bucket
-
-	mu     sync.Mutex
-	quotas map[string]*quota
+	opt ThrottleOptions
 }
 
-// quota is one key's bucket and who waits for its tokens.
-type quota struct {
-	bucket Bucket
-
-	mu      sync.Mutex
-	waiting fair[chan error]
-	timer   *time.Timer // looks again; nil if nobody waits
+// ThrottleOptions say what calls are counted in.
+type ThrottleOptions struct {
+	// Quotas are those of all calls. Several throttles may have the same ones.
+	Quotas *Quotas
+	// Key says whose quota a call is counted in.
+	Key func(*upstream.Call) string
+	// Cost is counted in tokens and must not exceed what a full bucket holds.
+	Cost func(*upstream.Call) float64
+	// Class returns the quotas that a call is counted in besides, and which alone
+	// learn from its answer; nil for none. nil if there are no classes.
+	Class func(*upstream.Call) *Quotas
 }
-
-// Quotas bound what is remembered: keys of users come and go.
-const maxQuotas = 10_000
 
 // MaxFreeze is how long an upstream may keep one of its quotas frozen, whatever
 // it says.
@@ -43,28 +38,59 @@ const MaxFreeze = 15 * time.Minute
 // how long.
 const defaultFreeze = time.Second
 
-// NewThrottle returns a throttle with a bucket from make for each key. cost is
-// counted in tokens and must not exceed what a full bucket holds.
-func NewThrottle(key func(*upstream.Call) string, cost func(*upstream.Call) float64, make func(key string) Bucket) *Throttle {
-	return &Throttle{key: key, cost: cost, make: make, quotas: map[string]*quota{}}
-}
+// NewThrottle returns a throttle.
+func NewThrottle(o ThrottleOptions) *Throttle { return &Throttle{opt: o} }
 
 // Layer is the middleware.
 func (t *Throttle) Layer(next upstream.Handler) upstream.Handler {
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-		q := t.quota(t.key(c))
-		if err := q.wait(ctx, c, t.cost(c)); err != nil {
+		key := t.opt.Key(c)
+		q := t.opt.Quotas.of(key)
+		var class *quota
+		if t.opt.Class != nil {
+			if quotas := t.opt.Class(c); quotas != nil {
+				class = quotas.of(key)
+			}
+		}
+		if err := enter(ctx, c, t.opt.Cost(c), q, class); err != nil {
 			return nil, err
 		}
 		res, err := next(ctx, c)
-		if throttled(err) {
+		if class != nil {
+			q = class
+		}
+		switch {
+		case throttled(err):
 			wait := freezeFor(err)
 			q.bucket.Freeze(time.Now().Add(wait))
 			e := *upstream.AsError(c.Upstream, c.Name, err)
 			e.RetryAfter = wait // what holds here, whatever it said
 			return nil, &e
+		case err == nil && res.Quota != nil:
+			lower(q.bucket, res.Quota)
 		}
 		return res, err
+	}
+}
+
+// enter waits for the tokens of a quota and of a class, which may be nil, and
+// takes them at the same moment: tokens that are taken before the call goes out
+// would let a window see more than it allows.
+func enter(ctx context.Context, c *upstream.Call, cost float64, q, class *quota) error {
+	if class == nil {
+		return q.wait(ctx, c, claim{cost: cost})
+	}
+	for {
+		if err := class.wait(ctx, c, claim{cost: cost, pledge: true}); err != nil {
+			return err
+		}
+		err := q.wait(ctx, c, claim{cost: cost, with: class})
+		if !errors.Is(err, errAgain) {
+			return err
+		}
+		if c.Spare() {
+			return noneSpare(c)
+		}
 	}
 }
 
@@ -76,129 +102,66 @@ func freezeFor(err error) time.Duration {
 	return defaultFreeze
 }
 
-func (t *Throttle) quota(key string) *quota {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	q := t.quotas[key]
+// lower makes a bucket hold no more than the upstream says is left.
+func lower(b Bucket, left *upstream.Quota) {
+	reset := min(max(left.Reset, 0), MaxFreeze)
+	if left.Remaining < 1 && reset == 0 {
+		reset = defaultFreeze
+	}
+	b.Lower(max(left.Remaining, 0), time.Now().Add(reset))
+}
+
+// Quotas are the quotas of one kind, each with a bucket of its own.
+type Quotas struct {
+	make func() Bucket
+
+	mu    sync.Mutex
+	byKey map[string]*quota
+}
+
+// maxQuotas bounds what is remembered: keys of users come and go.
+const maxQuotas = 10_000
+
+// NewQuotas returns quotas whose buckets are made when a key is seen first.
+func NewQuotas(make func() Bucket) *Quotas {
+	return &Quotas{make: make, byKey: map[string]*quota{}}
+}
+
+func (s *Quotas) of(key string) *quota {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := s.byKey[key]
 	if q == nil {
-		if len(t.quotas) >= maxQuotas {
-			t.forget()
+		if len(s.byKey) >= maxQuotas {
+			s.forget()
 		}
-		q = &quota{bucket: t.make(key)}
-		t.quotas[key] = q
+		q = &quota{bucket: s.make()}
+		s.byKey[key] = q
 	}
 	return q
 }
 
 // forget drops a quota that is full: it says no more than a new one. If none is,
-// it drops none. t.mu is held.
-func (t *Throttle) forget() {
-	for key, q := range t.quotas {
+// it drops none. s.mu is held.
+func (s *Quotas) forget() {
+	for key, q := range s.byKey {
 		q.mu.Lock()
-		idle := q.waiting.size == 0
+		idle := q.waiting.size == 0 && q.pledged == 0
 		q.mu.Unlock()
-		if s := q.bucket.State(); idle && s.Frozen.IsZero() && s.Tokens >= s.Burst {
-			delete(t.quotas, key)
+		if b := q.bucket.State(); idle && b.Frozen.IsZero() && b.Tokens >= b.Burst {
+			delete(s.byKey, key)
 			return
 		}
 	}
 }
 
 // State returns what is left of each quota, by its key.
-func (t *Throttle) State() map[string]BucketState {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	out := make(map[string]BucketState, len(t.quotas))
-	for key, q := range t.quotas {
+func (s *Quotas) State() map[string]BucketState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make(map[string]BucketState, len(s.byKey))
+	for key, q := range s.byKey {
 		out[key] = q.bucket.State()
 	}
 	return out
-}
-
-// wait waits for tokens.
-func (q *quota) wait(ctx context.Context, c *upstream.Call, cost float64) error {
-	q.mu.Lock()
-	var least time.Duration // until the call could be served
-	if q.waiting.size == 0 {
-		var err error
-		if least, err = q.bucket.Take(ctx, cost); err != nil || least == 0 {
-			q.mu.Unlock()
-			return stateless(c, err)
-		}
-	}
-	t := q.waiting.push(flowOf(c), make(chan error, 1), cost)
-	if s := q.bucket.State(); least == 0 || q.waiting.size > 1 {
-		least = time.Duration((q.waiting.ahead(t) + cost - s.Tokens) / s.Rate * float64(time.Second))
-		if frozen := time.Until(s.Frozen); frozen > 0 {
-			least += frozen
-		}
-	}
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < least {
-		q.waiting.remove(t)
-		q.mu.Unlock()
-		return refused(c, upstream.RateLimited, fmt.Sprintf("its quota allows the call in %s, which is later than the call's deadline", least.Round(time.Millisecond)), least)
-	}
-	q.serve(ctx)
-	q.mu.Unlock()
-
-	began := time.Now()
-	defer func() { c.Timing.Queued += time.Since(began) }()
-	select {
-	case err := <-t.value:
-		return stateless(c, err)
-	case <-ctx.Done():
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.waiting.remove(t) && len(t.value) > 0 {
-		// Its tokens were taken at the same moment and are lost: giving them
-		// back could let more through than a window allows.
-		return unsent(ctx, c)
-	}
-	q.serve(ctx)
-	return unsent(ctx, c)
-}
-
-// serve hands tokens to those whose turn it is, and sees to it that it happens
-// again when there are more. q.mu is held.
-func (q *quota) serve(ctx context.Context) {
-	for {
-		t := q.waiting.next()
-		if t == nil {
-			if q.timer != nil {
-				q.timer.Stop()
-				q.timer = nil
-			}
-			return
-		}
-		again, err := q.bucket.Take(ctx, t.cost)
-		if again > 0 && err == nil {
-			q.later(context.WithoutCancel(ctx), again)
-			return
-		}
-		q.waiting.take(t)
-		t.value <- err
-	}
-}
-
-func (q *quota) later(ctx context.Context, d time.Duration) {
-	if q.timer != nil {
-		q.timer.Stop()
-	}
-	q.timer = time.AfterFunc(d, func() {
-		q.mu.Lock()
-		defer q.mu.Unlock()
-		q.serve(ctx)
-	})
-}
-
-// stateless is the failure of a call whose quota cannot be looked up; nil if
-// err is.
-func stateless(c *upstream.Call, err error) error {
-	if err == nil {
-		return nil
-	}
-	e := refused(c, upstream.Unavailable, "the state of its quota cannot be read", 0)
-	e.Err = fmt.Errorf("%w: %w", errHere, err)
-	return e
 }

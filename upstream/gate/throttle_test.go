@@ -59,15 +59,19 @@ func oneKey(*upstream.Call) string { return "all" }
 
 func unit(*upstream.Call) float64 { return 1 }
 
+func buckets(rate, burst float64) *gate.Quotas {
+	return gate.NewQuotas(func() gate.Bucket { return gate.NewBucket(rate, burst) })
+}
+
 // quota returns a throttle with one quota, and the upstream behind it.
-func quota(rate, burst float64, cost func(*upstream.Call) float64) (upstream.Handler, *arrivals, *gate.Throttle) {
+func quota(rate, burst float64, cost func(*upstream.Call) float64) (upstream.Handler, *arrivals) {
 	a := &arrivals{}
-	t := gate.NewThrottle(oneKey, cost, func(string) gate.Bucket { return gate.NewBucket(rate, burst) })
+	t := gate.NewThrottle(gate.ThrottleOptions{Quotas: buckets(rate, burst), Key: oneKey, Cost: cost})
 	h := t.Layer(func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 		a.note(c, cost(c))
 		return upstream.TextResult("ok", false), nil
 	})
-	return h, a, t
+	return h, a
 }
 
 // Random callers, costs, pauses and cancels: no window of time ever sees more
@@ -85,7 +89,7 @@ func TestNeverOverQuota(t *testing.T) {
 func overQuota(t *testing.T, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 2))
 	rate, burst := 0.5+r.Float64()*50, 3+float64(r.IntN(10))
-	h, oracle, _ := quota(rate, burst, func(c *upstream.Call) float64 { return float64(len(c.ID)) })
+	h, oracle := quota(rate, burst, func(c *upstream.Call) float64 { return float64(len(c.ID)) })
 	var wg sync.WaitGroup
 	calls := 1 + r.IntN(100)
 	served, gaveUp := 0, 0
@@ -134,7 +138,7 @@ func overQuota(t *testing.T, seed uint64) {
 func TestThrottleIsFair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 10
-		h, oracle, _ := quota(rate, 1, unit)
+		h, oracle := quota(rate, 1, unit)
 		ctx, stop := context.WithCancel(t.Context())
 		var wg sync.WaitGroup
 		for range 1_000 {
@@ -164,7 +168,7 @@ func TestThrottleIsFair(t *testing.T) {
 
 func TestThrottleRefusesWhatComesTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h, oracle, _ := quota(0.1, 1, unit)
+		h, oracle := quota(0.1, 1, unit)
 		if _, err := h(t.Context(), call()); err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +199,8 @@ func TestThrottleFreezes(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			refuse := true
 			var at []time.Time
-			th := gate.NewThrottle(oneKey, unit, func(string) gate.Bucket { return gate.NewBucket(100, 10) })
+			quotas := buckets(100, 10)
+			th := gate.NewThrottle(gate.ThrottleOptions{Quotas: quotas, Key: oneKey, Cost: unit})
 			h := th.Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
 				at = append(at, time.Now())
 				if refuse {
@@ -207,7 +212,7 @@ func TestThrottleFreezes(t *testing.T) {
 				t.Fatal("no error")
 			}
 			refuse = false
-			if s := th.State()["all"]; s.Frozen.IsZero() || s.Tokens != 0 {
+			if s := quotas.State()["all"]; s.Frozen.IsZero() || s.Tokens != 0 {
 				t.Errorf("%+v", s)
 			}
 			if _, err := h(t.Context(), call()); err != nil {
@@ -240,8 +245,8 @@ func TestThrottleRecovers(t *testing.T) {
 // One quota's freeze is no other's.
 func TestQuotasAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		th := gate.NewThrottle(func(c *upstream.Call) string { return c.Session }, unit,
-			func(string) gate.Bucket { return gate.NewBucket(1, 1) })
+		quotas := buckets(1, 1)
+		th := gate.NewThrottle(gate.ThrottleOptions{Quotas: quotas, Key: func(c *upstream.Call) string { return c.Session }, Cost: unit})
 		h := th.Layer(func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 			if c.Session == "bad" {
 				return nil, &upstream.Error{Kind: upstream.RateLimited, RetryAfter: time.Minute}
@@ -254,7 +259,7 @@ func TestQuotasAreApart(t *testing.T) {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}
 		var keys []string
-		for key := range th.State() {
+		for key := range quotas.State() {
 			keys = append(keys, key)
 		}
 		if slices.Sort(keys); fmt.Sprint(keys) != "[bad good]" {

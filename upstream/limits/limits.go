@@ -1,11 +1,13 @@
-// Package limits reads what an HTTP response says about a quota.
+// Package limits reads what an answer says about a quota.
 //
 // Job: find the fields in which services announce how much of a quota is left
 // and when there will be more, whatever they call them and in whatever unit they
-// count, and turn them into one value.
+// count, and turn them into one value; tell a refusal for the quota's sake from
+// any other, however a service puts it.
 //
-// It owns the table of fields. It must not know what becomes of the value, or
-// which upstream it came from; it believes nothing beyond [Most].
+// It owns the tables of fields and of signals. It must not know what becomes of
+// what it finds, or which upstream it came from; it believes nothing beyond
+// [Most].
 package limits
 
 import (
@@ -83,6 +85,20 @@ func Read(h http.Header, now time.Time) Limits {
 		l.readDraft(v)
 	}
 	return l
+}
+
+// Left returns what the header fields of an answer say of a quota; false if they
+// say nothing, which costs one look at each name.
+func Left(h http.Header, now time.Time) (Limits, bool) {
+	for name := range h {
+		if strings.HasPrefix(name, "R") || strings.HasPrefix(name, "X-") {
+			if strings.Contains(name, "limit") || strings.Contains(name, "-Limit") { // Ratelimit, Rate-Limit
+				l := Read(h, now)
+				return l, l.Known
+			}
+		}
+	}
+	return Limits{}, false
 }
 
 // learn keeps the quota that is nearest to its end.

@@ -13,7 +13,7 @@ import (
 // Call implements [upstream.Adapter]. The result is the upstream's own text. An
 // error object of the upstream is an *[upstream.Error] with RPC set; its kind
 // is InvalidArguments for code -32602, NotFound for -32002 where a resource was
-// read, and UpstreamError for every other.
+// read, RateLimited where it asks to wait, and UpstreamError for every other.
 // Progress is asked for where the call wants it, under a token of ours; no more
 // than 1,000 notifications a second and 64 KiB each are passed on, and as many
 // log messages. What a legacy server asks goes to the call on whose stream it
@@ -49,6 +49,7 @@ func parseResult(ans answer, modern bool) (*upstream.Result, error) {
 	if err != nil {
 		return nil, failure(upstream.UpstreamError, true, "answered with a result that is not an object", err)
 	}
+	res.Quota = ans.quota
 	typ, ok := res.Get("resultType")
 	if !ok || !modern {
 		return res, nil

@@ -6,8 +6,10 @@ import (
 	"io/fs"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -57,12 +59,15 @@ func ended(ctx context.Context, sent bool) *upstream.Error {
 }
 
 // rpcFailure is the failure of a request that was answered with an error object.
+// One that asks to wait counts as sent all the same: a tool may say so halfway.
 func rpcFailure(rpc *upstream.RPCError) *upstream.Error {
-	kind := upstream.UpstreamError
-	if rpc.Code == upstream.CodeInvalidParams {
-		kind = upstream.InvalidArguments
+	e := &upstream.Error{Kind: upstream.UpstreamError, Sent: true, RPC: rpc, Public: bounded(rpc.Message, maxMessageText), Err: rpc}
+	if said, ok := limits.RefusedRPC(rpc.Code, rpc.Message, rpc.Data, time.Now()); ok {
+		e.Kind, e.RetryAfter = upstream.RateLimited, said.RetryAfter
+	} else if rpc.Code == upstream.CodeInvalidParams {
+		e.Kind = upstream.InvalidArguments
 	}
-	return &upstream.Error{Kind: kind, Sent: true, RPC: rpc, Public: bounded(rpc.Message, maxMessageText), Err: rpc}
+	return e
 }
 
 // contradicts reports whether an error object shows that the era is not what

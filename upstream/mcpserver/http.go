@@ -15,6 +15,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -87,6 +88,7 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 		var ans answer
 		if ans, err = l.read(ctx, p, id, resp, r.from, func() { cancel(errStopped) }); err == nil {
 			ans.session = resp.Header.Get(mcp.HeaderSessionID)
+			ans.quota = quotaOf(resp.Header)
 			return ans, nil
 		}
 	}
@@ -186,6 +188,15 @@ func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Respo
 			fmt.Errorf("id %.40s instead of %d", e.id, id))
 	}
 	return parseAnswer(body)
+}
+
+// quotaOf returns what a good answer says is left of a quota; nil if it does not.
+func quotaOf(h http.Header) *upstream.Quota {
+	l, ok := limits.Left(h, time.Now())
+	if !ok {
+		return nil
+	}
+	return &upstream.Quota{Remaining: l.Remaining, Reset: l.Reset}
 }
 
 // stream reads events until the answer to request id comes. A legacy stream

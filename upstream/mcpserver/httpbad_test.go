@@ -110,6 +110,13 @@ func TestBadResponses(t *testing.T) {
 			return true
 		}
 	}
+	answers := func(code int, b string) handler {
+		return func(w http.ResponseWriter, _ *http.Request, _ *fakeMsg) bool {
+			w.WriteHeader(code)
+			fmt.Fprint(w, b)
+			return true
+		}
+	}
 	cut := func(w http.ResponseWriter, _ *http.Request, _ *fakeMsg) bool {
 		w.Header().Set("Content-Length", "1000")
 		fmt.Fprint(w, `{"jsonrpc"`)
@@ -135,7 +142,14 @@ func TestBadResponses(t *testing.T) {
 		"403, used up":            {status(403, "RateLimit", `"hour";r=0;t=5`), upstream.RateLimited, false, 5 * time.Second},
 		"403, enough left":        {status(403, "RateLimit", `"hour";r=3;t=5`), upstream.Denied, false, 0},
 		"500":                     {status(500), upstream.UpstreamError, true, 0},
-		"503":                     {status(503, "Retry-After", "3"), upstream.Unavailable, true, 3 * time.Second},
+		"503":                     {status(503), upstream.Unavailable, true, 0},
+		"503, a wait":             {status(503, "Retry-After", "3"), upstream.RateLimited, true, 3 * time.Second},
+		"529":                     {status(529), upstream.RateLimited, true, 0},
+		"a wait in 2099":          {status(429, "Retry-After", "Thu, 01 Jan 2099 00:00:00 GMT"), upstream.RateLimited, false, 15 * time.Minute},
+		"400, rate limited":       {answers(400, `{"errors":[{"extensions":{"code":"RATELIMITED"}}]}`), upstream.RateLimited, false, 0},
+		"403, secondary":          {answers(403, `{"message":"You have exceeded a secondary rate limit"}`), upstream.RateLimited, false, 0},
+		"rpc 429":                 {body("application/json", `{"id":ID,"error":{"code":429,"message":"m","data":{"retryAfter":4}}}`), upstream.RateLimited, true, 4 * time.Second},
+		"400, rpc rate limited":   {answers(400, `{"jsonrpc":"2.0","id":null,"error":{"code":-32029,"message":"m"}}`), upstream.RateLimited, true, 0},
 		"redirect":                {status(307, "Location", "http://127.0.0.1:1/"), upstream.UpstreamError, false, 0},
 		"web page":                {body("text/html", "<html>"), upstream.UpstreamError, true, 0},
 		"empty":                   {body("application/json", ""), upstream.UpstreamError, true, 0},

@@ -31,7 +31,7 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 		}
 	}
 	status := &statusError{resp.StatusCode, escape(bounded(string(body), 300))}
-	said := limits.Read(resp.Header, time.Now())
+	said, tooMuch := limits.Refused(resp.StatusCode, resp.Header, body, nil, time.Now())
 	fail := func(kind upstream.Kind, sent bool, public string) (answer, error) {
 		e := failure(kind, sent, public, status)
 		e.RPC, e.RetryAfter = rpc, said.RetryAfter
@@ -40,11 +40,8 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized:
 		return fail(upstream.NeedsLogin, false, "it asks for a login")
-	case code == http.StatusTooManyRequests, code == http.StatusForbidden && usedUp(said):
-		if said.RetryAfter == 0 && usedUp(said) {
-			said.RetryAfter = said.Reset
-		}
-		return fail(upstream.RateLimited, false, "it asks to wait")
+	case tooMuch:
+		return fail(upstream.RateLimited, code >= 500, "it asks to wait") // a gateway may say 5xx halfway
 	case code == http.StatusForbidden:
 		return fail(upstream.Denied, false, "it refuses access")
 	case sessionLost(p, code, rpc, body):
@@ -69,10 +66,6 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 		return fail(upstream.UpstreamError, true, fmt.Sprintf("answered HTTP %d", code))
 	}
 }
-
-// usedUp reports whether a refusal says that a quota is used up. Some services do
-// so by 403 (GitHub, REST API, §Rate limits), which else is about access.
-func usedUp(l limits.Limits) bool { return l.RetryAfter > 0 || l.Known && l.Remaining == 0 }
 
 // statusError is the HTTP status that a failure comes from.
 type statusError struct {

@@ -56,7 +56,8 @@ type answer struct {
 	result  json.RawMessage
 	members []rawjson.Member // of result, from the pass that checked it; nil if unknown
 	rpc     *upstream.RPCError
-	session string // HTTP: the Mcp-Session-Id that came with it
+	session string          // HTTP: the Mcp-Session-Id that came with it
+	quota   *upstream.Quota // HTTP: what the header fields say is left; nil if they do not
 }
 
 // envelope is what a message says about itself, as slices of its text.
