@@ -265,3 +265,28 @@ func TestBreakerAgainstItsModel(t *testing.T) {
 		})
 	}
 }
+
+// What takes many calls along at once is one failure: a source that was just
+// started anew is not left alone for it. Failures of calls that came later count.
+func TestCallsLostTogetherCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := gate.NewBreaker(gate.BreakerOptions{Failures: 3, CoolDown: time.Minute})
+		fail := b.Layer(func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+			time.Sleep(time.Second)
+			return nil, &upstream.Error{Upstream: c.Upstream, Kind: upstream.Unavailable, Sent: true}
+		})
+		for round := range 3 {
+			if s := b.Status().State; s != gate.Closed {
+				t.Fatalf("%s after %d losses", s, round)
+			}
+			var wg sync.WaitGroup
+			for range 20 {
+				wg.Go(func() { _, _ = fail(t.Context(), call()) })
+			}
+			wg.Wait()
+		}
+		if s := b.Status().State; s != gate.Open {
+			t.Errorf("%s after three losses", s)
+		}
+	})
+}
