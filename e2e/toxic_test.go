@@ -127,7 +127,10 @@ func (w *ward) table(url string) string {
 	case "failure", "either":
 		lines = append(lines, "timeout = '800ms'", "breaker = { failures = 3, cool_down = '300ms' }")
 	case "blip":
-		lines = append(lines, "retry.attempts = 10", "breaker.failures = 100")
+		lines = append(lines, "retry.attempts = 10")
+		if strings.HasPrefix(w.source, "sse") { // it connects anew within the blip, and loses that stream too, several times
+			lines = append(lines, "breaker.failures = 100")
+		}
 	}
 	return upstreamTable(w.source, lines...)
 }
@@ -210,14 +213,11 @@ func (w *ward) illness() {
 }
 
 // blip has a fault strike reads under way and be over soon: the reads answer.
-// Few failures after many successes open no circuit, which would refuse it.
+// What goes down with one connection opens no circuit, which would refuse them.
 func (w *ward) blip() {
 	for range 2 { // more often would have Bulkhead pause before it connects again
-		for range 40 {
-			w.read("odd_slow", slept, sleeping(0))
-		}
 		var flying sync.WaitGroup
-		for range 3 {
+		for range 8 {
 			flying.Go(func() {
 				if r := w.read("odd_slow", slept, sleeping(300)); r.IsError {
 					w.t.Errorf("%s: a read is lost: %s", w.source, r.text())
