@@ -318,6 +318,7 @@ func TestCircuitsOfToolsAndSource(t *testing.T) {
 		reachable = false
 		for range 3 {
 			call(t, v, "crm_get", `{}`)
+			time.Sleep(time.Second)
 		}
 		if got := call(t, v, "crm_put", `{}`).text(); !strings.Contains(got, "circuit is open") {
 			t.Errorf("another tool of a source that cannot be reached: %s", got)

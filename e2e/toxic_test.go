@@ -128,9 +128,6 @@ func (w *ward) table(url string) string {
 		lines = append(lines, "timeout = '800ms'", "breaker = { failures = 3, cool_down = '300ms' }")
 	case "blip":
 		lines = append(lines, "retry.attempts = 10")
-		if strings.HasPrefix(w.source, "sse") { // it connects anew within the blip, and loses that stream too, several times
-			lines = append(lines, "breaker.failures = 100")
-		}
 	}
 	return upstreamTable(w.source, lines...)
 }

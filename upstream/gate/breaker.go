@@ -34,6 +34,7 @@ const (
 	breakerCalls   = 10
 	breakerWindow  = 30 * time.Second
 	breakerMaxOpen = 5 * time.Minute
+	together       = 200 * time.Millisecond // within which lost connections are one failure
 )
 
 // Breaker keeps calls away from what is failing: closed it lets them through,
@@ -50,10 +51,10 @@ type Breaker struct {
 	opened     int       // times in a row
 	row        int       // failures in a row
 	window     window
-	why        string // the failure that opened it
-	probing    bool   // half-open: the probe is under way
-	suspect    string // the tool whose failure was counted last, if Whole
-	losses     uint64 // lost or refused connections that were counted
+	why        string    // the failure that opened it
+	probing    bool      // half-open: the probe is under way
+	suspect    string    // the tool whose failure was counted last, if Whole
+	lossAt     time.Time // when a lost or refused connection was counted last
 }
 
 // BreakerState is one of the three states of a circuit breaker (Nygard, Release
@@ -79,12 +80,12 @@ func (b *Breaker) Layer(next upstream.Handler) upstream.Handler {
 		return next
 	}
 	return func(ctx context.Context, c *upstream.Call) (res *upstream.Result, err error) {
-		in, err := b.admit(c)
+		generation, err := b.admit(c)
 		if err != nil {
 			return nil, err
 		}
 		judged := verdictNone
-		defer func() { b.done(c, in, judged, err) }() // a panic counts for nothing, but ends the probe
+		defer func() { b.done(c, generation, judged, err) }() // a panic counts for nothing, but ends the probe
 		res, err = next(ctx, c)
 		judged = b.judge(err)
 		return res, err
@@ -134,41 +135,38 @@ func judge(err error) verdict {
 	return verdictNone
 }
 
-// admission is what a breaker knew when it let a call through.
-type admission struct{ generation, losses uint64 }
-
 // admit lets a call through or says why not.
-func (b *Breaker) admit(c *upstream.Call) (admission, error) {
+func (b *Breaker) admit(c *upstream.Call) (generation uint64, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.state == Closed {
-		return admission{b.generation, b.losses}, nil
+		return b.generation, nil
 	}
 	if c.Spare() { // the probe is the first attempt, or none
-		return admission{}, noneSpare(c)
+		return 0, noneSpare(c)
 	}
 	now := time.Now()
 	switch b.state {
 	case Open:
 		if wait := b.until.Sub(now); wait > 0 {
-			return admission{}, refused(c, upstream.Unavailable, fmt.Sprintf("its circuit is open after failures (the last: %s)", b.why), wait)
+			return 0, refused(c, upstream.Unavailable, fmt.Sprintf("its circuit is open after failures (the last: %s)", b.why), wait)
 		}
 		b.turn(HalfOpen, now)
 		fallthrough
 	case HalfOpen:
 		if b.probing {
-			return admission{}, refused(c, upstream.Unavailable, "its circuit is open after failures; one call is just trying whether it is back", time.Second)
+			return 0, refused(c, upstream.Unavailable, "its circuit is open after failures; one call is just trying whether it is back", time.Second)
 		}
 		b.probing = true
 	}
-	return admission{b.generation, b.losses}, nil
+	return b.generation, nil
 }
 
 // done takes the outcome of a call that was let through.
-func (b *Breaker) done(c *upstream.Call, in admission, v verdict, err error) {
+func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if in.generation != b.generation {
+	if generation != b.generation {
 		return
 	}
 	now := time.Now()
@@ -188,7 +186,7 @@ func (b *Breaker) done(c *upstream.Call, in admission, v verdict, err error) {
 		b.row, b.suspect = 0, ""
 		b.window.add(now, false)
 	case verdictBad:
-		if b.lost(in, err) || b.counted(c, err) {
+		if b.lost(now, err) || b.counted(c, err) {
 			return
 		}
 		b.row++
@@ -199,17 +197,17 @@ func (b *Breaker) done(c *upstream.Call, in admission, v verdict, err error) {
 	}
 }
 
-// lost reports whether a call failed with a connection whose loss is counted
-// already: what takes many calls along is one failure, or one restart would look
-// like an outage. b.mu is held.
-func (b *Breaker) lost(in admission, err error) bool {
+// lost reports whether a call failed like another one just before: a lost
+// connection takes along all that use it, and those that try again at once. It
+// is one failure, or every restart would look like an outage. b.mu is held.
+func (b *Breaker) lost(now time.Time, err error) bool {
 	if upstream.AsError("", "", err).Kind != upstream.Unavailable {
 		return false
 	}
-	if in.losses != b.losses {
+	if now.Sub(b.lossAt) < together {
 		return true
 	}
-	b.losses++
+	b.lossAt = now
 	return false
 }
 
