@@ -73,6 +73,9 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 				ms("total_ms", took), ms("queued_ms", c.Timing.Queued), ms("upstream_ms", c.Timing.Upstream),
 				ms("own_ms", took-c.Timing.Queued-c.Timing.Upstream),
 				slog.Int("attempts", c.Timing.Attempts))
+			if c.Timing.Memory != "" {
+				line.AddAttrs(slog.String("memory", c.Timing.Memory))
+			}
 			_ = log.Handler().Handle(ctx, line) // as log would
 			return res, err
 		}

@@ -68,7 +68,7 @@ func (f *Flights[K, W, V]) Do(ctx context.Context, k K, who W, work func(context
 	if part == Led {
 		inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx)) //nolint:gosec // G118: run calls it, or the last to leave
 		l.cancel = cancel
-		go l.run(&longest[K, W, V]{inner, l}, work)
+		go l.run(&longest[K, W, V]{inner, l}, work) //nolint:contextcheck // it is of ctx, without its end
 	}
 	f.mu.Unlock()
 	return l.wait(mine, part)

@@ -101,4 +101,8 @@ type Timing struct {
 	Queued   time.Duration // waiting for a slot or for quota
 	Upstream time.Duration // in the adapter, all attempts
 	Attempts int
+	// Memory says that it was answered from memory or with another call ("cached",
+	// "stale", "coalesced"), or made to renew what is kept ("renewal"); "" for a
+	// call that stands for itself.
+	Memory string
 }

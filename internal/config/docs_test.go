@@ -68,6 +68,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	schema := compile(t)
 	all := maps.Clone(behaviour)
 	maps.Copy(all, limitBehaviour)
+	maps.Copy(all, cacheBehaviour)
 	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -87,25 +88,28 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		}
 	}
 	onlyLoad := map[string]string{
-		"all disabled":         "counts values",
-		"listen":               "loopback addresses",
-		"listen without port":  "addresses",
-		"listen port":          "addresses",
-		"url port":             "numeric bounds in text",
-		"url escape":           "URL escapes",
-		"plain http":           "loopback addresses",
-		"auth field":           "names in any case",
-		"globs":                "brackets that must close",
-		"override contradicts": "two keys that exclude each other's values",
-		"waits":                "bounds of durations",
-		"longer waits":         "compares two keys",
-		"burst":                "compares two keys",
-		"cost":                 "compares two keys",
-		"no rate":              "two keys that belong together",
-		"rates":                "bounds of durations",
-		"no line":              "values of three keys",
+		"all disabled":          "counts values",
+		"listen":                "loopback addresses",
+		"listen without port":   "addresses",
+		"listen port":           "addresses",
+		"url port":              "numeric bounds in text",
+		"url escape":            "URL escapes",
+		"plain http":            "loopback addresses",
+		"auth field":            "names in any case",
+		"globs":                 "brackets that must close",
+		"override contradicts":  "two keys that exclude each other's values",
+		"waits":                 "bounds of durations",
+		"longer waits":          "compares two keys",
+		"burst":                 "compares two keys",
+		"cost":                  "compares two keys",
+		"no rate":               "two keys that belong together",
+		"rates":                 "bounds of durations",
+		"no line":               "values of three keys",
+		"ttl of what may write": "two keys that belong together",
+		"ttl of what writes":    "two keys that exclude each other",
+		"stale of nothing":      "compares two keys",
 	}
-	for _, c := range slices.Concat(faultCases, limitFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, cacheFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue

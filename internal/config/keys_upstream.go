@@ -5,9 +5,9 @@ var upstreamSections = []section{
 		path:    "upstream.*",
 		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
 		keys:    upstreamKeys,
-		planned: []string{"cache", "hedge", "pin"},
+		planned: []string{"hedge", "pin"},
 	},
-	limitSection, retrySection, breakerSection,
+	limitSection, retrySection, breakerSection, cacheSection,
 	{
 		path: "upstream.*.auth",
 		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them.",
@@ -148,6 +148,7 @@ var overrideKeys = []key{
 	{name: "cost", kind: number, example: int64(5), least: 1, most: 1_000_000,
 		doc:   "How many calls a call of it counts as in `limit.rate`, for vendors that charge some more than others. Left out it is 1.",
 		field: func(t target) any { return &t.tool.Cost }},
+	toolTTL,
 }
 
 // authParts says which keys each type of auth needs; it takes no others.
