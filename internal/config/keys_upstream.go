@@ -91,7 +91,7 @@ var upstreamKeys = []key{
 		doc:   "An argument of its tools: only calls in which it has the same value run one after another, those without it among themselves. Left out, all do. With `writes` or `unannotated` of `serial` only.",
 		field: func(t target) any { return &t.upstream.SerializeBy }},
 	{name: "trust_annotations", kind: flag, def: false, example: true,
-		doc:   "Whether the source is believed when it says that a tool only reads or is idempotent. A call that was sent and lost is made again only if that is believed, or said in `tools.override`.",
+		doc:   "Whether the source is believed when it says that a tool only reads or is idempotent. Only if that is believed, or said in `tools.override`, is a call made again that was sent and lost, and only what is known to read is answered from memory (`cache`) or carried out once for equal calls at the same time.",
 		field: func(t target) any { return &t.upstream.TrustAnnotations }},
 	{name: "required", kind: flag, def: false, example: true,
 		doc:   "Whether `check` fails, with exit status 1, if the upstream does not answer. `serve` never ends for an upstream's sake.",
@@ -134,7 +134,7 @@ var toolKeys = []key{
 
 var overrideKeys = []key{
 	{name: "read_only", kind: choice, example: true,
-		doc:   "`readOnlyHint`: it changes nothing. Hosts may then run calls in parallel and without asking.",
+		doc:   "`readOnlyHint`: it changes nothing. Hosts may then run calls in parallel and without asking; a call that was lost is made again, equal calls at the same time are carried out once, and answers are kept as `cache` says.",
 		field: func(t target) any { return &t.tool.ReadOnly }},
 	{name: "destructive", kind: choice, example: true,
 		doc:   "`destructiveHint`: what it changes may be lost. Not together with `read_only = true`.",
