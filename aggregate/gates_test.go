@@ -148,7 +148,7 @@ func TestRetriesKeepWithinTheQuota(t *testing.T) {
 			names(t, v)
 			w := newCrowd()
 			for i := range 400 {
-				w.call(t.Context(), t, v, fmt.Sprint(i%4), "crm_get", `{}`)
+				w.call(t.Context(), t, v, fmt.Sprint(i%4), "crm_get", fmt.Sprintf(`{"n":%d}`, i))
 			}
 			w.wg.Wait()
 			if over := o.worst(20, 5); over > 1e-6 {

@@ -27,7 +27,8 @@ type LoadStatus struct {
 	// Tools are those whose own circuit is not closed.
 	Tools map[string]CircuitStatus `json:"tools,omitempty"`
 	// RetryBudget is what is left of it, from 0 to 1.
-	RetryBudget float64 `json:"retryBudget"`
+	RetryBudget float64      `json:"retryBudget"`
+	Cache       *CacheStatus `json:"cache,omitempty"` // nil while nothing was kept or shared
 }
 
 // QuotaStatus is what is left of a source's quota: of the user's who has the
@@ -54,7 +55,7 @@ func (m *member) load() *LoadStatus {
 	s := &LoadStatus{
 		Running: b.Running, Waiting: b.Waiting, Concurrency: b.Most, Queue: b.Queue, WritesWaiting: g.order.Waiting(),
 		Circuit: circuit(g.breaker.Status()), RetryBudget: rounded(g.retry.Budget()),
-		Quota: scarcest(g.quotas.all.State(), m.Limits.Per),
+		Quota: scarcest(g.quotas.all.State(), m.Limits.Per), Cache: m.memory.status(),
 	}
 	for _, c := range g.quotas.classes {
 		q := scarcest(c.quotas.State(), m.Limits.classPer())

@@ -19,6 +19,7 @@ type member struct {
 	agg       *Aggregate
 	log       *slog.Logger
 	gates     *gates
+	memory    *memory
 	handler   upstream.Handler
 	names     perList[*namer] // where it stands alone
 	feeds     perList[*feed]
@@ -42,6 +43,7 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
+	m.memory = newMemory(m)
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
@@ -82,6 +84,7 @@ func (m *member) run(ctx context.Context) {
 	var w sync.WaitGroup
 	w.Go(func() { m.watch(ctx) })
 	w.Go(func() { m.hub.resume(ctx) })
+	w.Go(func() { m.memory.run(ctx) })
 	for _, f := range m.feeds {
 		if f.read != nil {
 			w.Go(func() { f.run(ctx) })
@@ -112,8 +115,10 @@ func (m *member) watch(ctx context.Context) {
 }
 
 // signal notes that a list may differ, all of them for "". The notification for
-// resources stands for everything that goes by a URI.
+// resources stands for everything that goes by a URI. What was answered before
+// may differ as well.
 func (m *member) signal(changed upstream.List) {
+	m.memory.shelf.Purge()
 	if changed == "" { // it was just reached, which the breaker need not wait to find out
 		m.gates.breaker.Reset()
 	}

@@ -76,6 +76,9 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			if c.Timing.Hedged {
 				line.AddAttrs(slog.Bool("hedged", true))
 			}
+			if c.Timing.Memory != "" {
+				line.AddAttrs(slog.String("memory", c.Timing.Memory))
+			}
 			_ = log.Handler().Handle(ctx, line) // as log would
 			return res, err
 		}

@@ -16,6 +16,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 		permitted(m.Limits.Writes),
 		validated(m.CheckSchema, a.log),
 		shaped(a.opt.MaxResult, a.rests),
+		m.memory.Layer, // the cache, and inside it coalescing
 		m.gates.order.Layer,
 		m.gates.retry.Layer,
 		m.gates.hedge.Layer,

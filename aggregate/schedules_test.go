@@ -177,7 +177,7 @@ func anySchedule(t *testing.T, seed uint64) *vendor {
 		if r.IntN(4) == 0 {
 			patience = time.Duration(r.IntN(3000)) * time.Millisecond
 		}
-		request := &aggregate.Request{Principal: upstream.Local(), Session: fmt.Sprint(r.IntN(6)), Params: fmt.Appendf(nil, `{"name":%q,"arguments":{}}`, tool)}
+		request := &aggregate.Request{Principal: upstream.Local(), Session: fmt.Sprint(r.IntN(6)), Params: fmt.Appendf(nil, `{"name":%q,"arguments":{"n":%d}}`, tool, i-i%7%2)}
 		wg.Go(func() {
 			time.Sleep(begin)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -68,6 +68,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	schema := compile(t)
 	all := maps.Clone(behaviour)
 	maps.Copy(all, limitBehaviour)
+	maps.Copy(all, cacheBehaviour)
 	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -111,8 +112,11 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"accounts":             "compares two upstreams",
 
 		"two classes of an override": "compares two keys",
+		"ttl of what may write":      "two keys that belong together",
+		"ttl of what writes":         "two keys that exclude each other",
+		"stale of nothing":           "compares two keys",
 	}
-	for _, c := range slices.Concat(faultCases, limitFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, cacheFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue
