@@ -19,6 +19,13 @@ var limiting = []mutant{
 		`var first gate.Bucket
 		func oneForAll(rate, burst float64) gate.Bucket { if first == nil { first = gate.NewBucket(rate, burst) }; return first }
 		func newGates(m Member) *gates {`}},
+	{"all sources share their places", "aggregate/limits.go", "", "TestNothingThatASourceDoesReachesAnother", changes{
+		`gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait)`,
+		`places(l)`,
+		`func newGates(m Member) *gates {`,
+		`var shared *gate.Bulkhead
+		func places(l Limits) *gate.Bulkhead { if shared == nil || l.Queue == 0 { shared = gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait) }; return shared }
+		func newGates(m Member) *gates {`}},
 	{"an upstream may freeze for ever", "upstream/gate/throttle.go", "", "TestThrottleFreezes", changes{
 		`return min(e.RetryAfter, MaxFreeze)`,
 		`return e.RetryAfter`}},
