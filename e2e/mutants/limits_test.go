@@ -70,7 +70,7 @@ var limiting = []mutant{
 	{"who gives up trips the breaker", "upstream/gate/breaker.go", "", "TestWhatABreakerCounts", changes{
 		`case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown:`,
 		`case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown, upstream.Cancelled:`}},
-	{"what a layer of ours refuses trips the breaker", "upstream/gate/breaker.go", "", "TestWhatABreakerCounts", changes{
+	{"what a layer of ours refuses trips the breaker", "upstream/gate/breaker.go", "", "TestABreakerDoesNotCountOurRefusals", changes{
 		`if !ok || errors.Is(err, errHere) {`,
 		`if !ok {`}},
 	{"retries cost nothing", "upstream/gate/retry.go", "", "TestRetriesHaveABudget", changes{
