@@ -73,6 +73,18 @@ var limiting = []mutant{
 	{"what a layer of ours refuses trips the breaker", "upstream/gate/breaker.go", "", "TestABreakerDoesNotCountOurRefusals", changes{
 		`if !ok || errors.Is(err, errHere) {`,
 		`if !ok {`}},
+	{"a circuit that opens again stays open no longer", "upstream/gate/breaker.go", "", "TestBreakerAgainstItsModel", changes{
+		`d *= 2`,
+		`d += 0`}},
+	{"failures of long ago count", "upstream/gate/breaker.go", "", "TestBreakerOpensWhenHalfFail", changes{
+		`if n-s.at < windowSlots {`,
+		`if true {`}},
+	{"the upstream is not told that its caller has left", "aggregate/deadline.go", "", "TestGivingUpGivesEverythingBack", changes{
+		`inner, cancel := context.WithCancelCause(ctx)`,
+		`inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))`}},
+	{"who gives up in the line of writes is still counted", "upstream/gate/order.go", "aggregate", "TestGivingUpGivesEverythingBack", changes{
+		`		o.waiting--
+`, ``}},
 	{"retries cost nothing", "upstream/gate/retry.go", "", "TestRetriesHaveABudget", changes{
 		`	b.left -= cost
 `, ``}},

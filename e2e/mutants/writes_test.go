@@ -18,6 +18,14 @@ var writing = []mutant{
 	{"a request over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
 		`WroteHeaders: func() { t.sent.Store(true) },`,
 		`WroteHeaders: func() {},`}},
+	{"a request over HTTP that ran out of time is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
+		`return ended(ctx, t.sent.Load())
+}
+
+// post sends`, `return ended(ctx, false)
+}
+
+// post sends`}},
 	{"an answer that broke off is asked for again", "upstream/mcpserver/httperrors.go", "aggregate", "TestLedgerHTTP", changes{
 		`return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)`,
 		`return failure(upstream.Unavailable, false, "the connection broke before the answer was complete", err)`}},
