@@ -37,7 +37,7 @@ var misbehaviours = map[string]func(f *fake) handler{
 	"floods": func(f *fake) handler {
 		huge := strings.Repeat("x", 64<<10)
 		return func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
-			for range 20 {
+			for range 5 {
 				c.Back.Progress([]byte(`{"progress":1}`))
 				f.touch()
 			}

@@ -78,7 +78,7 @@ var limiting = []mutant{
 		`d += 0`}},
 	{"failures of long ago count", "upstream/gate/breaker.go", "", "TestBreakerOpensWhenHalfFail", changes{
 		`if n-s.at < windowSlots {`,
-		`if true {`}},
+		`if n-s.at < 1e9 {`}},
 	{"the upstream is not told that its caller has left", "aggregate/deadline.go", "", "TestGivingUpGivesEverythingBack", changes{
 		`inner, cancel := context.WithCancelCause(ctx)`,
 		`inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))`}},

@@ -18,7 +18,7 @@ var writing = []mutant{
 	{"a request over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
 		`WroteHeaders: func() { t.sent.Store(true) },`,
 		`WroteHeaders: func() {},`}},
-	{"a request over HTTP that ran out of time is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
+	{"a call timed out over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
 		`return ended(ctx, t.sent.Load())
 }
 
