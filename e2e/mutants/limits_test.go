@@ -47,9 +47,12 @@ var limiting = []mutant{
 	{"tokens go to who came first", "upstream/gate/throttle.go", "", "TestTokensAreSharedEqually", changes{
 		`q.waiting.push(flowOf(c),`,
 		`q.waiting.push("",`}},
-	{"a flow keeps its turn", "upstream/gate/fair.go", "", "TestFairTakesTurns", changes{
-		`if f.turn != nil && f.deficit < f.waiters.Front().Value.(*ticket[T]).cost {`,
-		`if false {`}},
+	{"dear calls and cheap ones are one turn each", "upstream/gate/fair.go", "", "TestFairCountsCosts", changes{
+		`f.start += t.cost`,
+		`f.start += 1`}},
+	{"who comes late has saved up", "upstream/gate/fair.go", "", "TestFairIsNotStarvedByNewcomers", changes{
+		`f.start = max(f.start, q.now+newcomer)`,
+		`f.start += 0`}},
 	{"a 429 does not halve the concurrency", "upstream/gate/bulkhead.go", "", "TestBulkheadLearns", changes{
 		`b.limit = max(b.limit/2, 1)`,
 		`b.limit = max(b.limit, 1)`}},
