@@ -14,9 +14,9 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-// ledger is the source of the model: one number that each write raises by one. A
+// counter is the source of the model: one number that each write raises by one. A
 // read tells it with who asked, what, and when it was seen.
-type ledger struct {
+type counter struct {
 	mu    sync.Mutex
 	r     *rand.Rand
 	value int
@@ -25,19 +25,19 @@ type ledger struct {
 	began time.Time
 }
 
-func (l *ledger) pause(most int) time.Duration {
+func (l *counter) pause(most int) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return time.Duration(l.r.IntN(most)) * time.Millisecond
 }
 
-func (l *ledger) fails() bool {
+func (l *counter) fails() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.r.IntN(5) == 0
 }
 
-func (l *ledger) call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+func (l *counter) call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	if c.Name == "put" && l.fails() { // before it is sent
 		return nil, lost(c, upstream.Unavailable, false)
 	}
@@ -67,7 +67,7 @@ const (
 )
 
 // read makes a read and holds what it is answered against the ledger.
-func (l *ledger) read(t *testing.T, v *aggregate.View, seed uint64, who, what string, patience time.Duration) (good, old bool) {
+func (l *counter) read(t *testing.T, v *aggregate.View, seed uint64, who, what string, patience time.Duration) (good, old bool) {
 	l.mu.Lock()
 	least, began := l.done, time.Since(l.began)
 	l.mu.Unlock()
@@ -102,7 +102,7 @@ func TestMemoryAgainstAModel(t *testing.T) {
 	good, old, calls := 0, 0, 0
 	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
-			l := &ledger{r: rand.New(rand.NewPCG(seed, 7)), by: map[string]int{}, began: time.Now()} //nolint:gosec // a schedule, no secret
+			l := &counter{r: rand.New(rand.NewPCG(seed, 7)), by: map[string]int{}, began: time.Now()} //nolint:gosec // a schedule, no secret
 			var o oracle
 			f := annotated(t, func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 				defer o.enter(c)()

@@ -115,10 +115,10 @@ func TestBreakerOpensWhenHalfFail(t *testing.T) {
 		for range 20 {
 			s.call(t, nil)
 			s.call(t, errDown)
-			time.Sleep(10 * time.Second)
-		}
-		if s.Status().State != gate.Closed {
-			t.Error("what is long ago counts")
+			if s.Status().State != gate.Closed {
+				t.Fatal("what is long ago counts")
+			}
+			time.Sleep(11 * time.Second) // a multiple of no slot, so that all come in turn
 		}
 	})
 }
