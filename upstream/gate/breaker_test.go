@@ -118,7 +118,7 @@ func TestBreakerOpensWhenHalfFail(t *testing.T) {
 			if s.Status().State != gate.Closed {
 				t.Fatal("what is long ago counts")
 			}
-			time.Sleep(11 * time.Second) // a multiple of no slot, so that all come in turn
+			time.Sleep(11 * time.Second) // no whole number of slots, so that all come in turn
 		}
 	})
 }
