@@ -23,6 +23,8 @@ type LoadStatus struct {
 	Circuit        CircuitStatus `json:"circuit"`                 // of the whole source
 	// Tools are those whose own circuit is not closed.
 	Tools map[string]CircuitStatus `json:"tools,omitempty"`
+	// ToolsMore is how many there are beside those named.
+	ToolsMore int `json:"toolsMore,omitempty"`
 	// RetryBudget is what is left of it, from 0 to 1.
 	RetryBudget float64 `json:"retryBudget"`
 }
@@ -53,6 +55,9 @@ func (m *member) load() *LoadStatus {
 		Circuit: circuit(g.breaker.Status()), RetryBudget: rounded(g.retry.Budget()),
 		Quota: scarcest(g.throttle.State()),
 	}
+	if l := m.Limits; s.Quota == nil && l.Rate > 0 { // nobody has called it yet
+		s.Quota = &QuotaStatus{Left: l.Burst, Burst: l.Burst, PerSecond: rounded(l.Rate), Per: "upstream"}
+	}
 	if s.Quota != nil && m.Limits.PerUser {
 		s.Quota.Per = "user"
 	}
@@ -64,6 +69,7 @@ func (m *member) load() *LoadStatus {
 		for _, tool := range slices.Sorted(maps.Keys(open))[:min(len(open), maxNamed)] {
 			s.Tools[Printable(tool, 200)] = circuit(open[tool])
 		}
+		s.ToolsMore = len(open) - len(s.Tools)
 	}
 	return s
 }

@@ -27,7 +27,8 @@ type member struct {
 	saving    sync.Mutex              // one write of its catalog to disk at a time
 	failed    atomic.Pointer[failure] // the last failed call
 	active    atomic.Int64            // calls in flight
-	cancel    context.CancelFunc      // ends what runs; nil before it starts
+	presence  *presence
+	cancel    context.CancelFunc // ends what runs; nil before it starts
 }
 
 // failure is when a call failed last and how.
@@ -41,6 +42,7 @@ func (a *Aggregate) newMember(cfg Member) *member {
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg),
 	}
+	m.presence = &presence{m: m}
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
@@ -79,6 +81,7 @@ func (m *member) inherit(old []*member) {
 
 // run keeps the adapter connected and what it offers up to date until ctx ends.
 func (m *member) run(ctx context.Context) {
+	defer m.presence.outages.stop()
 	var w sync.WaitGroup
 	w.Go(func() { m.watch(ctx) })
 	w.Go(func() { m.hub.resume(ctx) })
@@ -116,6 +119,7 @@ func (m *member) watch(ctx context.Context) {
 func (m *member) signal(changed upstream.List) {
 	if changed == "" { // it was just reached, which the breaker need not wait to find out
 		m.gates.breaker.Reset()
+		m.presence.connected()
 	}
 	for _, f := range m.feeds {
 		if changed == "" || changed == f.list ||

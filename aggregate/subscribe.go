@@ -184,6 +184,11 @@ func (s *subscribers) tellParty(p party, n Notice) {
 	}
 }
 
+// reaches reports whether there is a way to tell one conversation anything.
+func (s *subscribers) reaches(p party) bool {
+	return slices.ContainsFunc(s.all(), func(sub *subscriber) bool { return sub.who == p })
+}
+
 func (s *subscribers) all() []*subscriber {
 	s.mu.Lock()
 	defer s.mu.Unlock()
