@@ -91,6 +91,7 @@ type Aggregate struct {
 	subs    subscribers
 	rests   *restStore
 	calls   atomic.Uint64
+	clients clients
 	store   catalogStore
 	cursors cursors
 	own     []*entry // our own tools; none if Plain
