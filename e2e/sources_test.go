@@ -182,6 +182,7 @@ func TestRecoveryIsAnnounced(t *testing.T) {
 	elsewhere := t.TempDir()
 	p := start(t, fakeUpstream(t, "one", "by file", "dir = '"+elsewhere+"'")+fakeUpstream(t, "good", "healthy"), nil)
 	c := p.stdio(false)
+	c.notify("notifications/initialized", nil)
 	be := func(mode string) {
 		if err := os.WriteFile(filepath.Join(elsewhere, "mode"), []byte(mode), 0o600); err != nil {
 			t.Fatal(err)
