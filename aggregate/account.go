@@ -43,7 +43,7 @@ func accountOf(e *upstream.Error) *account {
 func (s *presence) accounted(next upstream.Handler) upstream.Handler {
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 		if c.Back.Log != nil {
-			s.m.agg.catchUp(c)
+			catchUp(s.m.agg.members(), c)
 		}
 		res, err := next(ctx, c)
 		if err != nil {

@@ -133,8 +133,8 @@ func (s *presence) announceBack() {
 
 // catchUp tells a client that takes log messages with its requests which sources
 // are back.
-func (a *Aggregate) catchUp(c *upstream.Call) {
-	for _, m := range a.members() {
+func catchUp(members []*member, c *upstream.Call) {
+	for _, m := range members {
 		m.presence.catchUp(c)
 	}
 }
