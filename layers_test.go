@@ -31,7 +31,7 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli"}, "main only starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "internal/config", "internal/demo", "internal/egress",
+		"aggregate", "aggregate/inbound", "credentials", "internal/admin", "internal/config", "internal/demo", "internal/egress",
 		"internal/procguard", "internal/sandbox", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
@@ -50,6 +50,7 @@ var layers = []layer{
 	{"e2e/fixture", []string{"upstream/rawjson"}, "the server to test against is written on JSON text and knows nothing else of us"},
 	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
+	{"internal/admin", []string{"aggregate"}, "what a process says of itself is the aggregate's status"},
 	{"internal/config", nil, "configuration is plain data"},
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},

@@ -106,6 +106,7 @@ type Aggregate struct {
 	kept    *cache.Store[*memo]
 	calls   atomic.Uint64
 	made    atomic.Uint64 // members
+	clients clients
 	store   catalogStore
 	cursors cursors
 	own     []*entry // our own tools; none if Plain

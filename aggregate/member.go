@@ -28,7 +28,8 @@ type member struct {
 	saving    sync.Mutex              // one write of its catalog to disk at a time
 	failed    atomic.Pointer[failure] // the last failed call
 	active    atomic.Int64            // calls in flight
-	cancel    context.CancelFunc      // ends what runs; nil before it starts
+	presence  *presence
+	cancel    context.CancelFunc // ends what runs; nil before it starts
 }
 
 // failure is when a call failed last and how.
@@ -44,6 +45,7 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
 	m.memory = newMemory(m)
+	m.presence = &presence{m: m}
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
@@ -81,6 +83,7 @@ func (m *member) inherit(old []*member) {
 
 // run keeps the adapter connected and what it offers up to date until ctx ends.
 func (m *member) run(ctx context.Context) {
+	defer m.presence.outages.stop()
 	var w sync.WaitGroup
 	w.Go(func() { m.watch(ctx) })
 	w.Go(func() { m.hub.resume(ctx) })
@@ -121,6 +124,7 @@ func (m *member) signal(changed upstream.List) {
 	m.memory.shelf.Purge()
 	if changed == "" { // it was just reached, which the breaker need not wait to find out
 		m.gates.breaker.Reset()
+		m.presence.connected()
 	}
 	for _, f := range m.feeds {
 		if changed == "" || changed == f.list ||

@@ -10,6 +10,7 @@ import (
 // this one.
 func (a *Aggregate) pipeline(m *member) upstream.Handler {
 	return upstream.Chain(
+		m.presence.accounted,
 		recovered(a.log),
 		observed(a.log, m),
 		deadline(a.opt.Deadline),
@@ -25,7 +26,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 		m.gates.breakers.Layer,
 		m.gates.throttle.Layer,
 		gate.Timeout(m.Attempt),
-		timed,
+		m.presence.timed,
 		m.gates.hedge.Begun,
 	)(m.Adapter.Call)
 }

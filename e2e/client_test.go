@@ -235,7 +235,7 @@ func (p *proc) stdio(modern bool) *client {
 			mu.Lock()
 			if ch := pending[string(a.ID)]; ch != nil {
 				ch <- a
-			} else if a.Error != nil {
+			} else if a.Error != nil || a.Method == "notifications/message" {
 				p.stray <- a
 			}
 			delete(pending, string(a.ID))
