@@ -31,7 +31,7 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "internal/config", "internal/demo", "internal/egress",
+		"aggregate", "aggregate/inbound", "credentials", "internal/admin", "internal/config", "internal/demo", "internal/egress",
 		"internal/procguard", "internal/sandbox", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
@@ -46,9 +46,11 @@ var layers = []layer{
 	{"bench/peer", nil, "what we are compared with has nothing of ours"},
 	{"bench/report", nil, "figures and their looks, whatever was measured"},
 	{"e2e", nil, "the end-to-end tests drive the real binary from outside"},
+	{"e2e/mutants", nil, "plants bugs in text and has go test find them"},
 	{"e2e/fixture", []string{"upstream/rawjson"}, "the server to test against is written on JSON text and knows nothing else of us"},
 	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
+	{"internal/admin", []string{"aggregate"}, "what a process says of itself is the aggregate's status"},
 	{"internal/config", nil, "configuration is plain data"},
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bulkhead-mcp/bulkhead/cache"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
@@ -50,6 +51,11 @@ type Member struct {
 	// members with the same one, and the same rate and burst, share it. "" shares
 	// with nobody.
 	Quota string
+	// Cache is what of its answers is kept.
+	Cache Cache
+	// Fingerprint identifies the credential that it is asked with: answers got
+	// with one are never given for another.
+	Fingerprint string
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.
@@ -84,6 +90,9 @@ type Options struct {
 	// call waits in this one. That a state counts once is seen to in each process
 	// alone. At least 16 bytes; random if nil.
 	StateKey []byte
+	// CacheSize is how many bytes of answers are kept of all members together.
+	// Default 64 MiB.
+	CacheSize int64
 }
 
 // Aggregate is one MCP server over its members.
@@ -94,7 +103,10 @@ type Aggregate struct {
 	snap    atomic.Pointer[snapshot]
 	subs    subscribers
 	rests   *restStore
+	kept    *cache.Store[*memo]
 	calls   atomic.Uint64
+	made    atomic.Uint64 // members
+	clients clients
 	store   catalogStore
 	cursors cursors
 	own     []*entry // our own tools; none if Plain
@@ -121,6 +133,9 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 	if opt.MaxResult <= 0 {
 		opt.MaxResult = 1 << 20
 	}
+	if opt.CacheSize <= 0 {
+		opt.CacheSize = 64 << 20
+	}
 	if opt.ListWait == 0 {
 		opt.ListWait = 2 * time.Second
 	}
@@ -137,7 +152,7 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		return nil, err
 	}
 	a := &Aggregate{
-		asked: asked, opt: opt, log: opt.Log, rests: newRestStore(), names: newNamers(),
+		asked: asked, opt: opt, log: opt.Log, rests: newRestStore(), kept: newStore(opt.CacheSize), names: newNamers(),
 		store: catalogStore{dir: opt.CatalogDir}, cursors: pages,
 		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}

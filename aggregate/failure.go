@@ -53,6 +53,10 @@ func failureFacts(e *upstream.Error) map[string]any {
 	if e.RPC != nil {
 		facts["upstream"] = bounded(e.RPC)
 	}
+	if a := accountOf(e); a != nil {
+		facts["sent"] = e.Sent
+		a.facts(facts)
+	}
 	return facts
 }
 
@@ -71,11 +75,23 @@ func failureText(e *upstream.Error) string {
 	if e.Upstream != "" {
 		head += string(e.Upstream) + ": "
 	}
-	parts := append([]string{whatHappened(e)}, advice(e)...)
+	parts := []string{whatHappened(e)}
+	if a := accountOf(e); a != nil {
+		parts = append(parts, a.away.words(e)...)
+	}
+	parts = append(parts, advice(e)...)
 	if e.Upstream != "" && e.Kind != upstream.InvalidArguments && e.Kind != upstream.NotFound {
-		parts = append(parts, "other sources are unaffected")
+		parts = append(parts, unaffected(e))
 	}
 	return head + strings.Join(parts, "; ") + "."
+}
+
+// unaffected says what the failure has nothing to do with.
+func unaffected(e *upstream.Error) string {
+	if a := accountOf(e); a != nil && a.ofTool && e.Kind != upstream.RateLimited {
+		return "other tools of " + string(e.Upstream) + " and other sources are unaffected"
+	}
+	return "other sources are unaffected"
 }
 
 func whatHappened(e *upstream.Error) string {
@@ -106,22 +122,43 @@ var plain = map[upstream.Kind]string{
 
 func advice(e *upstream.Error) []string {
 	var parts []string
+	reads := false
+	if a := accountOf(e); a != nil {
+		reads = a.reads
+	}
 	switch e.Kind {
 	case upstream.WriteOutcomeUnknown:
 		return []string{"it may or may not have been carried out: check before you repeat it"}
 	case upstream.InvalidArguments:
 		return []string{"change the arguments; repeating the same call will not help"}
-	case upstream.Unavailable, upstream.Timeout:
-		if e.Sent {
-			parts = append(parts, "the call was sent and may have been carried out")
-		} else if e.RetryAfter == 0 {
-			parts = append(parts, "retry later")
-		}
 	case upstream.NeedsLogin:
 		return []string{"a person has to renew the sign-in; repeating the call will not help"}
 	case upstream.Denied:
 		return []string{"repeating the call will not help"}
-	case upstream.RateLimited, upstream.Overloaded:
+	case upstream.Internal:
+		if e.Sent && !reads {
+			return []string{"the call may have been carried out"}
+		}
+		return nil
+	case upstream.UpstreamError, upstream.Cancelled: // an answer that could not be used; ours to give up
+		if e.Sent && !reads && e.RPC == nil {
+			parts = append(parts, sentBefore)
+		}
+	case upstream.Unavailable, upstream.Timeout:
+		switch {
+		case e.Sent && !reads:
+			parts = append(parts, sentBefore)
+		case !e.Sent && e.Kind == upstream.Timeout && e.RetryAfter == 0:
+			parts = append(parts, notSent, "retry later")
+		case !e.Sent && e.Kind == upstream.Timeout:
+			parts = append(parts, notSent)
+		case e.RetryAfter == 0:
+			parts = append(parts, "retry later")
+		}
+	case upstream.Overloaded:
+		parts = append(parts, notSent)
+		fallthrough
+	case upstream.RateLimited:
 		if e.RetryAfter == 0 {
 			parts = append(parts, "retry later")
 		}
@@ -132,16 +169,24 @@ func advice(e *upstream.Error) []string {
 	return parts
 }
 
-// humanDuration rounds up, so that nobody is told to come back too early.
+const (
+	sentBefore = "the call was sent and may have been carried out"
+	notSent    = "nothing was sent"
+)
+
+// humanDuration rounds up, so that nobody is told to come back too early; a
+// hundredth of a second does not count.
 func humanDuration(d time.Duration) string {
-	if d < time.Second {
+	s := int64((d - 10*time.Millisecond + time.Second - 1) / time.Second)
+	switch {
+	case s < 1:
 		return "1 s"
-	}
-	s := int64((d + time.Second - 1) / time.Second)
-	if s < 120 {
+	case s < 120:
 		return strconv.FormatInt(s, 10) + " s"
+	case s < 2*60*60:
+		return strconv.FormatInt((s+59)/60, 10) + " min"
 	}
-	return strconv.FormatInt((s+59)/60, 10) + " min"
+	return strconv.FormatInt((s+60*60-1)/(60*60), 10) + " h"
 }
 
 // Printable returns s on one line, at most limit bytes long, with control,

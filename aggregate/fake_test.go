@@ -100,6 +100,13 @@ func (f *fake) Health() upstream.Health {
 	return upstream.Health{State: f.state}
 }
 
+// turn has the connection be in another state.
+func (f *fake) turn(s upstream.State) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.state = s
+}
+
 func (f *fake) Close() error { return nil }
 
 // fail makes the next lists fail, or succeed for nil.

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"slices"
@@ -26,8 +27,11 @@ type LoadStatus struct {
 	Circuit CircuitStatus          `json:"circuit"` // of the whole source
 	// Tools are those whose own circuit is not closed.
 	Tools map[string]CircuitStatus `json:"tools,omitempty"`
+	// ToolsMore is how many there are beside those named.
+	ToolsMore int `json:"toolsMore,omitempty"`
 	// RetryBudget is what is left of it, from 0 to 1.
-	RetryBudget float64 `json:"retryBudget"`
+	RetryBudget float64      `json:"retryBudget"`
+	Cache       *CacheStatus `json:"cache,omitempty"` // nil while nothing was kept or shared
 }
 
 // QuotaStatus is what is left of a source's quota: of the user's who has the
@@ -54,7 +58,10 @@ func (m *member) load() *LoadStatus {
 	s := &LoadStatus{
 		Running: b.Running, Waiting: b.Waiting, Concurrency: b.Most, Queue: b.Queue, WritesWaiting: g.order.Waiting(),
 		Circuit: circuit(g.breaker.Status()), RetryBudget: rounded(g.retry.Budget()),
-		Quota: scarcest(g.quotas.all.State(), m.Limits.Per),
+		Quota: scarcest(g.quotas.all.State(), m.Limits.Per), Cache: m.memory.status(),
+	}
+	if l := m.Limits; s.Quota == nil && l.Rate > 0 { // nobody has called it yet
+		s.Quota = &QuotaStatus{Left: l.Burst, Burst: l.Burst, PerSecond: rounded(l.Rate), Per: cmp.Or(l.Per, PerUpstream)}
 	}
 	for _, c := range g.quotas.classes {
 		q := scarcest(c.quotas.State(), m.Limits.classPer())
@@ -74,6 +81,7 @@ func (m *member) load() *LoadStatus {
 		for _, tool := range slices.Sorted(maps.Keys(open))[:min(len(open), maxNamed)] {
 			s.Tools[Printable(tool, 200)] = circuit(open[tool])
 		}
+		s.ToolsMore = len(open) - len(s.Tools)
 	}
 	return s
 }

@@ -19,6 +19,7 @@ type member struct {
 	agg       *Aggregate
 	log       *slog.Logger
 	gates     *gates
+	memory    *memory
 	handler   upstream.Handler
 	names     perList[*namer] // where it stands alone
 	feeds     perList[*feed]
@@ -27,7 +28,8 @@ type member struct {
 	saving    sync.Mutex              // one write of its catalog to disk at a time
 	failed    atomic.Pointer[failure] // the last failed call
 	active    atomic.Int64            // calls in flight
-	cancel    context.CancelFunc      // ends what runs; nil before it starts
+	presence  *presence
+	cancel    context.CancelFunc // ends what runs; nil before it starts
 }
 
 // failure is when a call failed last and how.
@@ -42,6 +44,8 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
+	m.memory = newMemory(m)
+	m.presence = &presence{m: m}
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
@@ -79,9 +83,11 @@ func (m *member) inherit(old []*member) {
 
 // run keeps the adapter connected and what it offers up to date until ctx ends.
 func (m *member) run(ctx context.Context) {
+	defer m.presence.outages.stop()
 	var w sync.WaitGroup
 	w.Go(func() { m.watch(ctx) })
 	w.Go(func() { m.hub.resume(ctx) })
+	w.Go(func() { m.memory.run(ctx) })
 	for _, f := range m.feeds {
 		if f.read != nil {
 			w.Go(func() { f.run(ctx) })
@@ -112,10 +118,13 @@ func (m *member) watch(ctx context.Context) {
 }
 
 // signal notes that a list may differ, all of them for "". The notification for
-// resources stands for everything that goes by a URI.
+// resources stands for everything that goes by a URI. What was answered before
+// may differ as well.
 func (m *member) signal(changed upstream.List) {
+	m.memory.shelf.Purge()
 	if changed == "" { // it was just reached, which the breaker need not wait to find out
 		m.gates.breaker.Reset()
+		m.presence.connected()
 	}
 	for _, f := range m.feeds {
 		if changed == "" || changed == f.list ||

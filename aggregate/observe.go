@@ -76,6 +76,9 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			if c.Timing.Hedged {
 				line.AddAttrs(slog.Bool("hedged", true))
 			}
+			if c.Timing.Memory != "" {
+				line.AddAttrs(slog.String("memory", c.Timing.Memory))
+			}
 			_ = log.Handler().Handle(ctx, line) // as log would
 			return res, err
 		}
@@ -97,13 +100,24 @@ func ms(key string, d time.Duration) slog.Attr {
 	return slog.Float64(key, float64(d.Microseconds())/1000)
 }
 
-// timed stands next to the adapter and measures what the upstream took.
-func timed(next upstream.Handler) upstream.Handler {
+// timed stands next to the adapter, measures what the upstream took, and notes
+// when it has answered.
+func (s *presence) timed(next upstream.Handler) upstream.Handler {
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 		start := time.Now()
 		res, err := next(ctx, c)
-		c.Timing.Upstream += time.Since(start)
+		took := time.Since(start)
+		c.Timing.Upstream += took
 		c.Timing.Attempts++
+		if err == nil || answers(err) {
+			s.answered.Store(start.Add(took).UnixNano())
+		}
 		return res, err
 	}
+}
+
+// answers reports whether a failure is an answer of the upstream that is well.
+func answers(err error) bool {
+	e, ok := errors.AsType[*upstream.Error](err)
+	return ok && e.RPC != nil && (e.Kind == upstream.UpstreamError || e.Kind == upstream.InvalidArguments || e.Kind == upstream.NotFound)
 }

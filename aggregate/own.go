@@ -29,7 +29,8 @@ func (o ownTools) entries() []*entry {
 		o.entry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
 			readMoreSchema, reads, o.readMore),
 		o.entry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
-			"since when, how many tools it has, how busy it is and what its limits leave, and what is missing and why. Call it when a source fails.",
+			"since when, how many tools it has, how busy it is and what its limits leave, what is missing and why, and when it was back; "+
+			"summary says it in a sentence. Call it when a source fails.",
 			sourcesSchema, reads, o.sources),
 	}
 }
@@ -51,7 +52,14 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 		return nil, err
 	}
 	st := o.agg.Status()
-	if args.Source != "" {
+	for _, m := range o.agg.members() {
+		if args.Source == "" || args.Source == string(m.ID) {
+			m.presence.tellSources(c)
+		}
+	}
+	if args.Source == "" {
+		st.shorten()
+	} else {
 		kept := st.Sources[:0]
 		for _, s := range st.Sources {
 			if s.Name == args.Source {

@@ -10,12 +10,14 @@ import (
 // this one.
 func (a *Aggregate) pipeline(m *member) upstream.Handler {
 	return upstream.Chain(
+		m.presence.accounted,
 		recovered(a.log),
 		observed(a.log, m),
 		deadline(a.opt.Deadline),
 		permitted(m.Limits.Writes),
 		validated(m.CheckSchema, a.log),
 		shaped(a.opt.MaxResult, a.rests),
+		m.memory.Layer, // the cache, and inside it coalescing
 		m.gates.order.Layer,
 		m.gates.retry.Layer,
 		m.gates.hedge.Layer,
@@ -24,7 +26,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 		m.gates.breakers.Layer,
 		m.gates.throttle.Layer,
 		gate.Timeout(m.Attempt),
-		timed,
+		m.presence.timed,
 		m.gates.hedge.Begun,
 	)(m.Adapter.Call)
 }

@@ -144,7 +144,7 @@ func TestWaitingTripsNoCircuit(t *testing.T) {
 		w := newCrowd()
 		w.call(t.Context(), t, v, "s", "crm_act", `{}`)
 		synctest.Wait()
-		if got := call(t, v, "crm_put", `{}`).text(); got != "timeout: crm: its turn did not come within 50s, the time a call may take; retry later; other sources are unaffected." {
+		if got := call(t, v, "crm_put", `{}`).text(); got != "timeout: crm: its turn did not come within 50s, the time a call may take; it asked to be left alone; nothing was sent; retry in 60 s; other sources are unaffected." {
 			t.Error(got)
 		}
 		w.wg.Wait()
@@ -165,7 +165,7 @@ func TestAQueueThatIsTooLong(t *testing.T) {
 			w.call(t.Context(), t, v, "s", "crm_get", `{}`)
 			synctest.Wait()
 		}
-		if got := call(t, v, "crm_get", `{}`).text(); got != "overloaded: crm: 1 calls are under way and 1 are waiting, which is the limit; retry later; other sources are unaffected." {
+		if got := call(t, v, "crm_get", `{}`).text(); got != "overloaded: crm: 1 calls are under way and 1 are waiting, which is the limit; nothing was sent; retry later; other sources are unaffected." {
 			t.Error(got)
 		}
 		w.wg.Wait()

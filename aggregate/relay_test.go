@@ -160,7 +160,9 @@ func TestURIsStayWhereNothingCollides(t *testing.T) {
 func TestHowLongAReadMayBeKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newRich(t, "a")
-		v, _ := start(t, aggregate.Options{}, asMember(a))
+		m := asMember(a)
+		m.Cache.TTL = -1
+		v, _ := start(t, aggregate.Options{}, m)
 		for said, heard := range map[string]string{
 			`{"resultType":"complete","ttlMs":5,"cacheScope":"public"}`: `{"resultType":"complete","ttlMs":5,"cacheScope":"public"}`,
 			`{"resultType":"complete"}`:                                 `{"resultType":"complete","ttlMs":0,"cacheScope":"private"}`,

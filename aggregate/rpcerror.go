@@ -99,7 +99,7 @@ func protocolError(err *upstream.Error, modern bool) *upstream.RPCError {
 		return &upstream.RPCError{Code: upstream.CodeInvalidParams, Message: err.RPC.Message, Data: err.RPC.Data}
 	case hidden:
 		e := *err
-		e.RPC, e.Public = nil, "it does not agree with us on the protocol"
+		e.RPC, e.Public, e.Sent = nil, "it does not agree with us on the protocol", false // it was refused
 		return ownError(&e, modern)
 	case lacking:
 		return ownError(missingCapability(err), modern)

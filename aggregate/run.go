@@ -86,6 +86,7 @@ func (a *Aggregate) Swap(descriptions []Member) error {
 		if slices.Contains(list, m) {
 			continue
 		}
+		m.memory.shelf.Close()
 		if !slices.ContainsFunc(list, func(n *member) bool { return n.hub == m.hub }) {
 			m.hub.drop()
 		}

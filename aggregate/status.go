@@ -1,8 +1,6 @@
 package aggregate
 
 import (
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -17,15 +15,24 @@ type Status struct {
 
 // SourceStatus is the condition of one source. Times are RFC 3339 in UTC.
 type SourceStatus struct {
-	Name  string `json:"name"`
-	State string `json:"state"` // up, down or connecting
-	Since string `json:"since,omitempty"`
+	Name string `json:"name"`
+	// Summary is the whole in one sentence that can be quoted.
+	Summary string `json:"summary"`
+	State   string `json:"state"` // up, down or connecting
+	Since   string `json:"since,omitempty"`
+	// Away is why the source as a whole cannot be used, whatever its State; "" if
+	// it can.
+	Away Absence `json:"away,omitempty"`
+	// AwaySince is when that was noticed, RecoveredAt when the time before ended.
+	AwaySince    string `json:"awaySince,omitempty"`
+	RecoveredAt  string `json:"recoveredAt,omitempty"`
+	LastAnswered string `json:"lastAnswered,omitempty"` // a call
 	// Error is why it is down, or why one of its lists could not be read.
 	Error string `json:"error,omitempty"`
 	// Detail is the same for the operator; the model never sees it.
 	Detail    string `json:"-"`
-	RetryInMS int64  `json:"retryInMs,omitempty"`
-	Tools     int    `json:"tools"` // offered to clients
+	RetryInMS int64  `json:"retryInMs,omitempty"` // until it is connected anew, or may be asked again
+	Tools     int    `json:"tools"`               // offered to clients
 	Prompts   int    `json:"prompts,omitempty"`
 	Resources int    `json:"resources,omitempty"`
 	Templates int    `json:"templates,omitempty"` // of resources
@@ -57,6 +64,7 @@ const maxHeld = 20
 // FailureStatus is the last call to a source that failed.
 type FailureStatus struct {
 	At   string `json:"at"`
+	Code string `json:"code"`
 	Tool string `json:"tool"`
 	Text string `json:"text"`
 }
@@ -91,8 +99,7 @@ func (m *member) status() SourceStatus {
 	}
 	listErr := m.feeds.at(upstream.Tools).err.Load()
 	s.State = string(upstream.Connecting)
-	if r, ok := m.Adapter.(upstream.Reporter); ok {
-		h := r.Health()
+	if h, known := m.presence.health(); known {
 		s.State, s.Since, s.Error = string(h.State), stamp(h.Since), Printable(h.Err, maxQuote)
 		s.Detail = Printable(h.Detail, maxQuote)
 		s.Server, s.Protocol, s.Restarts = Printable(h.Server, 200), h.Protocol, h.Restarts
@@ -116,8 +123,10 @@ func (m *member) status() SourceStatus {
 		s.HeldBackMore = len(all) - len(named)
 	}
 	if f := m.failed.Load(); f != nil {
-		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Tool, failureText(f.err)}
+		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
 	}
+	m.presence.outlook(&s)
+	s.Summary = s.summary(time.Now())
 	return s
 }
 
@@ -126,56 +135,4 @@ func stamp(t time.Time) string {
 		return ""
 	}
 	return t.UTC().Format(time.RFC3339)
-}
-
-// instructions is what a host may show the model about this server: which
-// sources there are, and what to do when one is missing. It stays below the
-// 2 KB at which hosts cut.
-func (a *Aggregate) instructions(only upstream.ID) string {
-	const limit = 1900
-	var up, missing []string
-	for _, s := range a.Status().Sources {
-		switch {
-		case only != "" && string(only) != s.Name:
-		case s.State == string(upstream.Down): // one that is just starting is not missing
-			missing = append(missing, s.Name)
-		default:
-			up = append(up, s.Name)
-		}
-	}
-	var b strings.Builder
-	if only == "" {
-		b.WriteString("This server gathers several independent data sources.")
-	} else {
-		b.WriteString("This server gives access to one data source.")
-	}
-	b.WriteString(" Independent calls may be made at the same time; they run in parallel and take as long as the slowest.")
-	if len(up) > 0 {
-		fmt.Fprintf(&b, " Sources: %s.", list(up, 600))
-	}
-	if len(missing) > 0 {
-		fmt.Fprintf(&b, " Not answering at the moment: %s.", list(missing, 600))
-	}
-	if note := a.snap.Load().offer(only).note(a.opt.ListBudget); note != "" {
-		b.WriteString(" " + note + ".")
-	}
-	b.WriteString(" A failed call says which source failed, why, and whether to retry; answer with what the other sources gave " +
-		"and name what is missing.")
-	if !a.opt.Plain {
-		b.WriteString(" " + toolSources + " tells the state of every source.")
-	}
-	return Printable(b.String(), limit)
-}
-
-// list joins names, at most limit bytes of them.
-func list(names []string, limit int) string {
-	s := strings.Join(names, ", ")
-	if len(s) <= limit {
-		return s
-	}
-	short := s[:max(strings.LastIndex(s[:limit], ", "), 0)]
-	if short == "" {
-		return fmt.Sprintf("%d sources", len(names))
-	}
-	return fmt.Sprintf("%s and %d more", short, len(names)-strings.Count(short, ", ")-1)
 }

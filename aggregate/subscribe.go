@@ -14,8 +14,10 @@ import (
 // Subscription is what a client wants to be told of.
 type Subscription struct {
 	Principal upstream.Principal
-	// Session is whose elicitations are told to be complete, see
-	// [Request].Session; "" for nobody's.
+	// Session is whose elicitations are told to be complete, and who is told that a
+	// source is back of which it was told that it cannot be used, see
+	// [Request].Session; "" for nobody. The latter is a log message, which is to be
+	// passed on only if its level is wanted.
 	Session   string
 	Lists     []upstream.List // changes of these lists
 	Resources []string        // changes of these resources, by the URIs that the client knows
@@ -182,6 +184,11 @@ func (s *subscribers) tellParty(p party, n Notice) {
 			sub.tell(n)
 		}
 	}
+}
+
+// reaches reports whether there is a way to tell one conversation anything.
+func (s *subscribers) reaches(p party) bool {
+	return slices.ContainsFunc(s.all(), func(sub *subscriber) bool { return sub.who == p })
 }
 
 func (s *subscribers) all() []*subscriber {

@@ -36,7 +36,7 @@ func TestCommandLine(t *testing.T) {
 }
 
 func TestRequestsAreMessages(t *testing.T) {
-	for _, r := range []request{echoCall(), longCall(), longerCall(), lateCall(), listTools(), initialize()} {
+	for _, r := range []request{echoCall(), numberedCall(), longCall(), longerCall(), lateCall(), listTools(), initialize()} {
 		for _, modern := range []bool{false, true} {
 			if body := r.body(modern, 42); !json.Valid(body) || !strings.HasPrefix(string(body), `{"jsonrpc":"2.0","id":42,`) {
 				t.Errorf("%s", body)

@@ -17,7 +17,8 @@ type probe struct {
 func probes() []probe {
 	return []probe{
 		{"latency", latency}, {"calls", calls}, {"large", large}, {"list", lists},
-		{"parallel", parallel}, {"memory", memory}, {"start", starts},
+		{"parallel", parallel}, {"sources", eight}, {"layers", layers}, {"cache", hits}, {"fair", fair},
+		{"memory", memory}, {"start", starts},
 	}
 }
 

@@ -13,6 +13,7 @@ type request struct {
 	method string
 	tool   string                   // of a call; "" for another method
 	params string                   // without braces; "" for none
+	number bool                     // the arguments hold the request's id too
 	want   string                   // is in every right answer and in no failure
 	least  int                      // bytes of a right answer
 	enough func(answer []byte) bool // what else must hold; nil for nothing
@@ -23,6 +24,13 @@ func call(tool, arguments, want string, least int) request {
 		method: "tools/call", tool: tool, want: want, least: least,
 		params: fmt.Sprintf(`"name":%q,"arguments":{%s}`, tool, arguments),
 	}
+}
+
+// numberedCall is the same call, but never the same question.
+func numberedCall() request {
+	r := echoCall()
+	r.number = true
+	return r
 }
 
 func echoCall() request   { return call(peer.Echo, `"text":"hello"`, `"hello"`, 1) }
@@ -55,6 +63,11 @@ func (r request) body(modern bool, id int64) []byte {
 	b = append(b, r.method...)
 	b = append(b, `","params":{`...)
 	b = append(b, r.params...)
+	if r.number { // into the object at the end
+		b = append(b[:len(b)-1], `,"n":`...)
+		b = strconv.AppendInt(b, id, 10)
+		b = append(b, '}')
+	}
 	if modern {
 		if r.params != "" {
 			b = append(b, ',')

@@ -1,9 +1,9 @@
 // Package cache keeps answers for a while, and lets equal questions that are
 // asked at the same time share one answer.
 //
-// Job: a store that is bounded in bytes, divided into partitions that cannot see
-// each other, and whose entries expire; and flights, which carry out a question
-// once for all who wait.
+// Job: a store that is bounded in bytes, with a shelf for each source that no
+// other can empty, divided into partitions that cannot see each other, and whose
+// entries expire; and flights, which carry out a question once for all who wait.
 //
 // It owns expiry, eviction and the partitions. It must not know what is asked,
 // who may ask it, or what may be kept: whoever uses it decides that. It imports
@@ -15,7 +15,9 @@ import (
 	"encoding/binary"
 	"hash"
 	"math"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -23,21 +25,23 @@ import (
 
 // Partition is whose answers belong together: of one source, got with one
 // credential, for one principal. There is no key without a partition, so nobody
-// is answered with what another may see.
+// is answered with what another may see. The zero value is none.
 type Partition struct {
-	source string
-	sum    [sha256.Size]byte
+	sum [sha256.Size]byte
 }
 
-// NewPartition returns the partition of a source, the fingerprint of the
-// credential it is asked with, and the key of the principal that asks; "" for
-// the principal where the answers are the same for everybody.
+// NewPartition returns the partition of a source, which must have a name, the
+// fingerprint of the credential it is asked with, and the key of the principal
+// that asks; "" for the principal where the answers are the same for everybody.
 func NewPartition(source, fingerprint, principal string) Partition {
+	var p Partition
+	if source == "" {
+		return p
+	}
 	h := sha256.New()
-	add(h, source)
-	add(h, fingerprint)
-	add(h, principal)
-	p := Partition{source: source}
+	add(h, []byte(source))
+	add(h, []byte(fingerprint))
+	add(h, []byte(principal))
 	h.Sum(p.sum[:0])
 	return p
 }
@@ -45,47 +49,61 @@ func NewPartition(source, fingerprint, principal string) Partition {
 // Key is one question within a partition. The zero value is no key: nothing is
 // ever found under it or kept.
 type Key struct {
-	source string
-	sum    [sha256.Size]byte
+	sum [sha256.Size]byte
 }
 
 // Key returns the key of a question, which consists of parts in order.
 func (p Partition) Key(parts ...[]byte) Key {
-	if p.source == "" {
-		return Key{}
+	var k Key
+	if p == (Partition{}) {
+		return k
 	}
 	h := sha256.New()
 	h.Write(p.sum[:])
 	for _, part := range parts {
-		add(h, string(part))
+		add(h, part)
 	}
-	k := Key{source: p.source}
 	h.Sum(k.sum[:0])
 	return k
 }
 
-// add hashes s with its length, so that no two sequences look the same.
-func add(h hash.Hash, s string) {
+// add hashes b with its length, so that no two sequences look the same.
+func add(h hash.Hash, b []byte) {
 	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], uint64(len(s)))
+	binary.BigEndian.PutUint64(n[:], uint64(len(b)))
 	h.Write(n[:])
-	h.Write([]byte(s))
+	h.Write(b)
 }
 
-// Store keeps values. It is safe for concurrent use.
+// Store keeps values on shelves. When it is full, the oldest goes of the shelf
+// that holds most. So a source that has no more than its equal share loses
+// nothing to another, however much that one is asked, and what some do not need
+// is there for the others. It is safe for concurrent use.
 type Store[V any] struct {
 	max  int64
 	size func(V) int
 
-	mu     sync.Mutex
-	lru    *simplelru.LRU[Key, *entry[V]]
+	mu      sync.Mutex
+	used    int64
+	shelves []*Shelf[V]
+}
+
+// Shelf is what a store keeps of one source.
+type Shelf[V any] struct {
+	store *Store[V]
+	epoch atomic.Uint64 // counts purges
+	count atomic.Int64  // entries, for who holds no lock
+
+	lru    *simplelru.LRU[Key, *entry[V]] // guarded, like what follows, by the store's mu
 	used   int64
-	epochs map[string]uint64 // by source; counts purges
+	listed bool // in the store, from the first value on
+	closed bool
 }
 
 type entry[V any] struct {
 	value V
 	size  int64
+	epoch Epoch
 	made  time.Time
 	fresh time.Time // until then
 	stale time.Time // until then it may be used for want of a better one
@@ -94,17 +112,38 @@ type entry[V any] struct {
 // overhead is what an entry costs beside its value, in bytes.
 const overhead = 256
 
-// New returns an empty store for values of at most max bytes in all, as size
-// counts them.
+// New returns a store without shelves, for values of at most max bytes in all,
+// as size counts them.
 func New[V any](max int64, size func(V) int) *Store[V] {
-	s := &Store[V]{max: max, size: size, epochs: make(map[string]uint64)}
+	return &Store[V]{max: max, size: size}
+}
+
+// Shelf returns a new, empty shelf. Once something was put on it the store holds
+// on to it until it is closed.
+func (s *Store[V]) Shelf() *Shelf[V] {
+	h := &Shelf[V]{store: s}
 	// The number of entries is bounded by their bytes.
-	lru, err := simplelru.NewLRU(math.MaxInt, func(_ Key, e *entry[V]) { s.used -= e.size })
+	lru, err := simplelru.NewLRU(math.MaxInt, func(_ Key, e *entry[V]) {
+		h.used -= e.size
+		s.used -= e.size
+		h.count.Add(-1)
+	})
 	if err != nil { // the size is positive
 		panic("cache: " + err.Error())
 	}
-	s.lru = lru
-	return s
+	h.lru = lru
+	return h
+}
+
+// Close empties the shelf for good: nothing is kept on it any more.
+func (h *Shelf[V]) Close() {
+	h.epoch.Add(1)
+	s := h.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h.closed = true
+	h.lru.Purge()
+	s.shelves = slices.DeleteFunc(s.shelves, func(o *Shelf[V]) bool { return o == h })
 }
 
 // Found is a value that was kept.
@@ -115,70 +154,94 @@ type Found[V any] struct {
 }
 
 // Get returns what is kept under k and not too old for any use.
-func (s *Store[V]) Get(k Key) (Found[V], bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, ok := s.lru.Get(k)
+func (h *Shelf[V]) Get(k Key) (Found[V], bool) {
+	if h.count.Load() == 0 {
+		return Found[V]{}, false
+	}
+	h.store.mu.Lock()
+	defer h.store.mu.Unlock()
+	e, ok := h.lru.Get(k)
 	if !ok {
 		return Found[V]{}, false
 	}
 	now := time.Now()
-	if !now.Before(e.stale) {
-		s.lru.Remove(k)
+	if e.epoch != h.Epoch() || !now.Before(e.stale) {
+		h.lru.Remove(k)
 		return Found[V]{}, false
 	}
 	return Found[V]{Value: e.value, Age: now.Sub(e.made), Fresh: now.Before(e.fresh)}, true
 }
 
-// Epoch is a moment in the life of a source's entries. It is taken before a
-// question is asked and handed in with the answer.
+// Epoch is a moment in the life of a shelf. It is taken before a question is
+// asked and handed in with the answer.
 type Epoch uint64
 
-// Epoch returns the present one of k's source.
-func (s *Store[V]) Epoch(k Key) Epoch {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return Epoch(s.epochs[k.source])
-}
+// Epoch returns the present one.
+func (h *Shelf[V]) Epoch() Epoch { return Epoch(h.epoch.Load()) }
 
 // Put keeps a value: fresh for ttl, and usable for want of a better one for
-// stale beyond. An answer to a question of before the last [Store.Purge] of its
-// source may be out of date already, and is not kept; nor is one that would take
-// more than a quarter of the store.
-func (s *Store[V]) Put(k Key, asked Epoch, v V, ttl, stale time.Duration) {
+// stale beyond. An answer to a question of before the last [Shelf.Purge] may be
+// out of date already, and is not kept; nor is one that would take more than a
+// quarter of the store.
+func (h *Shelf[V]) Put(k Key, asked Epoch, v V, ttl, stale time.Duration) {
+	s := h.store
 	size := int64(s.size(v)) + overhead
-	if k.source == "" || ttl <= 0 || size > s.max/4 {
+	if k == (Key{}) || ttl <= 0 || size > s.max/4 {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if Epoch(s.epochs[k.source]) != asked {
+	if h.closed || h.Epoch() != asked {
 		return
+	}
+	if !h.listed {
+		h.listed = true
+		s.shelves = append(s.shelves, h)
 	}
 	now := time.Now()
-	s.lru.Remove(k) // for its size
-	s.lru.Add(k, &entry[V]{v, size, now, now.Add(ttl), now.Add(ttl + max(stale, 0))})
+	h.lru.Remove(k) // for its size
+	h.lru.Add(k, &entry[V]{v, size, asked, now, now.Add(ttl), now.Add(ttl + max(stale, 0))})
+	h.used += size
 	s.used += size
+	h.count.Add(1)
 	for s.used > s.max {
-		s.lru.RemoveOldest()
+		s.fullest().lru.RemoveOldest()
 	}
 }
 
-// Purge drops everything of a source, and what is being asked of it now.
-func (s *Store[V]) Purge(source string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.epochs[source]++
-	for _, k := range s.lru.Keys() {
-		if k.source == source {
-			s.lru.Remove(k)
+// fullest returns the shelf that holds most. s.mu is held, and there is one.
+func (s *Store[V]) fullest() *Shelf[V] {
+	most := s.shelves[0]
+	for _, h := range s.shelves[1:] {
+		if h.used > most.used {
+			most = h
 		}
 	}
+	return most
 }
 
-// Used returns how many bytes are kept, and in how many entries.
-func (s *Store[V]) Used() (bytes int64, entries int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.used, s.lru.Len()
+// Drop drops what is kept under k.
+func (h *Shelf[V]) Drop(k Key) {
+	h.store.mu.Lock()
+	defer h.store.mu.Unlock()
+	h.lru.Remove(k)
+}
+
+// Purge drops everything on the shelf, and what is being asked now. It costs
+// next to nothing where nothing is kept.
+func (h *Shelf[V]) Purge() {
+	h.epoch.Add(1) // from here on nothing of before is found, even if it is put just now
+	if h.count.Load() == 0 {
+		return
+	}
+	h.store.mu.Lock()
+	defer h.store.mu.Unlock()
+	h.lru.Purge()
+}
+
+// Used returns how many bytes are kept on the shelf, and in how many entries.
+func (h *Shelf[V]) Used() (bytes int64, entries int) {
+	h.store.mu.Lock()
+	defer h.store.mu.Unlock()
+	return h.used, h.lru.Len()
 }

@@ -1,10 +1,7 @@
 package cache_test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,17 +20,19 @@ func newStore(max int64) *cache.Store[string] {
 	return cache.New(max, func(s string) int { return len(s) })
 }
 
+func newShelf(max int64) *cache.Shelf[string] { return newStore(max).Shelf() }
+
 func key(source, principal, question string) cache.Key {
 	return cache.NewPartition(source, "credential", principal).Key([]byte(question))
 }
 
 func TestEntriesExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, k := newStore(1<<20), key("crm", "alice", "q")
+		s, k := newShelf(1<<20), key("crm", "alice", "q")
 		if _, ok := s.Get(k); ok {
 			t.Error("found in an empty store")
 		}
-		s.Put(k, s.Epoch(k), "a", 10*time.Second, 20*time.Second)
+		s.Put(k, s.Epoch(), "a", 10*time.Second, 20*time.Second)
 		state := func() string {
 			f, ok := s.Get(k)
 			switch {
@@ -61,10 +60,10 @@ func TestEntriesExpire(t *testing.T) {
 }
 
 func TestStoreIsBoundedInBytes(t *testing.T) {
-	s := newStore(100_000)
+	s := newShelf(100_000)
 	for i := range 1_000 {
 		k := key("crm", "alice", fmt.Sprint(i))
-		s.Put(k, s.Epoch(k), strings.Repeat("x", 1_000), time.Hour, 0)
+		s.Put(k, s.Epoch(), strings.Repeat("x", 1_000), time.Hour, 0)
 		if bytes, _ := s.Used(); bytes > 100_000 {
 			t.Fatalf("%d bytes", bytes)
 		}
@@ -79,16 +78,16 @@ func TestStoreIsBoundedInBytes(t *testing.T) {
 		t.Error("the oldest is kept")
 	}
 	big := key("crm", "alice", "big")
-	s.Put(big, s.Epoch(big), strings.Repeat("x", 30_000), time.Hour, 0)
+	s.Put(big, s.Epoch(), strings.Repeat("x", 30_000), time.Hour, 0)
 	if _, ok := s.Get(big); ok {
 		t.Error("one entry takes more than a quarter")
 	}
 }
 
 func TestReplacingCountsOnce(t *testing.T) {
-	s, k := newStore(1<<20), key("crm", "alice", "q")
+	s, k := newShelf(1<<20), key("crm", "alice", "q")
 	for range 10 {
-		s.Put(k, s.Epoch(k), "12345", time.Hour, 0)
+		s.Put(k, s.Epoch(), "12345", time.Hour, 0)
 	}
 	if bytes, n := s.Used(); n != 1 || bytes > 1_000 {
 		t.Errorf("%d bytes in %d entries", bytes, n)
@@ -119,10 +118,10 @@ func TestPartitionsAreApart(t *testing.T) {
 }
 
 func TestThereIsNoKeyWithoutAPartition(t *testing.T) {
-	s := newStore(1 << 20)
+	s := newShelf(1 << 20)
 	var none cache.Partition
 	for _, k := range []cache.Key{{}, none.Key([]byte("q"))} {
-		s.Put(k, s.Epoch(k), "a", time.Hour, 0)
+		s.Put(k, s.Epoch(), "a", time.Hour, 0)
 		if _, ok := s.Get(k); ok {
 			t.Error("kept without a partition")
 		}
@@ -131,152 +130,95 @@ func TestThereIsNoKeyWithoutAPartition(t *testing.T) {
 
 // An answer that was asked for before a purge must not come back after it.
 func TestPurgeReachesWhatIsUnderWay(t *testing.T) {
-	s := newStore(1 << 20)
-	crm, tickets := key("crm", "alice", "q"), key("tickets", "alice", "q")
-	before, other := s.Epoch(crm), s.Epoch(tickets)
-	s.Put(crm, before, "old", time.Hour, 0)
-	s.Purge("crm")
-	if _, ok := s.Get(crm); ok {
+	store := newStore(1 << 20)
+	s, other, k := store.Shelf(), store.Shelf(), key("crm", "alice", "q")
+	before, theirs := s.Epoch(), other.Epoch()
+	s.Put(k, before, "old", time.Hour, 0)
+	s.Purge()
+	if _, ok := s.Get(k); ok {
 		t.Error("purged and still there")
 	}
-	s.Put(crm, before, "old", time.Hour, 0)
-	if _, ok := s.Get(crm); ok {
+	s.Put(k, before, "old", time.Hour, 0)
+	if _, ok := s.Get(k); ok {
 		t.Error("an answer of before the purge is kept")
 	}
-	s.Put(tickets, other, "theirs", time.Hour, 0)
-	if _, ok := s.Get(tickets); !ok {
+	other.Put(k, theirs, "theirs", time.Hour, 0)
+	if f, ok := other.Get(k); !ok || f.Value != "theirs" {
 		t.Error("another source's purge is no matter")
 	}
-	s.Put(crm, s.Epoch(crm), "new", time.Hour, 0)
-	if f, ok := s.Get(crm); !ok || f.Value != "new" {
+	s.Put(k, s.Epoch(), "new", time.Hour, 0)
+	if f, ok := s.Get(k); !ok || f.Value != "new" {
 		t.Error("nothing is kept after a purge")
 	}
-}
-
-func TestFlightIsSharedByEqualQuestionsOnly(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var f cache.Flights[string]
-		var runs atomic.Int64
-		var wg sync.WaitGroup
-		var shared atomic.Int64
-		for i := range 30 {
-			k := key("crm", fmt.Sprint(i%3), "q")
-			wg.Go(func() {
-				v, was, err := f.Do(t.Context(), k, func(context.Context) (string, error) {
-					runs.Add(1)
-					time.Sleep(time.Second)
-					return fmt.Sprint(i % 3), nil
-				})
-				if err != nil || v != fmt.Sprint(i%3) {
-					t.Errorf("%q, %v", v, err)
-				}
-				if was {
-					shared.Add(1)
-				}
-			})
-		}
-		wg.Wait()
-		if runs.Load() != 3 || shared.Load() != 27 {
-			t.Errorf("%d runs, %d shared", runs.Load(), shared.Load())
-		}
-	})
-}
-
-// The first one's leaving takes nothing from the others; the last one's leaving
-// ends the work.
-func TestFlightEndsWithItsLastWaiter(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var f cache.Flights[string]
-		k := key("crm", "alice", "q")
-		ended := make(chan error, 1)
-		work := func(ctx context.Context) (string, error) {
-			<-ctx.Done()
-			ended <- ctx.Err()
-			return "", ctx.Err()
-		}
-		first, leaveFirst := context.WithCancel(t.Context())
-		second, leaveSecond := context.WithCancel(t.Context())
-		errs := make(chan error, 2)
-		go func() { _, _, err := f.Do(first, k, work); errs <- err }()
-		synctest.Wait()
-		go func() { _, _, err := f.Do(second, k, work); errs <- err }()
-		synctest.Wait()
-		leaveFirst()
-		if err := <-errs; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-		synctest.Wait()
-		if len(ended) != 0 {
-			t.Fatal("the work ended while somebody waited")
-		}
-		leaveSecond()
-		if err := <-errs; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-		if err := <-ended; !errors.Is(err, context.Canceled) {
-			t.Error(err)
-		}
-	})
-}
-
-func TestFlightAfterAllLeftStartsAnew(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var f cache.Flights[string]
-		k := key("crm", "alice", "q")
-		stuck := make(chan struct{})
-		ctx, leave := context.WithCancel(t.Context())
-		go func() {
-			synctest.Wait()
-			leave()
-		}()
-		_, _, err := f.Do(ctx, k, func(context.Context) (string, error) { <-stuck; return "late", nil })
-		if err == nil {
-			t.Fatal("no error")
-		}
-		v, shared, err := f.Do(t.Context(), k, func(context.Context) (string, error) { return "new", nil })
-		if v != "new" || shared || err != nil {
-			t.Errorf("%q, %v, %v", v, shared, err)
-		}
-		close(stuck)
-		synctest.Wait()
-	})
-}
-
-func TestPanicOfAFlightIsAnError(t *testing.T) {
-	var f cache.Flights[string]
-	_, _, err := f.Do(t.Context(), key("crm", "alice", "q"), func(context.Context) (string, error) { panic("secret") })
-	if err == nil || strings.Contains(err.Error(), "secret") {
-		t.Error(err)
+	s.Drop(k)
+	if _, ok := s.Get(k); ok {
+		t.Error("dropped and still there")
 	}
 }
 
-// Random askers, answers, leaves: everybody who stays gets the answer of a
-// flight of his own key that began no later than he came to wait for it.
-func TestFlightsCrossNothing(t *testing.T) {
-	for seed := range uint64(50) {
-		synctest.Test(t, func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 5))
-			var f cache.Flights[int]
-			var wg sync.WaitGroup
-			for range 100 {
-				who := r.IntN(5)
-				start, work := time.Duration(r.IntN(2_000))*time.Millisecond, time.Duration(r.IntN(500))*time.Millisecond
-				patience := time.Duration(r.IntN(800)) * time.Millisecond
-				wg.Go(func() {
-					time.Sleep(start)
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
-					defer cancel()
-					v, _, err := f.Do(ctx, key("crm", fmt.Sprint(who), "q"), func(context.Context) (int, error) {
-						time.Sleep(work)
-						return who, nil
-					})
-					if err == nil && v != who {
-						t.Errorf("seed %d: %d got the answer of %d", seed, who, v)
-					}
-				})
+func TestAClosedShelfKeepsNothing(t *testing.T) {
+	store := newStore(1 << 20)
+	s, k := store.Shelf(), key("crm", "alice", "q")
+	s.Put(k, s.Epoch(), "old", time.Hour, 0)
+	s.Close()
+	s.Put(k, s.Epoch(), "late", time.Hour, 0)
+	if _, ok := s.Get(k); ok {
+		t.Error("found on a closed shelf")
+	}
+	if bytes, n := s.Used(); bytes != 0 || n != 0 {
+		t.Errorf("%d bytes in %d entries are left", bytes, n)
+	}
+}
+
+// However much one source puts, another keeps its equal share; and what others
+// do not need, one may have.
+func TestANoisySourceEmptiesItsOwnShelf(t *testing.T) {
+	store := newStore(300_000)
+	quiet, noisy, idle := store.Shelf(), store.Shelf(), store.Shelf()
+	defer idle.Close()
+	text := strings.Repeat("x", 1_000)
+	for i := range 1_000 {
+		noisy.Put(key("noisy", "alice", fmt.Sprint(i)), 0, text, time.Hour, 0)
+	}
+	if bytes, _ := noisy.Used(); bytes < 290_000 {
+		t.Errorf("one alone may have only %d bytes", bytes)
+	}
+	const share = 70 // entries, nearly a third
+	for i := range share {
+		quiet.Put(key("quiet", "alice", fmt.Sprint(i)), 0, text, time.Hour, 0)
+	}
+	for i := range 10_000 {
+		noisy.Put(key("noisy", fmt.Sprint(i%7), fmt.Sprint(i)), 0, text, time.Hour, 0)
+	}
+	if _, n := quiet.Used(); n != share {
+		t.Errorf("%d of %d entries are left", n, share)
+	}
+	mine, _ := quiet.Used()
+	theirs, _ := noisy.Used()
+	if mine+theirs > 300_000 || theirs < 200_000 {
+		t.Errorf("%d and %d bytes", mine, theirs)
+	}
+}
+
+// A value that is put while its shelf is purged is never found after the purge.
+func TestPurgesAndPutsAtOnce(t *testing.T) {
+	s, k := newShelf(1<<20), key("crm", "alice", "q")
+	var version atomic.Int64
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 2_000 {
+				e, v := s.Epoch(), version.Load()
+				s.Put(k, e, fmt.Sprint(v), time.Hour, 0)
 			}
-			wg.Wait()
-			time.Sleep(time.Second)
 		})
 	}
+	for range 2_000 {
+		now := version.Add(1)
+		s.Purge()
+		if f, ok := s.Get(k); ok && f.Value != fmt.Sprint(now) {
+			t.Errorf("%s is found after the purge of %d", f.Value, now)
+		}
+	}
+	wg.Wait()
 }

@@ -22,6 +22,7 @@ type client struct {
 	modern bool
 	next   atomic.Int64
 	write  func(text string) error // over stdio only
+	leave  func() error            // ends the session; over HTTP only
 	send   func(ctx context.Context, id, method string, params map[string]any, text []byte) (answer, error)
 }
 
@@ -160,13 +161,29 @@ type source struct {
 	LastFailure                  *struct{ Tool, Text string }
 	Load                         struct {
 		Running, WritesWaiting int
-		Quota                  *struct{ Per string }
+		Quota                  *quota
+		Classes                map[string]quota
+		Circuit                struct{ State string }
+		Tools                  map[string]struct{ State string }
 	}
+}
+
+// quota is what is left of one.
+type quota struct {
+	Per         string
+	Left, Burst float64
+	FrozenMs    int
 }
 
 func (c *client) sources() []source {
 	c.t.Helper()
-	r := c.mustCall("bulkhead_sources", nil)
+	return c.told(nil)
+}
+
+// told returns what bulkhead_sources answers to some arguments.
+func (c *client) told(arguments any) []source {
+	c.t.Helper()
+	r := c.mustCall("bulkhead_sources", arguments)
 	var status struct{ Sources []source }
 	if err := json.Unmarshal(r.Structured, &status); err != nil {
 		c.t.Fatalf("bulkhead_sources: %v %s", err, r.text())
@@ -176,12 +193,7 @@ func (c *client) sources() []source {
 
 func (c *client) source(name string) source {
 	c.t.Helper()
-	all := c.sources()
-	i := slices.IndexFunc(all, func(s source) bool { return s.Name == name })
-	if i < 0 {
-		c.t.Fatalf("bulkhead_sources: no %s in %+v", name, all)
-	}
-	return all[i]
+	return c.told(map[string]string{"source": name})[0]
 }
 
 // ready waits until every source has listed its tools or is down: on a busy
@@ -223,7 +235,7 @@ func (p *proc) stdio(modern bool) *client {
 			mu.Lock()
 			if ch := pending[string(a.ID)]; ch != nil {
 				ch <- a
-			} else if a.Error != nil {
+			} else if a.Error != nil || a.Method == "notifications/message" {
 				p.stray <- a
 			}
 			delete(pending, string(a.ID))
@@ -265,10 +277,27 @@ func overHTTP(t *testing.T, url string, modern bool) *client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
+	return joinHTTP(t, transport, url, modern).hello()
+}
+
+// joinHTTP is overHTTP on connections of the caller's, without shaking hands.
+func joinHTTP(t *testing.T, transport *http.Transport, url string, modern bool) *client {
 	hc := &http.Client{Transport: transport}
 	var session atomic.Value
 	session.Store("")
 	c := &client{t: t, modern: modern}
+	c.leave = func() error {
+		req, err := http.NewRequest(http.MethodDelete, url, nil)
+		if err != nil || session.Load() == "" {
+			return err
+		}
+		req.Header.Set("Mcp-Session-Id", session.Load().(string))
+		resp, err := hc.Do(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
 	c.send = func(ctx context.Context, id, method string, params map[string]any, text []byte) (answer, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(text))
 		if err != nil {
@@ -296,7 +325,7 @@ func overHTTP(t *testing.T, url string, modern bool) *client {
 		}
 		return readAnswer(resp.Body, id)
 	}
-	return c.hello()
+	return c
 }
 
 // readAnswer finds the answer to a request in a body: JSON, or a stream of

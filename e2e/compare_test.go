@@ -26,6 +26,8 @@ import (
 //   - A question takes the form that the client's era has: a request of ours, or a
 //     result with inputRequests; ids, elicitationIds, the keys of inputRequests
 //     and requestState are made anew on each hop.
+//   - An answer from memory says so under _meta["io.github.bulkhead-mcp/cache"];
+//     here nothing is asked a second time while it is good.
 //   - The _meta that an upstream sees holds what is between it and us: protocol
 //     version, client, capabilities and progress token.
 

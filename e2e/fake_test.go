@@ -196,6 +196,8 @@ func (f *fake) act(r *fakeRequest) {
 		f.say(`{"jsonrpc":"2.0","id":"q1","method":"elicitation/create","params":{"message":"Which one?","requestedSchema":{"type":"object","properties":{}}}}`)
 	case "closes":
 		_ = os.Stdout.Close()
+	case keepsLedger: // and does not answer
+		enterLedger(r.Params.Arguments.Text)
 	default:
 		f.text(r.ID, "nothing happens")
 	}

@@ -23,6 +23,8 @@ type remote struct {
 	executed int
 	busy     int                    // calls that it asks to wait
 	want     func(http.Header) bool // whom it answers; nil is everybody
+	// onCall may answer a call in its place; nil for none.
+	onCall func(http.ResponseWriter, *http.Request) bool
 }
 
 func newRemote(t *testing.T, want func(http.Header) bool) *remote {
@@ -70,6 +72,14 @@ func (r *remote) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case "tools/list":
 		r.answer(w, m.ID, `{"tools":[`+fakeTool("echo", `{"type":"object"}`)+`]}`)
 	case "tools/call":
+		if on := r.onCall; on != nil {
+			r.mu.Unlock()
+			answered := on(w, req)
+			r.mu.Lock()
+			if answered {
+				return
+			}
+		}
 		if r.busy > 0 {
 			r.busy--
 			w.WriteHeader(http.StatusTooManyRequests)

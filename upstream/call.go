@@ -118,4 +118,8 @@ type Timing struct {
 	Upstream time.Duration // in the adapter, all attempts
 	Attempts int
 	Hedged   bool // a second attempt was made beside the first
+	// Memory says that it was answered from memory or with another call ("cached",
+	// "stale", "coalesced"), or made to renew what is kept ("renewal"); "" for a
+	// call that stands for itself.
+	Memory string
 }

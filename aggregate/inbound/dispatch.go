@@ -190,14 +190,16 @@ func internalError() *upstream.RPCError {
 // is a result, because that is what reaches the model.
 func overloaded(r *request) *reply {
 	const why = "overloaded: bulkhead: too many requests of this client are under way; try again when some are answered"
+	const facts = `{"` + aggregate.MetaError + `":{"code":"overloaded","sent":false}}`
 	if r.method != methodToolsCall {
-		return &reply{id: r.id, err: &upstream.RPCError{Code: upstream.CodeInternal, Message: why}}
+		return &reply{id: r.id, err: &upstream.RPCError{Code: upstream.CodeInternal, Message: why, Data: json.RawMessage(facts)}}
 	}
-	raw := upstream.TextResult(why, true).Raw
-	if r.era.modern {
-		if set, err := rawjson.Set(raw, "resultType", []byte(`"`+mcp.ResultTypeComplete+`"`)); err == nil {
-			raw = set
-		}
+	raw, err := rawjson.Add(upstream.TextResult(why, true).Raw, "_meta", []byte(facts))
+	if err == nil && r.era.modern {
+		raw, err = rawjson.Add(raw, "resultType", []byte(`"`+mcp.ResultTypeComplete+`"`))
+	}
+	if err != nil { // it is an object
+		return &reply{id: r.id, err: internalError()}
 	}
 	return &reply{id: r.id, result: raw}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-var interleaved = flag.Int("calls", 10_000, "calls of TestInterleaving")
+var interleaved = flag.Int("calls", 10_000, "calls of TestInterleaving and TestMixedCalls")
 
 // Many sessions over all transports in both eras use the same ids and tokens for
 // calls that tell progress, log, ask and are cancelled at random. Everything

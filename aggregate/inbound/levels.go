@@ -1,6 +1,7 @@
 package inbound
 
 import (
+	"encoding/json"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -22,4 +23,12 @@ func (r *request) setLevel() *reply {
 	}
 	r.session.setLevel(level)
 	return &reply{id: r.id, result: emptyResult()}
+}
+
+// logs reports whether the client of a session wants to hear of a log message
+// that belongs to no request: only if it has set a level.
+func (s *session) logs(params json.RawMessage) bool {
+	_, wanted := s.settled()
+	level, _ := rawjson.GetString(params, "level")
+	return wanted != "" && upstream.Severity(level) >= upstream.Severity(wanted)
 }

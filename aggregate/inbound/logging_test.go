@@ -182,3 +182,27 @@ func TestLogsUpgradeLegacyPosts(t *testing.T) {
 		t.Fatal(a.body)
 	}
 }
+
+// A log message that belongs to no request reaches the sessions that have set a
+// level, where it is severe enough.
+func TestLogsOfNoRequest(t *testing.T) {
+	f := newFake()
+	w := dial(t, newServer(t, f, inbound.Options{}))
+	w.handshake("2025-06-18")
+	eventually(t, "it follows the lists", func() bool { return f.subscribers() == 1 })
+	notice := func(key string) string { return `{"level":"notice","logger":"bulkhead","data":"` + key + `"}` }
+	tell := func(key string) {
+		f.tell(aggregate.Notice{Method: "notifications/message", Key: key, Params: json.RawMessage(notice(key))},
+			func(s aggregate.Subscription) bool { return s.Session != "" })
+	}
+	tell("no level is set")
+	for _, level := range []string{"info", "warning", "notice"} {
+		w.send(setLevel("1", level))
+		w.want(pong("1"))
+		tell("at " + level)
+		if level != "warning" {
+			w.want(logged(notice("at " + level)))
+		}
+	}
+	w.end()
+}

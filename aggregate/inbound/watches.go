@@ -45,6 +45,9 @@ func (s *session) subscribe(ctx context.Context, what aggregate.Subscription) (g
 	defer done()
 	what.Principal = s.principal
 	what.Tell = func(n aggregate.Notice) {
+		if n.Method == methodMessage && !s.logs(n.Params) {
+			return
+		}
 		s.mail.put(mail{key: mailKey{n.Method, n.Key}, text: noteText(n.Method, n.Params)})
 	}
 	return s.service.Subscribe(ctx, what)

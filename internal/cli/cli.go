@@ -71,7 +71,7 @@ type command struct {
 // options are the values of all flags; each command registers its own.
 type options struct {
 	config, listen, customer, latency, timeout, client string
-	json, verbose                                      bool
+	json, verbose, watch                               bool
 }
 
 // invocation is one run of one command.
@@ -88,7 +88,7 @@ func commands() []command {
 		{name: "check", summary: "check the configuration, connect to every upstream, list its tools", run: check, flags: flagsOf(configFlags, jsonFlag, timeoutFlag, clientFlag)},
 		{name: "tools", summary: "print the merged catalog", run: printTools, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
-		{name: "sources", summary: "print the state of every source", run: printSources, flags: flagsOf(configFlags, jsonFlag)},
+		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets", run: serveSandbox, flags: latencyFlag},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},

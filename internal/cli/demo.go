@@ -84,7 +84,11 @@ func terminal(w io.Writer, env Env) (width int, color bool) {
 	if err != nil || width <= 0 {
 		width = plain
 	}
-	locale := env.variable("LC_ALL") + env.variable("LC_CTYPE") + env.variable("LANG")
-	utf8 := strings.Contains(strings.ToUpper(strings.ReplaceAll(locale, "-", "")), "UTF8")
-	return width, utf8 && env.variable("NO_COLOR") == "" && env.variable("TERM") != "dumb"
+	return width, env.utf8() && env.variable("NO_COLOR") == "" && env.variable("TERM") != "dumb"
+}
+
+// utf8 reports whether the locale says that characters beyond ASCII are shown.
+func (e Env) utf8() bool {
+	locale := e.variable("LC_ALL") + e.variable("LC_CTYPE") + e.variable("LANG")
+	return strings.Contains(strings.ToUpper(strings.ReplaceAll(locale, "-", "")), "UTF8")
 }

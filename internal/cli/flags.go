@@ -37,6 +37,10 @@ func jsonFlag(fs *flag.FlagSet, o *options) {
 	fs.BoolVar(&o.json, "json", false, "print JSON")
 }
 
+func watchFlag(fs *flag.FlagSet, o *options) {
+	fs.BoolVar(&o.watch, "watch", false, "print it again every second until interrupted")
+}
+
 func timeoutFlag(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.timeout, "timeout", "30s", "how long to wait for an upstream, as a `DURATION`")
 }

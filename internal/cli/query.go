@@ -176,87 +176,11 @@ func readable(result json.RawMessage) string {
 	return b.String()
 }
 
-// printSources prints the state of every source.
-func printSources(ctx context.Context, inv *invocation) error {
-	return asked(ctx, inv, func(ctx context.Context, a *aggregate.Aggregate) error {
-		if err := settled(ctx, a); err != nil {
-			return err
-		}
-		st := a.Status()
-		if inv.opt.json {
-			raw, err := json.Marshal(st)
-			if err != nil {
-				return err
-			}
-			return printJSON(inv.Out, raw)
-		}
-		tab := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
-		_, _ = fmt.Fprintln(tab, "SOURCE\tSTATE\tTOOLS\tCALLS\tQUOTA\tPROTOCOL\tSERVER\tNOTE")
-		for _, s := range st.Sources {
-			_, _ = fmt.Fprintf(tab, "%s\t%s\t%d\t%s\t%s\t%s\t%s\t%s\n", s.Name, s.State, s.Tools, calls(s.Load), quota(s.Load), s.Protocol, s.Server, note(s))
-		}
-		return tab.Flush()
-	})
-}
-
-func note(s aggregate.SourceStatus) string {
-	var parts []string
-	if reason := reason(s); reason != "" {
-		parts = append(parts, reason)
-	}
-	if s.Stale {
-		parts = append(parts, "tools as of "+s.ToolsListed)
-	}
-	if c := s.Load.Circuit; c.State != "closed" {
-		parts = append(parts, fmt.Sprintf("circuit %s after %s, tried in %s", c.State, c.Failure, time.Duration(c.RetryInMS)*time.Millisecond))
-	}
-	if n := len(s.Load.Tools); n > 0 {
-		parts = append(parts, fmt.Sprintf("%d %s failing", n, plural(n, "tool")))
-	}
-	if n := len(s.HeldBack) + s.HeldBackMore; n > 0 {
-		parts = append(parts, fmt.Sprintf("%d %s held back", n, plural(n, "tool")))
-	}
-	return strings.Join(parts, "; ")
-}
-
-// calls says how many run and wait, and how many may.
-func calls(l *aggregate.LoadStatus) string {
-	most := l.Concurrency
-	if l.ConcurrencyNow > 0 {
-		most = l.ConcurrencyNow
-	}
-	text := fmt.Sprintf("%d/%d", l.Running, most)
-	if n := l.Waiting + l.WritesWaiting; n > 0 {
-		text += fmt.Sprintf(" +%d", n)
-	}
-	return text
-}
-
-// quota says how many calls are left of how many.
-func quota(l *aggregate.LoadStatus) string {
-	switch q := l.Quota; {
-	case q == nil:
-		return "-"
-	case q.FrozenMS > 0:
-		return fmt.Sprintf("frozen %s", (time.Duration(q.FrozenMS) * time.Millisecond).Round(time.Second))
-	default:
-		return fmt.Sprintf("%g/%g", math.Floor(q.Left), q.Burst)
-	}
-}
-
-// reason says why a source is down, to its operator.
-func reason(s aggregate.SourceStatus) string {
-	if s.Detail != "" {
-		return s.Detail
-	}
-	return s.Error
-}
-
 // missing names the sources that an answer lacks.
 func missing(w io.Writer, st aggregate.Status) {
 	for _, s := range st.Sources {
 		if s.State != string(upstream.Up) {
-			_, _ = fmt.Fprintf(w, "bulkhead: warning: %s is %s: %s\n", s.Name, s.State, note(s))
+			_, _ = fmt.Fprintf(w, "bulkhead: warning: %s is %s: %s\n", s.Name, s.State, strings.Join((&board{now: time.Now()}).notes(s), "; "))
 		}
 	}
 }

@@ -69,12 +69,13 @@ func serve(ctx context.Context, inv *invocation) error {
 		var beside sync.WaitGroup
 		beside.Go(func() { (&reloader{inv, w, a}).watch(watching, inv.Hangup) })
 		beside.Go(func() { tendMemory(watching) })
+		beside.Go(func() { w.tellStatus(watching, a, ln) })
 		defer beside.Wait()
 		defer stop()
 		if ln == nil {
 			return srv.ServeStdio(ctx, inv.In, inv.Out)
 		}
-		w.log.Info("serving", "url", "http://"+ln.Addr().String()+"/mcp")
+		w.log.Info("serving", "url", endpoint(ln))
 		return srv.Serve(ctx, ln)
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -81,7 +82,7 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 	return aggregate.New(members, aggregate.Options{
 		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
 		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget, AskTimeout: w.cfg.Server.AskTimeout,
-		ListWait: listWait, CatalogDir: catalogs, StateKey: w.key(),
+		ListWait: listWait, CatalogDir: catalogs, StateKey: w.key(), CacheSize: w.cfg.Server.CacheSize,
 	})
 }
 
@@ -129,7 +130,7 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: u.Name, Keep: keep(u.Tools),
 		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
 		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), DenyAsk: u.Ask == "deny",
-		Limits: limits(u),
+		Limits: limits(u), Cache: kept(u), Fingerprint: identity(u),
 	}
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
@@ -171,6 +172,23 @@ func limits(u config.Upstream) aggregate.Limits {
 		}
 	}
 	return l
+}
+
+// kept says what of an upstream's answers is kept.
+func kept(u config.Upstream) aggregate.Cache {
+	c := aggregate.Cache{Stale: u.Cache.Stale, Tools: make(map[string]time.Duration)}
+	if ttl := u.Cache.TTL; ttl != nil {
+		c.TTL = *ttl
+		if c.TTL == 0 { // which is nothing at all
+			c.TTL = -1
+		}
+	}
+	for tool, o := range u.Tools.Override {
+		if o.TTL != nil {
+			c.Tools[tool] = *o.TTL
+		}
+	}
+	return c
 }
 
 // keep turns the allow and deny patterns into a filter.

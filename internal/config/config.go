@@ -40,6 +40,7 @@ type Server struct {
 	LogLevel   string        // "debug", "info", "warn" or "error"
 	LogFormat  string        // "text" or "json"
 	Drain      time.Duration // grace for calls in flight at shutdown
+	CacheSize  int64         // bytes of answers that are kept
 }
 
 // Deadline is how long a call may take in all.
@@ -76,6 +77,7 @@ type Upstream struct {
 	Limit       Limit
 	Retry       Retry
 	Breaker     Breaker
+	Cache       Cache
 	Writes      string // "serial", "parallel" or "deny"
 	Unannotated string // "parallel" or "serial": tools that do not say whether they write
 	SerializeBy string // argument by which writes are told apart; "" is none
@@ -109,9 +111,10 @@ type ToolFilter struct {
 // Override is what one tool is said to do and to cost.
 type Override struct {
 	Hints
-	Cost   int      // tokens of limit.rate for a call; 0 is not set, which means 1
-	Scopes []string // of the token for its calls; nil is what the upstream's auth says
-	Hedge  bool     // whether it may be asked twice at once
+	Cost   int            // tokens of limit.rate for a call; 0 is not set, which means 1
+	Scopes []string       // of the token for its calls; nil is what the upstream's auth says
+	Hedge  bool           // whether it may be asked twice at once
+	TTL    *time.Duration // of its answers; nil is that of the upstream
 }
 
 // Hints is what one tool is said to do, in MCP's words (schema,
@@ -169,4 +172,10 @@ type Retry struct {
 type Breaker struct {
 	Failures int // in a row
 	CoolDown time.Duration
+}
+
+// Cache is what of an upstream's answers is kept.
+type Cache struct {
+	TTL   *time.Duration // nil is as long as the upstream says; 0 is not at all
+	Stale time.Duration  // beyond TTL, for want of a newer one
 }

@@ -69,6 +69,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	all := maps.Clone(behaviour)
 	maps.Copy(all, limitBehaviour)
 	maps.Copy(all, authBehaviour)
+	maps.Copy(all, cacheBehaviour)
 	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -116,8 +117,11 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"accounts":             "compares two upstreams",
 
 		"two classes of an override": "compares two keys",
+		"ttl of what may write":      "two keys that belong together",
+		"ttl of what writes":         "two keys that exclude each other",
+		"stale of nothing":           "compares two keys",
 	}
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue

@@ -63,7 +63,7 @@ func resolve(name string, file map[string]any) (path []string, k *key, problem s
 	}
 	path = []string{"upstream", upstream}
 	at := "upstream.*"
-	for _, sub := range []string{"auth", "tools", "limit", "retry", "breaker"} {
+	for _, sub := range []string{"auth", "tools", "limit", "retry", "breaker", "cache"} {
 		if deeper, ok := strings.CutPrefix(rest, strings.ToUpper(sub)+"__"); ok {
 			path, at, rest = append(path, sub), at+"."+sub, deeper
 			break

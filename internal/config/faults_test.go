@@ -23,8 +23,7 @@ var faultCases = []faultCase{
 		"upstream.crm.timeuot: unknown key | did you mean timeout?",
 		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny, override",
 	}},
-	{"later keys", upstream("sandbox = 'crm'", "cache = { ttl = '1s' }", "pin = true"), []string{
-		"upstream.crm.cache: is not built yet | remove it",
+	{"later keys", upstream("sandbox = 'crm'", "pin = true"), []string{
 		"upstream.crm.pin: is not built yet | remove it",
 	}},
 	{"numbers", "[server]\npage_size = '200'\nlist_budget = -1\nask_timeout = '0s'\n" + upstream("sandbox = 'crm'"), []string{
@@ -110,7 +109,7 @@ var faultCases = []faultCase{
 }
 
 func TestFaults(t *testing.T) {
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == nil {
 				mustParse(t, c.doc)

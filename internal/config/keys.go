@@ -178,5 +178,6 @@ var serverSections = []section{{
 		{name: "drain", kind: duration, def: "10s", example: "30s", least: 0, most: 10 * minute,
 			doc:   "How long calls in flight may go on after a request to stop.",
 			field: func(t target) any { return &t.server.Drain }},
+		cacheSize,
 	},
 }}

@@ -72,7 +72,7 @@ var breakerSection = section{
 	doc:  "A source that keeps failing is left alone for a while: its calls fail at once, then a single one tries. Each tool has such a circuit of its own. What counts is no answer, a lost connection and garbage; errors that the source answers, rate limits and refused sign-ins do not.",
 	keys: []key{
 		{name: "failures", kind: number, def: int64(5), example: int64(3), least: 1, most: 1000,
-			doc:   "After how many failures in a row the circuit opens. It also opens when half of ten calls or more within 30 s have failed.",
+			doc:   "After how many failures in a row the circuit opens; connections that are lost or refused within 200 ms are one failure. It also opens when half of ten calls or more within 30 s have failed.",
 			field: func(t target) any { return &t.upstream.Breaker.Failures }},
 		{name: "cool_down", kind: duration, def: "5s", example: "30s", least: int64(10 * time.Millisecond), most: 5 * minute,
 			doc:   "How long it stays open the first time; twice as long each time that the try fails, up to 5 minutes.",

@@ -5,9 +5,9 @@ var upstreamSections = []section{
 		path:    "upstream.*",
 		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
 		keys:    upstreamKeys,
-		planned: []string{"cache", "pin"},
+		planned: []string{"pin"},
 	},
-	limitSection, classSection, retrySection, breakerSection,
+	limitSection, classSection, retrySection, breakerSection, cacheSection,
 	{
 		path: "upstream.*.auth",
 		doc:  "How Bulkhead signs in to an upstream that has a `url`. The credential is sent to that URL's origin and nowhere else. Secrets are never written here, only where to find them. Types that get tokens from an authorization server renew them by themselves, each upstream and each set of scopes apart.",
@@ -90,7 +90,7 @@ var upstreamKeys = []key{
 		doc:   "An argument of its tools: only calls in which it has the same value run one after another, those without it among themselves. Left out, all do. With `writes` or `unannotated` of `serial` only.",
 		field: func(t target) any { return &t.upstream.SerializeBy }},
 	{name: "trust_annotations", kind: flag, def: false, example: true,
-		doc:   "Whether the source is believed when it says that a tool only reads or is idempotent. A call that was sent and lost is made again only if that is believed, or said in `tools.override`.",
+		doc:   "Whether the source is believed when it says that a tool only reads or is idempotent. Only if that is believed, or said in `tools.override`, is a call made again that was sent and lost, and only what is known to read is answered from memory (`cache`) or carried out once for equal calls at the same time.",
 		field: func(t target) any { return &t.upstream.TrustAnnotations }},
 	{name: "required", kind: flag, def: false, example: true,
 		doc:   "Whether `check` fails, with exit status 1, if the upstream does not answer. `serve` never ends for an upstream's sake.",
@@ -111,7 +111,7 @@ var toolKeys = []key{
 
 var overrideKeys = []key{
 	{name: "read_only", kind: choice, example: true,
-		doc:   "`readOnlyHint`: it changes nothing. Hosts may then run calls in parallel and without asking.",
+		doc:   "`readOnlyHint`: it changes nothing. Hosts may then run calls in parallel and without asking; a call that was lost is made again, equal calls at the same time are carried out once, and answers are kept as `cache` says.",
 		field: func(t target) any { return &t.tool.ReadOnly }},
 	{name: "destructive", kind: choice, example: true,
 		doc:   "`destructiveHint`: what it changes may be lost. Not together with `read_only = true`.",
@@ -131,6 +131,7 @@ var overrideKeys = []key{
 	{name: "hedge", kind: flag, def: false, example: true,
 		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` or `idempotent = true` here, because the source may carry both out.",
 		field: func(t target) any { return &t.tool.Hedge }},
+	toolTTL,
 }
 
 // needs says which key another one belongs to.

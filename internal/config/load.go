@@ -174,6 +174,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		d.section(sectionAt("upstream.*"), path, raw, target{upstream: &u})
 		d.checkUpstream(path, &u)
 		d.checkLimits(path, &u, cfg.Server.Deadline)
+		d.checkCache(path, &u)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
 	checkAccounts(d.fault, cfg.Upstreams)

@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		Path: "/etc/bulkhead/config.toml",
 		Server: config.Server{
 			Names: "prefix", Deadline: config.Deadline{Auto: true}, MaxResult: 1 << 20, ListWait: 2 * time.Second, AskTimeout: 5 * time.Minute,
-			Hosts: []string{}, Origins: []string{}, LogLevel: "info", LogFormat: "text", Drain: 10 * time.Second,
+			Hosts: []string{}, Origins: []string{}, LogLevel: "info", LogFormat: "text", Drain: 10 * time.Second, CacheSize: 64 << 20,
 		},
 		Upstreams: []config.Upstream{a, b},
 	}
@@ -123,6 +123,7 @@ func TestEveryKey(t *testing.T) {
 	behaviour := maps.Clone(behaviour)
 	maps.Copy(behaviour, limitBehaviour)
 	maps.Copy(behaviour, authBehaviour)
+	maps.Copy(behaviour, cacheBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}

@@ -34,6 +34,7 @@ const (
 	breakerCalls   = 10
 	breakerWindow  = 30 * time.Second
 	breakerMaxOpen = 5 * time.Minute
+	together       = 200 * time.Millisecond // within which lost connections are one failure
 )
 
 // Breaker keeps calls away from what is failing: closed it lets them through,
@@ -50,9 +51,10 @@ type Breaker struct {
 	opened     int       // times in a row
 	row        int       // failures in a row
 	window     window
-	why        string // the failure that opened it
-	probing    bool   // half-open: the probe is under way
-	suspect    string // the tool whose failure was counted last, if Whole
+	why        string    // the failure that opened it
+	probing    bool      // half-open: the probe is under way
+	suspect    string    // the tool whose failure was counted last, if Whole
+	lossAt     time.Time // when a lost or refused connection was counted last
 }
 
 // BreakerState is one of the three states of a circuit breaker (Nygard, Release
@@ -184,7 +186,7 @@ func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error
 		b.row, b.suspect = 0, ""
 		b.window.add(now, false)
 	case verdictBad:
-		if b.counted(c, err) {
+		if b.lost(now, err) || b.counted(c, err) {
 			return
 		}
 		b.row++
@@ -193,6 +195,20 @@ func (b *Breaker) done(c *upstream.Call, generation uint64, v verdict, err error
 			b.trip(now, err)
 		}
 	}
+}
+
+// lost reports whether a call failed like another one just before: a lost
+// connection takes along all that use it, and those that try again at once. It
+// is one failure, or every restart would look like an outage. b.mu is held.
+func (b *Breaker) lost(now time.Time, err error) bool {
+	if upstream.AsError("", "", err).Kind != upstream.Unavailable {
+		return false
+	}
+	if now.Sub(b.lossAt) < together {
+		return true
+	}
+	b.lossAt = now
+	return false
 }
 
 // counted reports whether the failure of a tool says nothing new. b.mu is held.

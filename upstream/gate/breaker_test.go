@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	errDown      = &upstream.Error{Kind: upstream.Unavailable, Err: errors.New("refused")}
+	errDown      = &upstream.Error{Kind: upstream.Timeout, Err: errors.New("no answer")}
 	errThrottled = &upstream.Error{Kind: upstream.RateLimited, Err: errors.New("429")}
 	errGaveUp    = &upstream.Error{Kind: upstream.Cancelled, Err: context.Canceled}
 	errSaid      = &upstream.Error{Kind: upstream.UpstreamError, RPC: &upstream.RPCError{Code: 7, Message: "no"}}
@@ -58,7 +58,7 @@ func TestBreakerOpensAndCloses(t *testing.T) {
 				t.Fatal("refused while closed")
 			}
 		}
-		if st := s.Status(); st.State != gate.Open || st.Failure != "unavailable" || st.RetryIn < 4*time.Second || st.RetryIn > 5*time.Second {
+		if st := s.Status(); st.State != gate.Open || st.Failure != "timeout" || st.RetryIn < 4*time.Second || st.RetryIn > 5*time.Second {
 			t.Errorf("%+v", st)
 		}
 		_, err := s.h(t.Context(), call())
@@ -115,10 +115,10 @@ func TestBreakerOpensWhenHalfFail(t *testing.T) {
 		for range 20 {
 			s.call(t, nil)
 			s.call(t, errDown)
-			time.Sleep(10 * time.Second)
-		}
-		if s.Status().State != gate.Closed {
-			t.Error("what is long ago counts")
+			if s.Status().State != gate.Closed {
+				t.Fatal("what is long ago counts")
+			}
+			time.Sleep(11 * time.Second) // no whole number of slots, so that all come in turn
 		}
 	})
 }
@@ -264,4 +264,28 @@ func TestBreakerAgainstItsModel(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What takes many calls along at once is one failure, with those that try again
+// at once: a source that was just started anew is not left alone for it.
+func TestCallsLostTogetherCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := gate.NewBreaker(gate.BreakerOptions{Failures: 3, CoolDown: time.Minute})
+		fail := b.Layer(func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+			return nil, &upstream.Error{Upstream: c.Upstream, Kind: upstream.Unavailable, Sent: true}
+		})
+		for loss := range 3 {
+			if s := b.Status().State; s != gate.Closed {
+				t.Fatalf("%s after %d losses", s, loss)
+			}
+			for range 100 {
+				_, _ = fail(t.Context(), call())
+				time.Sleep(time.Millisecond)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if s := b.Status().State; s != gate.Open {
+			t.Errorf("%s after three losses", s)
+		}
+	})
 }

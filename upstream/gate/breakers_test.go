@@ -88,6 +88,7 @@ func TestBreakerOfAllTools(t *testing.T) {
 				h := b.Layer(c.up.handle)
 				for _, tool := range c.tools {
 					_, _ = h(t.Context(), toolCall(tool))
+					time.Sleep(200 * time.Millisecond) // less is one failure, where it is out of reach
 				}
 				if s := b.Status(); s.State != c.want {
 					t.Errorf("%+v", s)

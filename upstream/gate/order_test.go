@@ -32,7 +32,7 @@ func TestOrderIsThatOfArrival(t *testing.T) {
 				}
 				began = append(began, c.Session+c.ID)
 				mu.Unlock()
-				time.Sleep(time.Duration(len(c.ID)%3) * time.Second)
+				time.Sleep(time.Duration(c.ID[len(c.ID)-1]%3) * time.Second)
 				mu.Lock()
 				running[c.Session]--
 				mu.Unlock()

@@ -115,8 +115,10 @@ func (s *Signal) found(v []byte, pointer string) bool {
 			}
 		}
 	case rawjson.Kind(v) == '{':
-		name := strings.NewReplacer("~1", "/", "~0", "~").Replace(token)
-		if member, ok := rawjson.Get(v, name); ok {
+		if strings.Contains(token, "~") {
+			token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
+		}
+		if member, ok := rawjson.Get(v, token); ok {
 			return s.found(member, rest)
 		}
 	}

@@ -1,0 +1,128 @@
+package aggregate
+
+import (
+	"bytes"
+	"slices"
+	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/cache"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// question is what a read asks, by the keys of its answers.
+type question struct {
+	own    cache.Key // of an answer for this principal
+	public cache.Key // of one for everybody (cacheScope); the zero key where there is no such thing
+}
+
+// volatile are the members of a call's or a result's _meta that belong to one
+// request: who is told of its progress, which trace it is part of (MCP
+// 2026-07-28, basic, §_meta; W3C Trace Context and Baggage), and what goes no
+// further than to us. What the client can do counts, but as far as the upstream
+// is told, see [upstream.Back].
+var volatile = []string{
+	"progressToken", "traceparent", "tracestate", "baggage", memberRelated,
+	"io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientInfo",
+	"io.modelcontextprotocol/clientCapabilities", "io.modelcontextprotocol/logLevel",
+	"io.modelcontextprotocol/subscriptionId",
+}
+
+// question returns what a read asks: its operation, the upstream's own name of
+// the target, all that is in its params, and what its client can do.
+func (k *memory) question(c *upstream.Call) question {
+	askable := "no"
+	if c.Back.Ask != nil {
+		askable = "yes"
+	}
+	parts := [][]byte{[]byte(c.Op), []byte(c.Name), canonicalParams(c), canonical(nil, c.Back.Capabilities), []byte(askable)}
+	q := question{own: cache.NewPartition(k.source, k.m.Fingerprint, c.Principal.Key()).Key(parts...)}
+	if datable(c.Op) {
+		q.public = cache.NewPartition(k.source, k.m.Fingerprint, "").Key(parts...)
+	}
+	return q
+}
+
+// canonicalParams returns the params of a call without the name of its target,
+// which the client may say in several ways, and without what is volatile.
+func canonicalParams(c *upstream.Call) []byte {
+	if rawjson.Kind(c.Params) != '{' {
+		return canonical([]byte("arguments:"), c.Arguments)
+	}
+	target := ""
+	switch c.Op {
+	case upstream.CallTool, upstream.GetPrompt:
+		target = "name"
+	case upstream.ReadResource, upstream.ReadDir, upstream.GetSkill:
+		target = "uri"
+	}
+	return canonicalObject(nil, c.Params, func(m rawjson.Member) ([]byte, bool) {
+		switch m.Name {
+		case target:
+			return nil, false
+		case "_meta":
+			meta := rawjson.Delete(m.Value, volatile...)
+			return meta, !isEmpty(meta)
+		}
+		return m.Value, true
+	})
+}
+
+// isEmpty reports whether v is an object without members.
+func isEmpty(v []byte) bool {
+	if rawjson.Kind(v) != '{' {
+		return false
+	}
+	for range rawjson.Members(v) {
+		return false
+	}
+	return true
+}
+
+// canonical appends a JSON text in a form that is the same for two texts if they
+// differ in nothing but white space and the order of members, and only then.
+// Numbers and strings stay as they are written: 1 and 1.0, or an escape and the
+// character it stands for, may not be the same to the upstream.
+func canonical(dst, v []byte) []byte {
+	switch rawjson.Kind(v) {
+	case '{':
+		return canonicalObject(dst, v, func(m rawjson.Member) ([]byte, bool) { return m.Value, true })
+	case '[':
+		dst = append(dst, '[')
+		n := 0
+		for item := range rawjson.Elements(v) {
+			if n++; n > 1 {
+				dst = append(dst, ',')
+			}
+			dst = canonical(dst, item)
+		}
+		return append(dst, ']')
+	}
+	return append(dst, bytes.TrimSpace(v)...)
+}
+
+// canonicalObject is [canonical] for an object, of whose members keep chooses
+// some and may give another value.
+func canonicalObject(dst, obj []byte, keep func(rawjson.Member) ([]byte, bool)) []byte {
+	type member struct {
+		name  string // as it is written, quoted: what looks the same unescaped need not be
+		value []byte
+	}
+	var members []member
+	for m := range rawjson.Members(obj) {
+		if value, ok := keep(m); ok {
+			name := bytes.TrimRight(obj[m.Start:m.End-len(m.Value)], " \t\r\n:")
+			members = append(members, member{string(name), value})
+		}
+	}
+	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	dst = append(dst, '{')
+	for i, m := range members {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(append(dst, m.name...), ':')
+		dst = canonical(dst, m.value)
+	}
+	return append(dst, '}')
+}

@@ -1,0 +1,114 @@
+package mutants_test
+
+// limiting are bugs in what keeps calls within limits: quotas, places, turns,
+// breakers, retries, hedges, and the order of these layers.
+var limiting = []mutant{
+	{"burst is one more than it should be", "upstream/gate/bucket.go", "", "TestNeverOverQuota", changes{
+		`b.tokens = min(b.tokens+dt*b.rate(), b.burst)`,
+		`b.tokens = min(b.tokens+dt*b.rate(), b.burst+1)`}},
+	{"a bucket fills while it is frozen", "upstream/gate/bucket.go", "", "TestAFrozenBucketIsEmptyAfterwards", changes{
+		`if from.Before(b.frozen) { // nothing comes in while it is frozen`,
+		`if false {`}},
+	{"a freeze hits every quota of the source", "upstream/gate/throttle.go", "", "TestQuotasAreApart", changes{
+		`t.quota(t.key(c))`,
+		`t.quota("")`}},
+	{"a freeze hits every source", "aggregate/limits.go", "", "TestATooBusySourceIsLeftAlone", changes{
+		`func(string) gate.Bucket { return gate.NewBucket(rate, burst) }`,
+		`func(string) gate.Bucket { return oneForAll(rate, burst) }`,
+		`func newGates(m Member) *gates {`,
+		`var first gate.Bucket
+		func oneForAll(rate, burst float64) gate.Bucket { if first == nil { first = gate.NewBucket(rate, burst) }; return first }
+		func newGates(m Member) *gates {`}},
+	{"all sources share their places", "aggregate/limits.go", "", "TestNothingThatASourceDoesReachesAnother", changes{
+		`gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait)`,
+		`places(l)`,
+		`func newGates(m Member) *gates {`,
+		`var shared *gate.Bulkhead
+		func places(l Limits) *gate.Bulkhead { if shared == nil || l.Queue == 0 { shared = gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait) }; return shared }
+		func newGates(m Member) *gates {`}},
+	{"an upstream may freeze for ever", "upstream/gate/throttle.go", "", "TestThrottleFreezes", changes{
+		`return min(e.RetryAfter, MaxFreeze)`,
+		`return e.RetryAfter`}},
+	{"what comes too late waits all the same", "upstream/gate/throttle.go", "", "TestThrottleRefusesWhatComesTooLate", changes{
+		`time.Until(deadline) < least`,
+		`time.Until(deadline) < 0`}},
+	{"who gives up waiting for a token is still in the way", "upstream/gate/throttle.go", "", "TestThrottleIsFair", changes{
+		`if !q.waiting.remove(t) && len(t.value) > 0 {`,
+		`if len(t.value) > 0 {`}},
+	{"who gives up waiting for a place is still in the way", "upstream/gate/bulkhead.go", "", "TestBulkheadForgetsWhoGaveUp", changes{
+		`left := b.waiting.remove(t)`,
+		`left := true`}},
+	{"a place granted to who gives up is lost", "upstream/gate/bulkhead.go", "", "TestAPlaceGrantedTooLateIsNotLost", changes{
+		`if !left { // the place`,
+		`if false && !left { // the place`}},
+	{"places go to who came first", "upstream/gate/bulkhead.go", "", "TestPlacesAreSharedEqually", changes{
+		`b.waiting.push(flowOf(c),`,
+		`b.waiting.push("",`}},
+	{"tokens go to who came first", "upstream/gate/throttle.go", "", "TestTokensAreSharedEqually", changes{
+		`q.waiting.push(flowOf(c),`,
+		`q.waiting.push("",`}},
+	{"dear calls and cheap ones are one turn each", "upstream/gate/fair.go", "", "TestFairCountsCosts", changes{
+		`f.start += t.cost`,
+		`f.start += 1`}},
+	{"who comes late has saved up", "upstream/gate/fair.go", "", "TestFairIsNotStarvedByNewcomers", changes{
+		`f.start = max(f.start, q.now+newcomer)`,
+		`f.start += 0`}},
+	{"a 429 does not halve the concurrency", "upstream/gate/bulkhead.go", "", "TestBulkheadLearns", changes{
+		`b.limit = max(b.limit/2, 1)`,
+		`b.limit = max(b.limit, 1)`}},
+	{"two probes are let through", "upstream/gate/breaker.go", "", "TestOneProbeAmongMany", changes{
+		`if b.probing {`,
+		`if false {`}},
+	{"a late result of an older generation counts", "upstream/gate/breaker.go", "", "TestLateResultsSayNothing", changes{
+		`if generation != b.generation {`,
+		`if generation > b.generation {`}},
+	{"a 429 trips the breaker", "upstream/gate/breaker.go", "", "TestWhatABreakerCounts", changes{
+		`case upstream.InvalidArguments, upstream.NotFound, upstream.Denied, upstream.RateLimited, upstream.NeedsLogin:`,
+		`case upstream.RateLimited: return verdictBad
+		case upstream.InvalidArguments, upstream.NotFound, upstream.Denied, upstream.NeedsLogin:`}},
+	{"a 401 trips the breaker", "upstream/gate/breaker.go", "", "TestWhatABreakerCounts", changes{
+		`case upstream.InvalidArguments, upstream.NotFound, upstream.Denied, upstream.RateLimited, upstream.NeedsLogin:`,
+		`case upstream.NeedsLogin: return verdictBad
+		case upstream.InvalidArguments, upstream.NotFound, upstream.Denied, upstream.RateLimited:`}},
+	{"who gives up trips the breaker", "upstream/gate/breaker.go", "", "TestWhatABreakerCounts", changes{
+		`case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown:`,
+		`case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown, upstream.Cancelled:`}},
+	{"what a layer of ours refuses trips the breaker", "upstream/gate/breaker.go", "", "TestABreakerDoesNotCountOurRefusals", changes{
+		`if !ok || errors.Is(err, errHere) {`,
+		`if !ok {`}},
+	{"a circuit that opens again stays open no longer", "upstream/gate/breaker.go", "", "TestBreakerAgainstItsModel", changes{
+		`d *= 2`,
+		`d += 0`}},
+	{"failures of long ago count", "upstream/gate/breaker.go", "", "TestBreakerOpensWhenHalfFail", changes{
+		`if n-s.at < windowSlots {`,
+		`if n-s.at < 1e9 {`}},
+	{"the upstream is not told that its caller has left", "aggregate/deadline.go", "", "TestGivingUpGivesEverythingBack", changes{
+		`inner, cancel := context.WithCancelCause(ctx)`,
+		`inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))`}},
+	{"who gives up in the line of writes is still counted", "upstream/gate/order.go", "aggregate", "TestGivingUpGivesEverythingBack", changes{
+		`		o.waiting--
+`, ``}},
+	{"retries cost nothing", "upstream/gate/retry.go", "", "TestRetriesHaveABudget", changes{
+		`	b.left -= cost
+`, ``}},
+	{"hedges cost nothing", "upstream/gate/hedge.go", "", "TestHedgesAreFew", changes{
+		`	h.budget--
+`, ``}},
+	{"each attempt has the whole deadline", "aggregate/pipeline.go", "", "TestAttemptsShareTheDeadline", changes{
+		`deadline(a.opt.Deadline),
+		permitted`, `m.gates.retry.Layer,
+		permitted`,
+		`m.gates.order.Layer,
+		m.gates.retry.Layer,`, `m.gates.order.Layer,
+		deadline(a.opt.Deadline),`}},
+	{"retry and throttle change places", "aggregate/pipeline.go", "", "TestRetriesKeepWithinTheQuota", changes{
+		`m.gates.retry.Layer`, `m.gates.throttle.Layer`, `m.gates.throttle.Layer`, `m.gates.retry.Layer`}},
+	{"retry and bulkhead change places", "aggregate/pipeline.go", "", "TestAPauseHoldsNoPlace", changes{
+		`m.gates.retry.Layer`, `m.gates.bulkhead.Layer`, `m.gates.bulkhead.Layer`, `m.gates.retry.Layer`}},
+	{"bulkhead and throttle change places", "aggregate/pipeline.go", "", "TestNoVolleyAfterAStall", changes{
+		`m.gates.bulkhead.Layer`, `m.gates.throttle.Layer`, `m.gates.throttle.Layer`, `m.gates.bulkhead.Layer`}},
+	{"breaker and bulkhead change places", "aggregate/pipeline.go", "", "TestAnOpenCircuitEmptiesTheQueue", changes{
+		`m.gates.breaker.Layer`, `m.gates.bulkhead.Layer`, `m.gates.bulkhead.Layer`, `m.gates.breaker.Layer`}},
+	{"breaker and throttle change places", "aggregate/pipeline.go", "", "TestAnOpenCircuitSpendsNoTokens", changes{
+		`m.gates.breaker.Layer`, `m.gates.throttle.Layer`, `m.gates.throttle.Layer`, `m.gates.breaker.Layer`}},
+}

@@ -1,0 +1,48 @@
+package mutants_test
+
+// writing are bugs by which a write is carried out twice, out of its order, or
+// said to have failed when nobody knows.
+var writing = []mutant{
+	{"a write that was sent is sent again", "upstream/gate/retry.go", "aggregate", "TestNoWriteIsCarriedOutTwice", changes{
+		`if e.Sent && !r.again(c) {`,
+		`if false {`}},
+	{"an earlier attempt is forgotten", "upstream/gate/retry.go", "", "TestRetryRemembersThatItWasSent", changes{
+		`known.Sent = true`,
+		`known.Sent = false`}},
+	{"a lost write is called a failure", "aggregate/deadline.go", "", "TestALostWriteIsCalledByItsName", changes{
+		`if lost && e.Sent && t != nil`,
+		`if lost && !e.Sent && t != nil`}},
+	{"a child's call is said not to have been sent", "upstream/mcpserver/child.go", "aggregate", "TestLedgerStdio", changes{
+		`return answer{}, c.gone(!out.withdraw())`,
+		`return answer{}, c.gone(false)`}},
+	{"a request over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
+		`WroteHeaders: func() { t.sent.Store(true) },`,
+		`WroteHeaders: func() {},`}},
+	{"a call timed out over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
+		`return ended(ctx, t.sent.Load())
+}
+
+// post sends`, `return ended(ctx, false)
+}
+
+// post sends`}},
+	{"an answer that broke off is asked for again", "upstream/mcpserver/httperrors.go", "aggregate", "TestLedgerHTTP", changes{
+		`return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)`,
+		`return failure(upstream.Unavailable, false, "the connection broke before the answer was complete", err)`}},
+	{"a given up call is said not to have been sent", "upstream/mcpserver/child.go", "aggregate", "TestLedgerStdio", changes{
+		`return answer{}, ended(ctx, sent)`,
+		`return answer{}, ended(ctx, false)`}},
+	{"writes of one line run beside each other", "upstream/gate/order.go", "", "TestOrderIsThatOfArrival", changes{
+		`if before != nil {
+			if err`, `if false {
+			if err`}},
+	{"writes run in any order", "upstream/gate/order.go", "", "TestOrderIsThatOfArrival", changes{
+		`before, err := o.line(c, key, mine)`,
+		`time.Sleep(time.Duration(fmt.Sprintf("%p", c)[9]) * time.Millisecond)
+		before, err := o.line(c, key, mine)`}},
+	{"who stands behind a cancelled write runs at once", "upstream/gate/order.go", "", "TestOrderIsThatOfArrival", changes{
+		`					<-before.over
+`, ``}},
+	{"the repeated write goes to the end of its line", "aggregate/pipeline.go", "", "TestARepeatedWriteKeepsItsPlace", changes{
+		`m.gates.order.Layer`, `m.gates.retry.Layer`, `m.gates.retry.Layer`, `m.gates.order.Layer`}},
+}
