@@ -56,6 +56,10 @@ func child(mode string) {
 		}
 		fmt.Print("s3cret")
 		time.Sleep(time.Hour)
+	case "store-count":
+		countUp()
+	case "store-crash":
+		crashWhileSaving()
 	case "sleep":
 		time.Sleep(time.Hour)
 	}

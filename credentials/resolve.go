@@ -194,26 +194,36 @@ func fromKeyring(ctx context.Context, name string) (v, hint string, err error) {
 	if i <= 0 || i == len(name)-1 {
 		return "", `write it as "service/account"`, errors.New("it names no service and account")
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, keyringLimit, fmt.Errorf("no answer within %v", keyringLimit))
+	v, err = askKeyring(ctx, func() (string, error) { return keyring.Get(name[:i], name[i+1:]) })
+	switch {
+	case errors.Is(err, keyring.ErrNotFound):
+		return "", "store it there first", errors.New("there is no such entry")
+	case errors.Is(err, errNoAnswer) || ctx.Err() != nil:
+		return "", "unlock the keyring", err
+	}
+	return v, "use env, file or command where there is no desktop keyring", err
+}
+
+var errNoAnswer = fmt.Errorf("no answer within %v", keyringLimit)
+
+// askKeyring runs ask, which takes no context: a system that never answers keeps
+// this one goroutine, but not the caller.
+func askKeyring(ctx context.Context, ask func() (string, error)) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, keyringLimit, errNoAnswer)
 	defer cancel()
 	type answer struct {
 		v   string
 		err error
 	}
-	// The library takes no context: a system that never answers keeps this one
-	// goroutine, but not the caller.
 	got := make(chan answer, 1)
 	go func() {
-		v, err := keyring.Get(name[:i], name[i+1:])
+		v, err := ask()
 		got <- answer{v, err}
 	}()
 	select {
 	case a := <-got:
-		if errors.Is(a.err, keyring.ErrNotFound) {
-			return "", "store it there first", errors.New("there is no such entry")
-		}
-		return a.v, "use env, file or command where there is no desktop keyring", a.err
+		return a.v, a.err
 	case <-ctx.Done():
-		return "", "unlock the keyring", context.Cause(ctx)
+		return "", context.Cause(ctx)
 	}
 }
