@@ -104,6 +104,31 @@ func TestRefusedTokenIsReplacedOnce(t *testing.T) {
 	}
 }
 
+// base is a transport that takes one token only, and notes bodies.
+type base struct {
+	good   string
+	bodies []string
+}
+
+func (b *base) RoundTrip(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	b.bodies = append(b.bodies, string(body))
+	status := http.StatusUnauthorized
+	if req.Header.Get("Authorization") == b.good {
+		status = http.StatusOK
+	}
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: &closed{Reader: strings.NewReader("")}, Request: req}, err
+}
+
+func TestBodyIsSentAgain(t *testing.T) {
+	b := &base{good: "Bearer tok2"}
+	client := grant(t, credentials.Spec{Origins: []string{"https://a.example"}, Attach: credentials.BearerFrom(&fixed{[]string{"tok1", "tok2"}})}).Client(b)
+	status, _, err := send(t, client, http.MethodPost, "https://a.example/", strings.NewReader("body"))
+	if err != nil || status != 200 || fmt.Sprint(b.bodies) != "[body body]" {
+		t.Errorf("%d %v %q", status, err, b.bodies)
+	}
+}
+
 // failing is a source without a token, or with one until it is refused.
 type failing struct{ token string }
 

@@ -22,9 +22,9 @@ import (
 // would do: one would take the client's secret along. At most 64 KiB of an
 // answer are read, and no word of it gets into an error but a known code.
 type Endpoint struct {
-	Name     string // of the upstream, for errors
-	URL      string // https, or http on this machine
-	Client   *http.Client
+	Name     string       // of the upstream, for errors
+	URL      string       // https, or http on this machine
+	Client   *http.Client // not a grant's: that takes away what the client signs in with
 	ClientID string
 	Auth     ClientAuth
 	Params   url.Values // sent with every token request, such as audience or resource (RFC 8707)
@@ -176,6 +176,10 @@ func quiet(err error) error {
 	switch e := err.(type) { //nolint:errorlint // an error around these may hold anything
 	case *net.OpError, *net.DNSError, *OriginError:
 		return e
+	case interface{ Safe() bool }: // a transport's own, that repeats nothing of a request or an answer
+		if e.Safe() {
+			return err
+		}
 	}
 	for _, known := range []error{context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF} {
 		if errors.Is(err, known) {
