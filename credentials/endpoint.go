@@ -110,6 +110,9 @@ func (e *Endpoint) send(ctx context.Context, to string, form url.Values) (reply,
 	misconfigured := func(err error) (reply, error) {
 		return reply{}, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: err}
 	}
+	if err := CheckURL(to); err != nil {
+		return misconfigured(fmt.Errorf("the URL %w", err))
+	}
 	header, err := e.Auth.apply(e.ClientID, e.URL, form)
 	if err != nil {
 		return misconfigured(err)

@@ -36,7 +36,8 @@ type SourceSpec struct {
 	Store Store         // nil if the token need not outlive the process
 	TTL   time.Duration // of a token whose server does not say; 0 is an hour
 	// Report is told of what nobody may be waiting for: a refresh that failed,
-	// a token that could not be saved. It must not call the source. May be nil.
+	// a token that could not be saved. It must neither call the source nor wait. May be
+	// nil.
 	Report func(error)
 }
 
