@@ -27,7 +27,7 @@ func TestFairTakesTurns(t *testing.T) {
 	if got, want := fmt.Sprint(drain(&q)), "[h0 l0 o0 h1 o1 h2 h3]"; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
-	if q.size != 0 || q.cost != 0 || len(q.flows) != 0 || q.ring.Len() != 0 {
+	if q.size != 0 || q.cost != 0 || len(q.flows) != 0 || len(q.turns) != 0 || q.idle.Len() != 0 {
 		t.Errorf("not empty: %+v", q)
 	}
 }
@@ -131,5 +131,89 @@ func TestFairSharesEqually(t *testing.T) {
 	}
 	if jain := sum * sum / (flows * squares); jain < 0.99 {
 		t.Errorf("Jain's index is %.3f: %v", jain, spent)
+	}
+}
+
+// Who asks seldom waits for no more than one call of a flow that never stops,
+// the first time and every other time; and does not keep that flow waiting.
+func TestFairServesWhoAsksSeldomSoon(t *testing.T) {
+	var q fair[string]
+	for i := range 1_000 {
+		q.push("hog", fmt.Sprint(i), 1)
+	}
+	got := ""
+	serve := func() {
+		tk := q.next()
+		q.take(tk)
+		got += tk.flow.key[:1]
+	}
+	for range 3 {
+		serve()
+	}
+	for range 4 { // it comes back as soon as it is served
+		tk := q.push("light", "", 1)
+		for tk.place != nil {
+			serve()
+		}
+	}
+	if got != "hhhlhlhlhl" {
+		t.Error(got)
+	}
+}
+
+// A flow that never stops gets every third turn at least, however many others
+// come one after another, each for a single call.
+func TestFairIsNotStarvedByNewcomers(t *testing.T) {
+	var q fair[string]
+	for i := range 100 {
+		q.push("hog", fmt.Sprint(i), 1)
+	}
+	served := 0
+	for i := range 90 {
+		if q.size == 100-served { // the last one is gone
+			q.push(fmt.Sprint("once", i), "", 1)
+		}
+		tk := q.next()
+		q.take(tk)
+		if tk.flow.key == "hog" {
+			served++
+		}
+	}
+	if served < 30 {
+		t.Errorf("%d of 90 turns", served)
+	}
+	if len(q.flows) > 5 {
+		t.Errorf("%d flows are remembered", len(q.flows))
+	}
+}
+
+// ahead is what is spent before a waiter's turn, where nobody comes or leaves.
+func TestFairKnowsWhatIsAhead(t *testing.T) {
+	for seed := range uint64(500) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		var q fair[int]
+		said := map[*ticket[int]]float64{}
+		for range 40 {
+			q.push(fmt.Sprint(r.IntN(5)), 0, 1)
+		}
+		for range r.IntN(20) {
+			q.take(q.next())
+		}
+		var all []*ticket[int]
+		for _, f := range q.turns {
+			for e := f.waiters.Front(); e != nil; e = e.Next() {
+				all = append(all, e.Value.(*ticket[int]))
+			}
+		}
+		for _, tk := range all {
+			said[tk] = q.ahead(tk)
+		}
+		for spent := 0.0; q.next() != nil; spent++ {
+			tk := q.next()
+			if d := said[tk] - spent; d < 0 || d > 5 {
+				t.Fatalf("seed %d: %g was said to be ahead, it was %g", seed, said[tk], spent)
+			}
+			q.take(tk)
+		}
 	}
 }
