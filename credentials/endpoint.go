@@ -45,8 +45,8 @@ func (e *Endpoint) Check() error {
 	if err := CheckURL(e.URL); err != nil {
 		return fmt.Errorf("the token URL %w", err)
 	}
-	if e.Client == nil {
-		return errors.New("the token endpoint has no HTTP client")
+	if e.Client == nil || e.Client.Transport == nil { // the default transport is everybody's
+		return errors.New("the token endpoint has no HTTP client of its own")
 	}
 	return e.Auth.check(e.ClientID)
 }
