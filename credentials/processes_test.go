@@ -20,7 +20,7 @@ import (
 // directory is a store as plain as can be, that processes share.
 type directory string
 
-type plain struct {
+type written struct {
 	Access, Refresh string
 	Expiry          time.Time
 }
@@ -30,7 +30,7 @@ func (d directory) Load(context.Context, string) (credentials.Token, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return credentials.Token{}, credentials.ErrNoToken
 	}
-	var p plain
+	var p written
 	if err == nil {
 		err = json.Unmarshal(data, &p)
 	}
@@ -38,7 +38,7 @@ func (d directory) Load(context.Context, string) (credentials.Token, error) {
 }
 
 func (d directory) Save(_ context.Context, _ string, t credentials.Token) error {
-	data, err := json.Marshal(plain{credentials.Reveal(t.Access), credentials.Reveal(t.Refresh), t.Expiry})
+	data, err := json.Marshal(written{credentials.Reveal(t.Access), credentials.Reveal(t.Refresh), t.Expiry})
 	if err != nil {
 		return err
 	}

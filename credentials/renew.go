@@ -52,7 +52,7 @@ func (r *Refresher) newest(ctx context.Context) (t Token, other bool, err error)
 	}
 	kept, err := r.spec.Store.Load(ctx, r.spec.ID)
 	if err != nil && !errors.Is(err, ErrNoToken) {
-		return Token{}, false, fmt.Errorf("the token store: %w", err)
+		return Token{}, false, err
 	}
 	if kept.equal(r.stored) {
 		return t, false, nil

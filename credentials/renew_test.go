@@ -321,9 +321,9 @@ func TestStoreThatCannotBeWritten(t *testing.T) {
 func TestStoreThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store, c := newMemory(), &counted{ttl: time.Hour}
-		store.failLoad = errors.New("wrong key")
+		store.failLoad = errors.New("token store: wrong key")
 		r := source(t, credentials.SourceSpec{Fetch: c.fetch, Store: store})
-		if got := access(t, r); !strings.Contains(got, "misconfigured: the token store: wrong key") || c.n.Load() != 0 || len(store.ever) != 0 {
+		if got := access(t, r); !strings.Contains(got, "misconfigured: token store: wrong key") || c.n.Load() != 0 || len(store.ever) != 0 {
 			t.Errorf("%s, %d fetches", got, c.n.Load())
 		}
 		store.failLoad = nil
