@@ -6,6 +6,11 @@
 // sealed environment, but never the secret itself; and [FileStore], which keeps
 // tokens sealed on disk.
 //
+// Of tokens that end it owns the [Source]: a [Refresher], made of a [Fetch] for
+// each way to get one ([ClientCredentials], [RefreshToken], [JWTBearer],
+// [TokenExchange], [SnowflakeKeyPair], [GitHubApp]), all but the last two over an
+// [Endpoint]. What a person has to do first are [CodeFlow] and [DeviceFlow].
+//
 // It must not know what the requests are about, where the configuration comes
 // from, or any protocol above HTTP; it imports no package of ours.
 package credentials

@@ -60,6 +60,11 @@ func child(mode string) {
 		countUp()
 	case "store-crash":
 		crashWhileSaving()
+	case "rotate":
+		if err := rotate(os.Args[3], os.Args[4]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "sleep":
 		time.Sleep(time.Hour)
 	}

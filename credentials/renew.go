@@ -31,7 +31,7 @@ func (r *Refresher) refresh(ctx context.Context) (Token, *TokenError) {
 	}
 	if err != nil {
 		failure := r.trouble(Transient, err)
-		if failure.Trouble != Transient {
+		if _, ok := errors.AsType[elsewhere](err); !ok && failure.Trouble != Transient {
 			r.stuck = failure
 		}
 		return Token{}, failure
@@ -52,7 +52,7 @@ func (r *Refresher) newest(ctx context.Context) (t Token, other bool, err error)
 	}
 	kept, err := r.spec.Store.Load(ctx, r.spec.ID)
 	if err != nil && !errors.Is(err, ErrNoToken) {
-		return Token{}, false, fmt.Errorf("the token store: %w", err)
+		return Token{}, false, err
 	}
 	if kept.equal(r.stored) {
 		return t, false, nil
