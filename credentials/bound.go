@@ -3,8 +3,10 @@ package credentials
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -94,15 +96,30 @@ func (t *bound) allowed(u *url.URL) error {
 }
 
 // RoundTrip sends a copy of req with the credential in its field. Whatever
-// credentials req carries are someone else's and stay here.
+// credentials req carries are someone else's and stay here. A token that the
+// server refuses is replaced, and the request sent once more if it can be.
 func (t *bound) RoundTrip(req *http.Request) (*http.Response, error) {
-	if err := t.allowed(req.URL); err != nil {
+	err := t.allowed(req.URL)
+	var token Token
+	if err == nil && t.attach.source != nil {
+		token, err = t.attach.source.Token(req.Context())
+	}
+	if err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close() // as RoundTripper demands; there is nobody to tell
 		}
 		return nil, err
 	}
+	resp, err := t.send(req, req.Body, token)
+	if err != nil || t.attach.source == nil || !refusesToken(resp) {
+		return resp, err
+	}
+	return t.again(req, resp, token)
+}
+
+func (t *bound) send(req *http.Request, body io.ReadCloser, token Token) (*http.Response, error) {
 	out := req.Clone(req.Context())
+	out.Body = body
 	if out.Header == nil {
 		out.Header = http.Header{}
 	}
@@ -116,13 +133,56 @@ func (t *bound) RoundTrip(req *http.Request) (*http.Response, error) {
 	out.URL.User = nil // would become an Authorization field
 	out.Host = ""      // what is dialled is what is asked for
 	if t.attach.kind != "" {
-		out.Header[t.attach.field] = []string{t.attach.value.reveal()}
+		out.Header[t.attach.field] = []string{t.attach.value.reveal() + token.Access.reveal()}
 	}
 	resp, err := t.base.RoundTrip(out)
 	if resp != nil {
 		resp.Request = req // the copy holds the credential
 	}
 	return resp, err
+}
+
+// refusesToken reports whether an answer means that the token has to be another
+// one. Only some servers say so as RFC 6750, section 3.1, has it; what says that
+// it is about something else is believed.
+func refusesToken(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusUnauthorized {
+		return false
+	}
+	challenges := strings.ToLower(strings.Join(resp.Header.Values("WWW-Authenticate"), ","))
+	return strings.Contains(challenges, "invalid_token") || !challengeError.MatchString(challenges)
+}
+
+var challengeError = regexp.MustCompile(`[\s,]error\s*=`)
+
+// again answers a request whose token was refused: by a second try with another
+// token, if there is one and the body can be had again. There is no third.
+func (t *bound) again(req *http.Request, refused *http.Response, token Token) (*http.Response, error) {
+	t.attach.source.Invalidate(token)
+	body := req.Body
+	if body != nil && body != http.NoBody {
+		if req.GetBody == nil {
+			return refused, nil
+		}
+		var err error
+		if body, err = req.GetBody(); err != nil {
+			return refused, nil //nolint:nilerr // then the first answer is the answer
+		}
+	}
+	other, err := t.attach.source.Token(req.Context())
+	if err != nil || other.Same(token) {
+		if body != nil {
+			_ = body.Close() // was never read
+		}
+		if err == nil {
+			return refused, nil
+		}
+		_ = refused.Body.Close()
+		return nil, err
+	}
+	_, _ = io.CopyN(io.Discard, refused.Body, 2<<10) // so that the connection can be used again
+	_ = refused.Body.Close()
+	return t.send(req, body, other)
 }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the base.

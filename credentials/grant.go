@@ -23,7 +23,9 @@ import (
 // none.
 type Attachment struct {
 	kind, field string
-	value       Secret // the whole field value
+	value       Secret // the whole field value; of a token source, what stands before the token
+	source      Source // of tokens; nil if the value is fixed
+	id          string // of source
 	err         error
 }
 
@@ -51,9 +53,7 @@ func Basic(user string, password Secret) Attachment {
 	return a
 }
 
-var (
-	fieldName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
-)
+var fieldName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
 
 // Header attaches value as the header field of this name.
 func Header(name string, value Secret) Attachment {
@@ -63,6 +63,27 @@ func Header(name string, value Secret) Attachment {
 		a.err = fmt.Errorf("%q is no name for a header field", name)
 	case !validFieldValue(value.reveal()):
 		a.err = errors.New("the credential is empty or has characters that a header field cannot carry, such as a line break")
+	}
+	return a
+}
+
+// BearerFrom attaches the token that source has at the time of each request.
+func BearerFrom(source Source) Attachment {
+	return HeaderFrom("Authorization", "Bearer ", source)
+}
+
+// HeaderFrom attaches prefix and the token that source has at the time of each
+// request as the header field of this name.
+func HeaderFrom(name, prefix string, source Source) Attachment {
+	a := Header(name, NewSecret(prefix+"token"))
+	a.kind, a.value, a.source = "token", NewSecret(prefix), source
+	switch s := source.(type) {
+	case nil:
+		a.err = errors.New("there is no source for the token")
+	case interface{ ID() string }:
+		a.id = s.ID()
+	default:
+		a.id = rand.Text() // equal to itself only
 	}
 	return a
 }
@@ -82,8 +103,9 @@ type Spec struct {
 	Name    string   // of the upstream, for errors
 	Origins []string // scheme://host[:port] of http or https; none allows no request
 	Attach  Attachment
-	Env     map[string]Secret // of children, on top of the sealed environment
-	Dir     string            // working directory of children; "" is ours
+	Scopes  map[string]Attachment // instead of Attach, for requests that need other scopes; see [Grant.Scoped]
+	Env     map[string]Secret     // of children, on top of the sealed environment
+	Dir     string                // working directory of children; "" is ours
 }
 
 // Grant is one upstream's permission to authenticate. Adapters hold what it
@@ -92,6 +114,7 @@ type Spec struct {
 type Grant struct {
 	spec    Spec
 	origins map[origin]bool
+	scoped  map[string]*Grant
 	taken   atomic.Bool // Client was called
 }
 
@@ -110,11 +133,20 @@ func NewGrant(spec Spec) (*Grant, error) {
 		}
 		g.origins[o] = true
 	}
-	if spec.Attach.err != nil {
-		return fail(spec.Attach.err)
+	if err := spec.Attach.check(g.origins); err != nil {
+		return fail(err)
 	}
-	if spec.Attach.kind != "" && len(g.origins) == 0 {
-		return fail(errors.New("a credential without an origin to send it to"))
+	g.spec.Scopes = nil
+	for set, attach := range spec.Scopes {
+		if err := attach.check(g.origins); err != nil {
+			return fail(fmt.Errorf("scopes %s: %w", set, err))
+		}
+		own := g.spec
+		own.Attach = attach
+		if g.scoped == nil {
+			g.scoped = map[string]*Grant{}
+		}
+		g.scoped[set] = &Grant{spec: own, origins: g.origins}
 	}
 	for name, v := range spec.Env {
 		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(v.reveal(), 0) {
@@ -122,6 +154,23 @@ func NewGrant(spec Spec) (*Grant, error) {
 		}
 	}
 	return g, nil
+}
+
+func (a Attachment) check(origins map[origin]bool) error {
+	if a.err == nil && a.kind != "" && len(origins) == 0 {
+		return errors.New("a credential without an origin to send it to")
+	}
+	return a.err
+}
+
+// Scoped returns the grant for requests that need the scopes of this set: same
+// origins, another credential. There is one of each; it is no error to ask
+// again. Of a set that [Spec] does not name it is one that allows nothing.
+func (g *Grant) Scoped(set string) *Grant {
+	if s := g.scoped[set]; s != nil {
+		return s
+	}
+	return &Grant{spec: Spec{Name: g.spec.Name}}
 }
 
 // Client returns a client that sends requests over base (nil is
@@ -167,7 +216,10 @@ func (g *Grant) Fingerprint() string {
 		}
 	}
 	a := g.spec.Attach
-	write(g.spec.Name, g.spec.Dir, a.kind, a.field, a.value.reveal())
+	write(g.spec.Name, g.spec.Dir, a.kind, a.field, a.value.reveal(), a.id)
+	for _, set := range slices.Sorted(maps.Keys(g.scoped)) {
+		write(set, g.scoped[set].Fingerprint())
+	}
 	var origins []string
 	for o := range g.origins {
 		origins = append(origins, o.String())

@@ -22,6 +22,11 @@ type Token struct {
 // Same reports whether both are the same access token.
 func (t Token) Same(u Token) bool { return t.Access.reveal() == u.Access.reveal() }
 
+// equal reports whether both came from one answer.
+func (t Token) equal(u Token) bool {
+	return t.Same(u) && t.Refresh.reveal() == u.Refresh.reveal()
+}
+
 // Source gives the token of one credential: of one upstream, with one set of
 // scopes, for one subject. It is safe for concurrent use.
 type Source interface {

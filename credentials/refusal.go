@@ -1,0 +1,89 @@
+package credentials
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// troubles are the error codes of token endpoints: RFC 6749, section 5.2; RFC
+// 8628, section 3.5; RFC 8707, section 2; OpenID Connect Core, section 3.1.2.6;
+// and those of GitHub and Slack.
+var troubles = map[string]Trouble{
+	"temporarily_unavailable": Transient, "server_error": Transient, "slow_down": Transient,
+	"authorization_pending": Transient, "ratelimited": Transient, "rate_limited": Transient, "internal_error": Transient,
+
+	"invalid_grant": NeedsLogin, "access_denied": NeedsLogin, "expired_token": NeedsLogin,
+	"login_required": NeedsLogin, "consent_required": NeedsLogin, "interaction_required": NeedsLogin, "account_selection_required": NeedsLogin,
+	"bad_refresh_token": NeedsLogin, "bad_verification_code": NeedsLogin,
+	"invalid_refresh_token": NeedsLogin, "token_expired": NeedsLogin, "token_revoked": NeedsLogin, "invalid_auth": NeedsLogin,
+
+	"invalid_request": Misconfigured, "invalid_client": Misconfigured, "unauthorized_client": Misconfigured,
+	"unsupported_grant_type": Misconfigured, "unsupported_response_type": Misconfigured, "invalid_scope": Misconfigured, "invalid_target": Misconfigured,
+	"incorrect_client_credentials": Misconfigured, "redirect_uri_mismatch": Misconfigured, "device_flow_disabled": Misconfigured,
+	"invalid_client_id": Misconfigured, "bad_client_secret": Misconfigured,
+}
+
+var plainCode = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,39}$`)
+
+// refusal classes an answer that brings no token.
+func (e *Endpoint) refusal(got reply, code string, form url.Values) *TokenError {
+	return refused(e.Name, got, code, safeCode(code, slices.Concat([]string{e.Auth.secret.reveal()}, slices.Concat(slices.Collect(maps.Values(form))...))))
+}
+
+// refused classes an answer by its status and code; shown is what of code may be
+// repeated.
+func refused(name string, got reply, code, shown string) *TokenError {
+	e := &TokenError{Name: name, Status: got.status, Code: shown, RetryAfter: retryAfter(got.header.Get("Retry-After"))}
+	class, known := troubles[code]
+	switch status := got.status; {
+	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
+		e.Trouble = Transient
+	case known:
+		e.Trouble = class
+	case code != "":
+		e.Trouble = Misconfigured
+	case status/100 == 3:
+		e.Err = errors.New("it answers with a redirect, which is not followed; check the URL")
+	case status == http.StatusNotFound:
+		e.Err = errors.New("there is nothing at the URL; check it")
+	case status/100 == 4:
+		e.Trouble = Misconfigured
+		e.Err = errors.New("it refuses without saying why")
+	}
+	if e.Trouble != Transient {
+		e.RetryAfter = 0
+	}
+	return e
+}
+
+// safeCode returns a code that may be shown: a known one, or one that looks like
+// a code and like nothing that was sent.
+func safeCode(code string, sent []string) string {
+	if _, known := troubles[code]; known || code == "" {
+		return code
+	}
+	if !plainCode.MatchString(code) || slices.ContainsFunc(sent, func(v string) bool {
+		return strings.Contains(v, code) || len(v) > 3 && strings.Contains(code, v)
+	}) {
+		return "unknown"
+	}
+	return code
+}
+
+// retryAfter reads RFC 9110, section 10.2.3; 0 is nothing that makes sense.
+func retryAfter(v string) time.Duration {
+	if n, err := strconv.Atoi(v); err == nil {
+		return time.Duration(min(max(n, 0), 3600)) * time.Second
+	}
+	if at, err := http.ParseTime(v); err == nil {
+		return min(max(time.Until(at), 0), time.Hour)
+	}
+	return 0
+}
