@@ -48,6 +48,7 @@ var layers = []layer{
 	{"e2e", nil, "the end-to-end tests drive the real binary from outside"},
 	{"e2e/fixture", []string{"upstream/rawjson"}, "the server to test against is written on JSON text and knows nothing else of us"},
 	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
+	{"credentials/mcpauth", []string{"credentials", "upstream/rawjson"}, "signing in to MCP servers rests on credentials, not the other way round"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
 	{"internal/config", nil, "configuration is plain data"},
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
