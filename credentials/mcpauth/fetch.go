@@ -38,7 +38,7 @@ func (f *fetcher) send(req *http.Request, read func(*http.Response) error) error
 	ctx, cancel := context.WithTimeoutCause(req.Context(), fetchLimit, fmt.Errorf("no whole answer within %v", fetchLimit))
 	defer cancel()
 	own := &http.Client{Transport: f.client.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := own.Do(req.WithContext(ctx))
+	resp, err := own.Do(req.WithContext(ctx)) //nolint:gosec // which addresses may be reached is for the client to know
 	if err == nil {
 		err = read(resp)
 		_ = resp.Body.Close() // it was read, or is not wanted
