@@ -146,3 +146,5 @@ func verified(t *testing.T, token string, public any) (header, claims map[string
 	}
 	return header, claims
 }
+
+func anotherKey() (*rsa.PrivateKey, error) { return rsa.GenerateKey(rand.Reader, 2048) }

@@ -113,8 +113,7 @@ func (p *Pending) Finish(ctx context.Context, query url.Values) (Token, error) {
 		return refuse("the answer is from another authorization server")
 	}
 	if code := query.Get("error"); code != "" {
-		te := refused(e.Name, reply{}, code, safeCode(code, []string{p.state.reveal(), p.verifier.reveal()}))
-		return Token{}, te
+		return Token{}, refused(e.Name, reply{}, code)
 	}
 	if len(query["code"]) != 1 || query.Get("code") == "" {
 		return refuse("the answer has no code")

@@ -92,9 +92,27 @@ func (e *Endpoint) grant(ctx context.Context, form url.Values, scopes []string) 
 // post sends form with the client's authentication to a URL of its server and
 // returns the members of the answer.
 func (e *Endpoint) post(ctx context.Context, to string, form url.Values) (members, error) {
+	got, err := e.send(ctx, to, form)
+	if err != nil {
+		return nil, err
+	}
+	answer := parse(got.header.Get("Content-Type"), got.body)
+	if code := answer.text("error"); got.status/100 != 2 || code != "" {
+		return nil, refused(e.Name, got, code)
+	}
+	if answer == nil {
+		return nil, &TokenError{Name: e.Name, Status: got.status, Err: errors.New("the answer is neither JSON nor a form")}
+	}
+	return answer, nil
+}
+
+func (e *Endpoint) send(ctx context.Context, to string, form url.Values) (reply, error) {
+	misconfigured := func(err error) (reply, error) {
+		return reply{}, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: err}
+	}
 	header, err := e.Auth.apply(e.ClientID, e.URL, form)
 	if err != nil {
-		return nil, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: err}
+		return misconfigured(err)
 	}
 	body, kind := []byte(form.Encode()), "application/x-www-form-urlencoded"
 	if e.JSON {
@@ -103,13 +121,13 @@ func (e *Endpoint) post(ctx context.Context, to string, form url.Values) (member
 			flat[name] = form.Get(name)
 		}
 		if body, err = json.Marshal(flat); err != nil {
-			return nil, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: errors.New("the request cannot be written as JSON")}
+			return misconfigured(errors.New("the request cannot be written as JSON"))
 		}
 		kind = "application/json"
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, to, bytes.NewReader(body))
 	if err != nil {
-		return nil, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: errors.New("the URL cannot be asked")}
+		return misconfigured(errors.New("the URL cannot be asked"))
 	}
 	req.Header.Set("Content-Type", kind)
 	req.Header.Set("Accept", "application/json")
@@ -118,16 +136,9 @@ func (e *Endpoint) post(ctx context.Context, to string, form url.Values) (member
 	}
 	got, err := exchange(e.Client, req)
 	if err != nil {
-		return nil, &TokenError{Name: e.Name, Err: err}
+		return reply{}, &TokenError{Name: e.Name, Err: err}
 	}
-	answer := parse(got.header.Get("Content-Type"), got.body)
-	if code := answer.text("error"); got.status/100 != 2 || code != "" {
-		return nil, e.refusal(got, code, form)
-	}
-	if answer == nil {
-		return nil, &TokenError{Name: e.Name, Status: got.status, Err: errors.New("the answer is neither JSON nor a form")}
-	}
-	return answer, nil
+	return got, nil
 }
 
 // reply is an answer, read.

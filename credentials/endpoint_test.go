@@ -73,7 +73,7 @@ func TestRefusals(t *testing.T) {
 		"code":                {says(400, "application/json", `{"error":"invalid_grant","error_description":"s3cret"}`), login, "invalid_grant (HTTP 400)"},
 		"403":                 {says(403, "application/json", `{"error":"invalid_grant"}`), login, "invalid_grant (HTTP 403)"},
 		"client":              {says(401, "application/json", `{"error":"invalid_client"}`), config, "invalid_client (HTTP 401)"},
-		"unknown code":        {says(400, "application/json", `{"error":"no_such_luck"}`), config, "no_such_luck (HTTP 400)"},
+		"unknown code":        {says(400, "application/json", `{"error":"no_such_luck"}`), config, "unknown (HTTP 400)"},
 		"code is a secret":    {says(400, "application/json", `{"error":"s3cret"}`), config, "unknown (HTTP 400)"},
 		"code has a secret":   {says(400, "application/json", `{"error":"x_s3cret_y"}`), config, "unknown (HTTP 400)"},
 		"code is the refresh": {says(400, "application/json", `{"error":"refresh"}`), config, "unknown (HTTP 400)"},
@@ -95,7 +95,7 @@ func TestRefusals(t *testing.T) {
 		"wider":               {saysJSON(`{"access_token":"a","scope":"read admin"}`), config, "granted 1 scopes that nobody asked for"},
 		"endless":             {endless, transient, "longer than 65536 bytes"},
 		"cut":                 {cut, transient, "unexpected EOF"},
-		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other?s3cret", 302) }, transient,
+		"redirect": {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/other?s3cret", http.StatusFound) }, transient,
 			"it answers with a redirect, which is not followed"},
 	} {
 		s := newAuthServer(t, c.answer)
@@ -250,6 +250,24 @@ func TestEndpointsThatAreRefused(t *testing.T) {
 	} {
 		if err := c.e.Check(); err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestRevoke(t *testing.T) {
+	s := newAuthServer(t, says(200, "", ""))
+	e := s.endpoint(credentials.BasicClient(credentials.NewSecret("s")))
+	both := credentials.Token{Access: credentials.NewSecret("a"), Refresh: credentials.NewSecret("r")}
+	for want, tok := range map[string]credentials.Token{"token=r&token_type_hint=refresh_token": both, "token=a&token_type_hint=access_token": {Access: both.Access}} {
+		err := e.Revoke(t.Context(), s.URL+"/revoke", tok)
+		if got := s.last(t); err != nil || got.body != want || got.path != "/revoke" || got.header.Get("Authorization") == "" {
+			t.Errorf("%v %s", err, got.body)
+		}
+	}
+	for want, answer := range map[string]http.HandlerFunc{"transient (HTTP 503)": says(503, "", "s3cret"), "invalid_client (HTTP 401)": says(401, "", `{"error":"invalid_client"}`)} {
+		s.answer = answer
+		if err := e.Revoke(t.Context(), s.URL+"/revoke", both); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

@@ -2,46 +2,40 @@ package credentials
 
 import (
 	"errors"
-	"maps"
 	"net/http"
-	"net/url"
-	"regexp"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // troubles are the error codes of token endpoints: RFC 6749, section 5.2; RFC
 // 8628, section 3.5; RFC 8707, section 2; OpenID Connect Core, section 3.1.2.6;
-// and those of GitHub and Slack.
+// RFC 9449, section 5; and those of GitHub, Slack, Salesforce and Microsoft.
 var troubles = map[string]Trouble{
 	"temporarily_unavailable": Transient, "server_error": Transient, "slow_down": Transient,
-	"authorization_pending": Transient, "ratelimited": Transient, "rate_limited": Transient, "internal_error": Transient,
+	"authorization_pending": Transient, "ratelimited": Transient, "rate_limited": Transient, "rate_limit_exceeded": Transient, "internal_error": Transient,
 
 	"invalid_grant": NeedsLogin, "access_denied": NeedsLogin, "expired_token": NeedsLogin,
 	"login_required": NeedsLogin, "consent_required": NeedsLogin, "interaction_required": NeedsLogin, "account_selection_required": NeedsLogin,
 	"bad_refresh_token": NeedsLogin, "bad_verification_code": NeedsLogin,
 	"invalid_refresh_token": NeedsLogin, "token_expired": NeedsLogin, "token_revoked": NeedsLogin, "invalid_auth": NeedsLogin,
+	"authorization_declined": NeedsLogin, "mfa_required": NeedsLogin, "inactive_user": NeedsLogin,
 
 	"invalid_request": Misconfigured, "invalid_client": Misconfigured, "unauthorized_client": Misconfigured,
 	"unsupported_grant_type": Misconfigured, "unsupported_response_type": Misconfigured, "invalid_scope": Misconfigured, "invalid_target": Misconfigured,
 	"incorrect_client_credentials": Misconfigured, "redirect_uri_mismatch": Misconfigured, "device_flow_disabled": Misconfigured,
-	"invalid_client_id": Misconfigured, "bad_client_secret": Misconfigured,
+	"invalid_client_id": Misconfigured, "bad_client_secret": Misconfigured, "invalid_client_credentials": Misconfigured,
+	"invalid_issuer": Misconfigured, "invalid_assertion": Misconfigured, "invalid_app_access": Misconfigured, "invalid_redirect_uri": Misconfigured,
+	"unsupported_token_type": Misconfigured, "invalid_dpop_proof": Misconfigured, "use_dpop_nonce": Misconfigured,
 }
 
-var plainCode = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,39}$`)
-
-// refusal classes an answer that brings no token.
-func (e *Endpoint) refusal(got reply, code string, form url.Values) *TokenError {
-	return refused(e.Name, got, code, safeCode(code, slices.Concat([]string{e.Auth.secret.reveal()}, slices.Concat(slices.Collect(maps.Values(form))...))))
-}
-
-// refused classes an answer by its status and code; shown is what of code may be
-// repeated.
-func refused(name string, got reply, code, shown string) *TokenError {
-	e := &TokenError{Name: name, Status: got.status, Code: shown, RetryAfter: retryAfter(got.header.Get("Retry-After"))}
+// refused classes an answer that brings no token. A code that nobody knows is not
+// repeated: a server could hide in it what it was sent.
+func refused(name string, got reply, code string) *TokenError {
+	e := &TokenError{Name: name, Status: got.status, Code: code, RetryAfter: retryAfter(got.header.Get("Retry-After"))}
 	class, known := troubles[code]
+	if !known && code != "" {
+		e.Code = "unknown"
+	}
 	switch status := got.status; {
 	case status >= 500, status == http.StatusTooManyRequests, status == http.StatusRequestTimeout:
 		e.Trouble = Transient
@@ -61,20 +55,6 @@ func refused(name string, got reply, code, shown string) *TokenError {
 		e.RetryAfter = 0
 	}
 	return e
-}
-
-// safeCode returns a code that may be shown: a known one, or one that looks like
-// a code and like nothing that was sent.
-func safeCode(code string, sent []string) string {
-	if _, known := troubles[code]; known || code == "" {
-		return code
-	}
-	if !plainCode.MatchString(code) || slices.ContainsFunc(sent, func(v string) bool {
-		return strings.Contains(v, code) || len(v) > 3 && strings.Contains(code, v)
-	}) {
-		return "unknown"
-	}
-	return code
 }
 
 // retryAfter reads RFC 9110, section 10.2.3; 0 is nothing that makes sense.

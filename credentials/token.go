@@ -70,7 +70,7 @@ type TokenError struct {
 	Name       string // of the upstream
 	Trouble    Trouble
 	Status     int           // of the HTTP answer; 0 if there was none
-	Code       string        // OAuth error code (RFC 6749, section 5.2), cut to what one may be; "" if there is none
+	Code       string        // OAuth error code (RFC 6749, section 5.2), "unknown" if it is none that we know; "" if there was none
 	RetryAfter time.Duration // Transient only
 	Err        error         // the cause where there was no answer
 }

@@ -115,7 +115,7 @@ func (a GitHubApp) Fetch(ctx context.Context, _ Token) (Token, error) {
 	case got.status == http.StatusForbidden && got.header.Get("Retry-After") != "": // GitHub's other way to say 429
 		return Token{}, &TokenError{Name: a.Name, Status: got.status, RetryAfter: retryAfter(got.header.Get("Retry-After"))}
 	case got.status/100 != 2:
-		e := refused(a.Name, got, "", "")
+		e := refused(a.Name, got, "")
 		if e.Status == http.StatusNotFound || e.Status == http.StatusUnauthorized {
 			e.Trouble, e.Err = Misconfigured, errors.New("GitHub does not know this app, key or installation")
 		}
