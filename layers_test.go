@@ -47,6 +47,7 @@ var layers = []layer{
 	{"bench/report", nil, "figures and their looks, whatever was measured"},
 	{"e2e", nil, "the end-to-end tests drive the real binary from outside"},
 	{"e2e/fixture", []string{"upstream/rawjson"}, "the server to test against is written on JSON text and knows nothing else of us"},
+	{"e2e/authclient", []string{"credentials", "credentials/mcpauth", "internal/egress", "upstream", "upstream/mcpserver"}, "a client to be judged is made of what Bulkhead's is made of"},
 	{"upstream/rawjson", nil, "JSON text functions know nothing of us"},
 	{"credentials/mcpauth", []string{"credentials", "upstream/rawjson"}, "signing in to MCP servers rests on credentials, not the other way round"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
