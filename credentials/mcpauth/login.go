@@ -19,7 +19,7 @@ type Login struct {
 	Plan    Plan
 	Scopes  []string // that are asked for; nil leaves it to the server
 	source  *Source
-	who     Registration
+	who     registration
 	flow    *credentials.CodeFlow
 	pending *credentials.Pending
 }
@@ -33,7 +33,7 @@ func (s *Source) Login(ctx context.Context, open func(url string) error) error {
 	if err != nil {
 		return err
 	}
-	at, err := loopback(l.who.Redirect)
+	at, err := loopback(l.who.redirect)
 	if err != nil {
 		return s.find.misconfigured(err)
 	}
@@ -112,6 +112,9 @@ func (l *Login) finish(ctx context.Context, t credentials.Token, err error) erro
 	if err != nil {
 		s.unknown(ctx, l.Plan, l.who, err)
 		return err
+	}
+	if l.who.instead {
+		s.find.keep(ctx, l.Plan.Server, l.who)
 	}
 	err = s.token.Put(ctx, stamp(t, l.Plan, l.who))
 	s.mu.Lock()

@@ -15,24 +15,27 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// Registration is who we are at one authorization server.
-type Registration struct {
-	ClientID string
-	Secret   credentials.Secret // zero for a public client
-	Method   string             // none, client_secret_basic or client_secret_post
-	Redirect string             // where the browser comes back to; without a port any will do
+// registration is who we are at one authorization server.
+type registration struct {
+	clientID string
+	secret   credentials.Secret // zero for a public client
+	method   string             // none, client_secret_basic or client_secret_post
+	redirect string             // where the browser comes back to; without a port any will do
 	// wanted is the redirect that we were made for, "" for our own choice; made by
 	// us, not by the operator, if dynamic.
 	wanted  string
 	dynamic bool
+	expiry  time.Time // of the secret; zero is never
+	// instead of one that is kept and may be in use, until somebody has signed in
+	instead bool
 }
 
-func (r Registration) auth() credentials.ClientAuth {
-	switch r.Method {
+func (r registration) auth() credentials.ClientAuth {
+	switch r.method {
 	case "client_secret_basic":
-		return credentials.BasicClient(r.Secret)
+		return credentials.BasicClient(r.secret)
 	case "client_secret_post":
-		return credentials.PostClient(r.Secret)
+		return credentials.PostClient(r.secret)
 	}
 	return credentials.PublicClient()
 }
@@ -49,28 +52,28 @@ const (
 
 // configured returns the client that the operator has given us at this server:
 // one that is registered there, or a document.
-func (d *discovery) configured(s Server) (Registration, bool, error) {
+func (d *discovery) configured(s Server) (registration, bool, error) {
 	redirect := d.opt.Redirect
 	if redirect == "" {
 		redirect = defaultRedirect
 	}
 	switch {
 	case d.opt.ClientID != "":
-		r := Registration{ClientID: d.opt.ClientID, Secret: d.opt.ClientSecret, Method: "none", Redirect: redirect}
-		if r.Secret.IsZero() {
+		r := registration{clientID: d.opt.ClientID, secret: d.opt.ClientSecret, method: "none", redirect: redirect}
+		if r.secret.IsZero() {
 			return r, true, nil
 		}
 		for _, method := range []string{"client_secret_basic", "client_secret_post"} {
 			if slices.Contains(s.Methods, method) {
-				r.Method = method
+				r.method = method
 				return r, true, nil
 			}
 		}
 		return r, true, fmt.Errorf("the authorization server takes no client secret, only %.200q; leave it out", s.Methods)
 	case d.opt.DocumentURL != "" && s.Documents:
-		return Registration{ClientID: d.opt.DocumentURL, Method: "none", Redirect: redirect}, true, nil
+		return registration{clientID: d.opt.DocumentURL, method: "none", redirect: redirect}, true, nil
 	}
-	return Registration{}, false, nil
+	return registration{}, false, nil
 }
 
 // registrationID is where what we have registered at an issuer is kept. No other
@@ -85,16 +88,16 @@ func (d *discovery) pinID() string {
 }
 
 // kept returns what we have registered at a server before, if it is still of use.
-func (d *discovery) kept(ctx context.Context, s Server, redirect string) (Registration, bool, error) {
+func (d *discovery) kept(ctx context.Context, s Server, redirect string) (registration, bool, error) {
 	t, err := d.notes.load(ctx, d.registrationID(s.Issuer, redirect))
 	if err != nil {
-		return Registration{}, false, d.trouble(credentials.Misconfigured, fmt.Errorf("the store: %w", err))
+		return registration{}, false, d.trouble(credentials.Misconfigured, fmt.Errorf("the store: %w", err))
 	}
-	r := Registration{ClientID: t.Values[keyClient], Secret: t.Access, Method: t.Values[keyMethod], Redirect: t.Values[keyRedirect], wanted: redirect, dynamic: true}
-	if r.Method == "none" {
-		r.Secret = credentials.Secret{} // a store may insist on some token
+	r := registration{clientID: t.Values[keyClient], secret: t.Access, method: t.Values[keyMethod], redirect: t.Values[keyRedirect], wanted: redirect, dynamic: true}
+	if r.method == "none" {
+		r.secret = credentials.Secret{} // a store may insist on some token
 	}
-	usable := r.ClientID != "" && t.Values[keyIssuer] == s.Issuer && t.Values[keyToken] == s.tokenOrigin() &&
+	usable := r.clientID != "" && t.Values[keyIssuer] == s.Issuer && t.Values[keyToken] == s.tokenOrigin() &&
 		(t.Expiry.IsZero() || time.Until(t.Expiry) > secretLeft)
 	return r, usable, nil
 }
@@ -103,7 +106,7 @@ func (d *discovery) kept(ctx context.Context, s Server, redirect string) (Regist
 // a document, what we have registered, or what we register now (MCP 2026-07-28,
 // client registration). redirect is where the browser comes back to; "" leaves
 // it to the options.
-func (d *discovery) enroll(ctx context.Context, s Server, redirect string) (Registration, error) {
+func (d *discovery) enroll(ctx context.Context, s Server, redirect string) (registration, error) {
 	r, there, err := d.configured(s)
 	if err == nil && there && d.opt.ClientID != "" {
 		err = d.pin(ctx, s)
@@ -113,7 +116,7 @@ func (d *discovery) enroll(ctx context.Context, s Server, redirect string) (Regi
 	}
 	if there {
 		if redirect != "" {
-			r.Redirect = redirect
+			r.redirect = redirect
 		}
 		return r, nil
 	}
@@ -129,18 +132,19 @@ func (d *discovery) enroll(ctx context.Context, s Server, redirect string) (Regi
 	switch {
 	case err != nil:
 		return r, err
-	case usable && (redirect != "" || free(ctx, r.Redirect)):
+	case usable && (redirect != "" || free(ctx, r.redirect)):
 		return r, nil
 	case s.RegisterURL == "":
 		return r, d.trouble(credentials.Misconfigured, fmt.Errorf(
 			"%s registers nobody by itself: register a client there, with the redirect %s, and set its client id", s.Issuer, defaultRedirect))
 	}
-	r = Registration{Redirect: redirect, wanted: redirect, dynamic: true}
+	r = registration{redirect: redirect, wanted: redirect, dynamic: true}
 	if redirect == "" {
-		if r.Redirect, err = freeRedirect(ctx); err != nil {
+		if r.redirect, err = freeRedirect(ctx); err != nil {
 			return r, d.trouble(credentials.Transient, fmt.Errorf("a port for the redirect: %w", err))
 		}
 	}
+	r.instead = usable
 	return d.register(ctx, s, r)
 }
 
@@ -164,29 +168,30 @@ func (d *discovery) pin(ctx context.Context, s Server) error {
 	return nil
 }
 
-// register makes a client at a server (RFC 7591, section 3) and keeps it.
-func (d *discovery) register(ctx context.Context, s Server, r Registration) (Registration, error) {
+// register makes a client at a server (RFC 7591, section 3) and keeps it, unless
+// it is one instead.
+func (d *discovery) register(ctx context.Context, s Server, r registration) (registration, error) {
 	for _, method := range []string{"none", "client_secret_basic", "client_secret_post"} {
 		if slices.Contains(s.Methods, method) {
-			r.Method = method
+			r.method = method
 			break
 		}
 	}
-	if r.Method == "" {
+	if r.method == "" {
 		return r, d.trouble(credentials.Misconfigured, fmt.Errorf("the authorization server wants clients to authenticate by one of %.200q, of which we have none", s.Methods))
 	}
-	back, err := address(r.Redirect, true)
+	back, err := address(r.redirect, true)
 	if err != nil {
 		return r, d.trouble(credentials.Misconfigured, fmt.Errorf("the redirect: %w", err))
 	}
-	kind := "web" // OpenID Connect Dynamic Client Registration, section 2
+	kind := "web" // OpenID Connect Dynamic Client registration, section 2
 	if onThisMachine(back.Hostname()) {
 		kind = "native"
 	}
 	question, err := json.Marshal(map[string]any{
-		"client_name": "Bulkhead", "redirect_uris": []string{r.Redirect}, "application_type": kind,
+		"client_name": "Bulkhead", "redirect_uris": []string{r.redirect}, "application_type": kind,
 		"grant_types": []string{"authorization_code", "refresh_token"}, "response_types": []string{"code"},
-		"token_endpoint_auth_method": r.Method,
+		"token_endpoint_auth_method": r.method,
 	})
 	if err != nil {
 		return r, d.misconfigured(err)
@@ -198,11 +203,12 @@ func (d *discovery) register(ctx context.Context, s Server, r Registration) (Reg
 	if got.status != http.StatusCreated && got.status != http.StatusOK || got.object == nil || text(got.object, "client_id") == "" {
 		return r, d.refused(got, s)
 	}
-	expiry, err := r.read(got.object, s)
-	if err != nil {
+	if err := r.read(got.object, s); err != nil {
 		return r, d.misconfigured(err)
 	}
-	d.keep(ctx, s, r, expiry)
+	if !r.instead {
+		d.keep(ctx, s, r)
+	}
 	return r, nil
 }
 
@@ -218,36 +224,36 @@ func (d *discovery) refused(got reply, s Server) error {
 }
 
 // read takes over what the server has made of our wishes (RFC 7591, section
-// 3.2.1) and returns when the secret ends; zero is never.
-func (r *Registration) read(object []byte, s Server) (expiry time.Time, err error) {
-	r.ClientID = text(object, "client_id")
+// 3.2.1).
+func (r *registration) read(object []byte, s Server) error {
+	r.clientID = text(object, "client_id")
 	if secret := text(object, "client_secret"); secret != "" {
-		r.Secret = credentials.NewSecret(secret)
+		r.secret = credentials.NewSecret(secret)
 	}
 	if method := text(object, "token_endpoint_auth_method"); method != "" {
-		r.Method = method
+		r.method = method
 	}
 	switch {
-	case r.Method != "none" && r.Method != "client_secret_basic" && r.Method != "client_secret_post":
-		return expiry, fmt.Errorf("%s has registered us for another way to authenticate than we asked for, %.100q", s.Issuer, r.Method)
-	case r.Method != "none" && r.Secret.IsZero():
-		r.Method = "none"
-	case r.Method == "none":
-		r.Secret = credentials.Secret{}
+	case r.method != "none" && r.method != "client_secret_basic" && r.method != "client_secret_post":
+		return fmt.Errorf("%s has registered us for another way to authenticate than we asked for, %.100q", s.Issuer, r.method)
+	case r.method != "none" && r.secret.IsZero():
+		r.method = "none"
+	case r.method == "none":
+		r.secret = credentials.Secret{}
 	}
-	if back, there := list(object, "redirect_uris", maxListed); there && len(back) > 0 && !slices.Contains(back, r.Redirect) {
-		return expiry, fmt.Errorf("%s has registered us without our redirect", s.Issuer)
+	if back, there := list(object, "redirect_uris", maxListed); there && len(back) > 0 && !slices.Contains(back, r.redirect) {
+		return fmt.Errorf("%s has registered us without our redirect", s.Issuer)
 	}
 	v, _ := rawjson.Get(object, "client_secret_expires_at")
-	if at, err := strconv.ParseInt(string(v), 10, 64); err == nil && at > 0 && !r.Secret.IsZero() {
-		expiry = time.Unix(at, 0)
+	if at, err := strconv.ParseInt(string(v), 10, 64); err == nil && at > 0 && !r.secret.IsZero() {
+		r.expiry = time.Unix(at, 0)
 	}
-	return expiry, nil
+	return nil
 }
 
-func (d *discovery) keep(ctx context.Context, s Server, r Registration, expiry time.Time) {
-	t := credentials.Token{Access: r.Secret, Expiry: expiry, Values: map[string]string{
-		keyClient: r.ClientID, keyIssuer: s.Issuer, keyMethod: r.Method, keyRedirect: r.Redirect, keyToken: s.tokenOrigin(),
+func (d *discovery) keep(ctx context.Context, s Server, r registration) {
+	t := credentials.Token{Access: r.secret, Expiry: r.expiry, Values: map[string]string{
+		keyClient: r.clientID, keyIssuer: s.Issuer, keyMethod: r.method, keyRedirect: r.redirect, keyToken: s.tokenOrigin(),
 	}}
 	if t.Access.IsZero() {
 		t.Access = credentials.NewSecret("none")

@@ -36,7 +36,7 @@ type Source struct {
 // held is what the newest token was asked for.
 type held struct {
 	issuer   string
-	redirect string // see Registration
+	redirect string // see registration
 	scopes   []string
 }
 
@@ -158,7 +158,7 @@ func (s *Source) refresh(ctx context.Context, last credentials.Token) (credentia
 	if err != nil {
 		return credentials.Token{}, s.find.misconfigured(err)
 	}
-	if !there || who.ClientID != last.Values[keyClient] {
+	if !there || who.clientID != last.Values[keyClient] {
 		if who, there, err = s.find.kept(ctx, server, last.Values[keyRedirect]); err != nil {
 			return credentials.Token{}, err
 		}
@@ -168,7 +168,7 @@ func (s *Source) refresh(ctx context.Context, last credentials.Token) (credentia
 		return fail("the server takes tokens of another authorization server now, " + server.Issuer)
 	case server.tokenOrigin() != last.Values[keyToken]:
 		return fail("the authorization server has its token endpoint elsewhere now, at " + server.tokenOrigin())
-	case !there || who.ClientID != last.Values[keyClient]:
+	case !there || who.clientID != last.Values[keyClient]:
 		return fail("the client that has signed in is not ours any more")
 	}
 	t, err := credentials.RefreshToken(s.endpoint(plan, who), last.Scopes)(ctx, last)
@@ -180,7 +180,7 @@ func (s *Source) refresh(ctx context.Context, last credentials.Token) (credentia
 
 // unknown reports whether err says that a client of our own making is none, and
 // forgets it then.
-func (s *Source) unknown(ctx context.Context, plan Plan, who Registration, err error) bool {
+func (s *Source) unknown(ctx context.Context, plan Plan, who registration, err error) bool {
 	e, ok := errors.AsType[*credentials.TokenError](err)
 	if !ok || !who.dynamic || e.Code != "invalid_client" && e.Code != "unauthorized_client" {
 		return false
@@ -189,9 +189,9 @@ func (s *Source) unknown(ctx context.Context, plan Plan, who Registration, err e
 	return true
 }
 
-func (s *Source) endpoint(plan Plan, who Registration) *credentials.Endpoint {
+func (s *Source) endpoint(plan Plan, who registration) *credentials.Endpoint {
 	return &credentials.Endpoint{
-		Name: s.find.name, URL: plan.Server.TokenURL, Client: s.find.client, ClientID: who.ClientID, Auth: who.auth(),
+		Name: s.find.name, URL: plan.Server.TokenURL, Client: s.find.client, ClientID: who.clientID, Auth: who.auth(),
 		Params: url.Values{"resource": {plan.Resource}}, Accept: s.find.opt.Accept,
 	}
 }
@@ -202,12 +202,12 @@ func key(scopes []string) string {
 }
 
 // stamp marks a token with what it belongs to.
-func stamp(t credentials.Token, plan Plan, who Registration) credentials.Token {
+func stamp(t credentials.Token, plan Plan, who registration) credentials.Token {
 	t.Values = maps.Clone(t.Values)
 	if t.Values == nil {
 		t.Values = map[string]string{}
 	}
-	t.Values[keyIssuer], t.Values[keyClient] = plan.Server.Issuer, who.ClientID
+	t.Values[keyIssuer], t.Values[keyClient] = plan.Server.Issuer, who.clientID
 	t.Values[keyToken], t.Values[keyRedirect] = plan.Server.tokenOrigin(), who.wanted
 	return t
 }

@@ -2,6 +2,7 @@ package mcpauth_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -378,10 +379,15 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
+	if err := w.source.Login(t.Context(), func(string) error { return io.ErrClosedPipe }); err == nil {
+		t.Error("a browser that does not open")
+	}
+	w.expire()
+	w.mustCall("200 Bearer token-3-of-https://auth.example") // the client that was there before is not lost
 	if err := w.source.Login(t.Context(), browser); err != nil {
 		t.Fatal(err)
 	}
-	if len(w.one.registered) != 2 {
+	if len(w.one.registered) != 3 {
 		t.Errorf("%v", w.one.registered)
 	}
 }

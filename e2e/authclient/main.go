@@ -124,8 +124,12 @@ func (p *person) RoundTrip(req *http.Request) (*http.Response, error) {
 	for {
 		resp, err := p.base.RoundTrip(req)
 		e, ok := errors.AsType[*credentials.TokenError](err)
-		if !ok || e.Trouble != credentials.NeedsLogin || req.Body != nil && req.GetBody == nil {
+		switch {
+		case !ok || e.Trouble == credentials.Transient:
 			return resp, err
+		case e.Trouble == credentials.Misconfigured || req.Body != nil && req.GetBody == nil:
+			p.end(err)
+			return nil, err
 		}
 		if err := p.signIn(req.Context()); err != nil {
 			p.end(err)
