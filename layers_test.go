@@ -58,6 +58,7 @@ var layers = []layer{
 	{"internal/procguard", nil, "ends processes, whoever started them"},
 	{"internal/demo", nil, "asks through a function it is handed"},
 	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
+	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
 	{"internal/sandbox/data", nil, "sample data is apart from how it is served"},
 }
 

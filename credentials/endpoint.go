@@ -22,9 +22,9 @@ import (
 // would do: one would take the client's secret along. At most 64 KiB of an
 // answer are read, and no word of it gets into an error but a known code.
 type Endpoint struct {
-	Name     string // of the upstream, for errors
-	URL      string // https, or http on this machine
-	Client   *http.Client
+	Name     string       // of the upstream, for errors
+	URL      string       // https, or http on this machine
+	Client   *http.Client // not a grant's: that takes away what the client signs in with
 	ClientID string
 	Auth     ClientAuth
 	Params   url.Values // sent with every token request, such as audience or resource (RFC 8707)
@@ -45,8 +45,8 @@ func (e *Endpoint) Check() error {
 	if err := CheckURL(e.URL); err != nil {
 		return fmt.Errorf("the token URL %w", err)
 	}
-	if e.Client == nil {
-		return errors.New("the token endpoint has no HTTP client")
+	if e.Client == nil || e.Client.Transport == nil { // the default transport is everybody's
+		return errors.New("the token endpoint has no HTTP client of its own")
 	}
 	return e.Auth.check(e.ClientID)
 }
@@ -109,6 +109,9 @@ func (e *Endpoint) post(ctx context.Context, to string, form url.Values) (member
 func (e *Endpoint) send(ctx context.Context, to string, form url.Values) (reply, error) {
 	misconfigured := func(err error) (reply, error) {
 		return reply{}, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: err}
+	}
+	if err := CheckURL(to); err != nil {
+		return misconfigured(fmt.Errorf("the URL %w", err))
 	}
 	header, err := e.Auth.apply(e.ClientID, e.URL, form)
 	if err != nil {
@@ -176,6 +179,10 @@ func quiet(err error) error {
 	switch e := err.(type) { //nolint:errorlint // an error around these may hold anything
 	case *net.OpError, *net.DNSError, *OriginError:
 		return e
+	case interface{ Safe() bool }: // a transport's own, that repeats nothing of a request or an answer
+		if e.Safe() {
+			return err
+		}
 	}
 	for _, known := range []error{context.Canceled, context.DeadlineExceeded, io.ErrUnexpectedEOF, io.EOF} {
 		if errors.Is(err, known) {

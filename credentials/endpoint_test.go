@@ -228,7 +228,7 @@ func TestRequestAsJSON(t *testing.T) {
 }
 
 func TestEndpointsThatAreRefused(t *testing.T) {
-	s := credentials.NewSecret
+	s, own := credentials.NewSecret, &http.Client{Transport: &http.Transport{}}
 	for name, c := range map[string]struct {
 		e    credentials.Endpoint
 		want string
@@ -242,9 +242,10 @@ func TestEndpointsThatAreRefused(t *testing.T) {
 		"password":    {credentials.Endpoint{URL: "https://u:s3cret@auth.example/token"}, "neither user information nor fragment"},
 		"fragment":    {credentials.Endpoint{URL: "https://auth.example/token#s3cret"}, "neither user information nor fragment"},
 		"no client":   {credentials.Endpoint{URL: "https://auth.example/token"}, "no HTTP client"},
-		"no id":       {credentials.Endpoint{URL: "http://[::1]:1/", Client: &http.Client{}, Auth: credentials.BasicClient(s("s3cret"))}, "client id is empty"},
-		"no secret":   {credentials.Endpoint{URL: "http://localhost/", Client: &http.Client{}, ClientID: "me", Auth: credentials.PostClient(s(""))}, "client secret is empty"},
-		"no key":      {credentials.Endpoint{URL: "http://127.0.0.2/", Client: &http.Client{}, ClientID: "me", Auth: credentials.KeyClient(nil, "")}, "no key"},
+		"shared":      {credentials.Endpoint{URL: "https://auth.example/token", Client: &http.Client{}}, "no HTTP client of its own"},
+		"no id":       {credentials.Endpoint{URL: "http://[::1]:1/", Client: own, Auth: credentials.BasicClient(s("s3cret"))}, "client id is empty"},
+		"no secret":   {credentials.Endpoint{URL: "http://localhost/", Client: own, ClientID: "me", Auth: credentials.PostClient(s(""))}, "client secret is empty"},
+		"no key":      {credentials.Endpoint{URL: "http://127.0.0.2/", Client: own, ClientID: "me", Auth: credentials.KeyClient(nil, "")}, "no key"},
 		"unreadable":  {credentials.Endpoint{URL: "https://a b/\x7f"}, "https://host/path"},
 		"spoofed end": {credentials.Endpoint{URL: `http://auth.example\@127.0.0.1/`}, "https://host/path"},
 	} {

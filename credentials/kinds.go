@@ -61,6 +61,17 @@ type Assertion struct {
 	ScopeClaim bool
 }
 
+// Check tells what is wrong with it before anything is sent.
+func (a Assertion) Check() error {
+	switch {
+	case a.Key == nil:
+		return errors.New("there is no key to sign with")
+	case a.Issuer == "":
+		return errors.New("the issuer of the assertion is empty")
+	}
+	return nil
+}
+
 // JWTBearer gets tokens for assertions signed by us (RFC 7523, section 2.1). The
 // endpoint's client need not be one that authenticates; where it has no id, none
 // is sent.
@@ -87,7 +98,10 @@ func JWTBearer(e *Endpoint, a Assertion, scopes []string) Fetch {
 		} else {
 			form = scoped(form, scopes)
 		}
-		assertion, err := a.Key.sign(claims)
+		assertion, err := "", a.Check()
+		if err == nil {
+			assertion, err = a.Key.sign(claims)
+		}
 		if err != nil {
 			return Token{}, &TokenError{Name: e.Name, Trouble: Misconfigured, Err: err}
 		}
@@ -109,24 +123,32 @@ type Exchange struct {
 
 const accessTokenType = "urn:ietf:params:oauth:token-type:access_token" //nolint:gosec // a name, no token
 
+// elsewhere is trouble that ends when another source has another token, so that
+// it is worth another try.
+type elsewhere struct{ error }
+
+func (e elsewhere) Unwrap() error { return e.error }
+
 // TokenExchange gets tokens for those of another source. A subject token that
 // the server refuses is fetched anew once.
 func TokenExchange(e *Endpoint, x Exchange, scopes []string) Fetch {
 	return func(ctx context.Context, _ Token) (Token, error) {
 		subject, err := x.Subject.Token(ctx)
 		if err != nil {
-			return Token{}, err
+			return Token{}, elsewhere{err}
 		}
 		t, err := x.swap(ctx, e, subject, scopes)
-		if te, ok := errors.AsType[*TokenError](err); !ok || te.Code != "invalid_grant" && te.Code != "invalid_request" {
+		if te, ok := errors.AsType[*TokenError](err); !ok || te.Code != "invalid_grant" && te.Code != "invalid_request" { // the latter by RFC 8693, section 2.2.2
 			return t, err
 		}
 		x.Subject.Invalidate(subject)
-		other, otherErr := x.Subject.Token(ctx)
-		if otherErr != nil || other.Same(subject) {
-			return Token{}, err
+		if other, otherErr := x.Subject.Token(ctx); otherErr == nil && !other.Same(subject) {
+			t, err = x.swap(ctx, e, other, scopes)
 		}
-		return x.swap(ctx, e, other, scopes)
+		if err != nil {
+			return Token{}, elsewhere{err}
+		}
+		return t, nil
 	}
 }
 
@@ -145,7 +167,7 @@ func (x Exchange) swap(ctx context.Context, e *Endpoint, subject Token, scopes [
 	if x.Actor != nil {
 		actor, err := x.Actor.Token(ctx)
 		if err != nil {
-			return Token{}, err
+			return Token{}, elsewhere{err}
 		}
 		form.Set("actor_token", actor.Access.reveal())
 		form.Set("actor_token_type", accessTokenType)

@@ -15,6 +15,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -147,6 +148,42 @@ func TestTokenExchangeReplacesItsSubject(t *testing.T) {
 		if troubleOf(err) != c.want || len(s.asked) != c.requests {
 			t.Errorf("%q: %v after %d requests", c.tokens, err, len(s.asked))
 		}
+	}
+}
+
+// Who signs in anew where the subject's tokens come from need not restart
+// anything.
+func TestTokenExchangeWaitsForItsSubject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &answers{texts: []string{`{"access_token":"a"}`}}
+		e := &credentials.Endpoint{Name: "crm", URL: "https://auth.example/token", Client: &http.Client{Transport: a}}
+		subject := &failing{}
+		r := source(t, credentials.SourceSpec{Fetch: credentials.TokenExchange(e, credentials.Exchange{Subject: subject}, nil)})
+		for range 3 {
+			if got := access(t, r); !strings.Contains(got, "needs login") {
+				t.Error(got)
+			}
+		}
+		subject.token = "s1"
+		time.Sleep(5 * time.Second)
+		if got := access(t, r); got != "a" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestAssertionsThatCannotBe(t *testing.T) {
+	_, ecKey := keys()
+	key := parsed(t, pkcs8(t, ecKey), "")
+	e := &credentials.Endpoint{Name: "crm", URL: "https://auth.example/token", Client: &http.Client{}}
+	for want, a := range map[string]credentials.Assertion{"no key": {Issuer: "me"}, "issuer of the assertion is empty": {Key: key}} {
+		if _, err := credentials.JWTBearer(e, a, nil)(t.Context(), credentials.Token{}); troubleOf(err) != "misconfigured" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	e.URL = "http://auth.example/token"
+	if _, err := credentials.ClientCredentials(e, nil)(t.Context(), credentials.Token{}); troubleOf(err) != "misconfigured" || !strings.Contains(err.Error(), "must be https") {
+		t.Error(err)
 	}
 }
 

@@ -53,6 +53,11 @@ func child(mode string) {
 		}
 		fmt.Print("s3cret")
 		time.Sleep(time.Hour)
+	case "rotate":
+		if err := rotate(os.Args[3], os.Args[4]); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 	case "sleep":
 		time.Sleep(time.Hour)
 	}

@@ -221,37 +221,6 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Two processes share one rotating token. Between them they use each refresh
-// token once, or the server would end the family.
-func TestProviderTwoProcesses(t *testing.T) {
-	t.Parallel()
-	p := newProvider(t, 1)
-	store := newMemory()
-	e := p.endpoint(t, "app", credentials.PublicClient())
-	if err := store.Save(t.Context(), "crm-1", p.login(t, e, "openid")); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for range 2 {
-		src := source(t, credentials.SourceSpec{Fetch: credentials.RefreshToken(e, nil), Store: store})
-		client := p.client(t, src)
-		for range 4 {
-			wg.Go(func() {
-				for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(30 * time.Millisecond) {
-					if status, text, err := send(t, client, http.MethodGet, p.issuer+"/me", nil); err != nil || status != 200 {
-						t.Errorf("%d %v %s", status, err, text)
-						return
-					}
-				}
-			})
-		}
-	}
-	wg.Wait()
-	if n := len(store.ever); n < 4 {
-		t.Errorf("%d tokens in 5 s", n)
-	}
-}
-
 func TestProviderClientsOfTheirOwn(t *testing.T) {
 	t.Parallel()
 	p := newProvider(t, 60)

@@ -36,7 +36,8 @@ type SourceSpec struct {
 	Store Store         // nil if the token need not outlive the process
 	TTL   time.Duration // of a token whose server does not say; 0 is an hour
 	// Report is told of what nobody may be waiting for: a refresh that failed,
-	// a token that could not be saved. It must not call the source. May be nil.
+	// a token that could not be saved. It must neither call the source nor wait. May be
+	// nil.
 	Report func(error)
 }
 
@@ -53,7 +54,7 @@ type Refresher struct {
 	last    Token       // the newest that is known, given out or not
 	flight  *flight     // what is under way
 	failure *TokenError // of the last refresh; nil if it went well
-	again   time.Time   // when to try again after failure; zero is never
+	again   time.Time   // when to look again after failure
 	times   int         // transient failures in a row
 	forced  [maxForced]time.Time
 	unsaved error // why the store does not have last
@@ -147,7 +148,7 @@ func (r *Refresher) failing(now time.Time) *TokenError {
 	switch {
 	case r.closed:
 		return &TokenError{Name: r.spec.Name, Err: errClosed}
-	case r.failure == nil, !r.again.IsZero() && !now.Before(r.again):
+	case r.failure == nil, !now.Before(r.again):
 		return nil
 	}
 	e := *r.failure
@@ -210,18 +211,16 @@ func hold(t Token, now time.Time) *held {
 
 // fail keeps err as the answer until it may be worth another try: after 1 s,
 // doubled up to 60 s, or as the server asks, but 15 min at most. What a person
-// has to see to is not tried again; in the store there may be what they did.
+// has to see to is not tried again; but what they did may be in the store.
 func (r *Refresher) fail(err *TokenError, now time.Time) {
-	r.failure, r.again = err, time.Time{}
-	switch {
-	case err.Trouble == Transient:
-		pause := min(time.Second<<min(r.times, 6), time.Minute)
-		pause -= rand.N(pause / 4)
-		r.times++
-		r.again = now.Add(max(pause, min(err.RetryAfter, 15*time.Minute)))
-	case r.spec.Store != nil:
-		r.again = now.Add(lookAgain)
+	r.failure, r.again = err, now.Add(lookAgain)
+	if err.Trouble != Transient {
+		return
 	}
+	pause := min(time.Second<<min(r.times, 6), time.Minute)
+	pause -= rand.N(pause / 4)
+	r.times++
+	r.again = now.Add(max(pause, min(err.RetryAfter, 15*time.Minute)))
 }
 
 func (r *Refresher) report(err error) {

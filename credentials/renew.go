@@ -31,7 +31,7 @@ func (r *Refresher) refresh(ctx context.Context) (Token, *TokenError) {
 	}
 	if err != nil {
 		failure := r.trouble(Transient, err)
-		if failure.Trouble != Transient {
+		if _, ok := errors.AsType[elsewhere](err); !ok && failure.Trouble != Transient {
 			r.stuck = failure
 		}
 		return Token{}, failure

@@ -234,6 +234,29 @@ func TestTheOtherProcessWasFaster(t *testing.T) {
 	})
 }
 
+// What another process has refreshed is what to go on from, even if the first
+// try to do so fails.
+func TestGoesOnFromAnothersToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, c := newMemory(), &counted{ttl: time.Hour}
+		r := source(t, credentials.SourceSpec{Fetch: c.fetch, Store: store})
+		access(t, r)
+		time.Sleep(time.Hour)
+		_ = store.Save(t.Context(), "crm-1", credentials.Token{Access: credentials.NewSecret("b"), Refresh: credentials.NewSecret("theirs"), Expiry: time.Now()})
+		c.fail.Store(&credentials.TokenError{Status: 503})
+		for range 3 {
+			access(t, r)
+			if last := credentials.Reveal(c.last.Load().Refresh); last != "theirs" {
+				t.Errorf("refreshed from %s", last)
+			}
+			time.Sleep(time.Minute)
+		}
+		if c.n.Load() != 4 {
+			t.Errorf("%d fetches", c.n.Load())
+		}
+	})
+}
+
 // Who signs in by another process is heard of without a restart, and who signs
 // out as well.
 func TestSigningInAndOutElsewhere(t *testing.T) {

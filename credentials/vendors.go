@@ -60,8 +60,8 @@ func (a GitHubApp) Check() error {
 		return errors.New("the app or its installation is not given")
 	case a.Key == nil || !a.Key.isRSA():
 		return errors.New("GitHub needs an RSA key")
-	case a.Client == nil:
-		return errors.New("GitHub's API has no HTTP client")
+	case a.Client == nil || a.Client.Transport == nil:
+		return errors.New("GitHub's API has no HTTP client of its own")
 	case a.URL != "":
 		if err := CheckURL(a.URL); err != nil {
 			return fmt.Errorf("the URL of the API %w", err)
