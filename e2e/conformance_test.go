@@ -136,7 +136,7 @@ func conform(t *testing.T, bin, url, baseline string, args ...string) {
 	t.Logf("%d scenarios, %d checks at fault", scenarios, len(failed))
 }
 
-var resultDir = regexp.MustCompile(`^server-(.+)-\d{4}-\d{2}-\d{2}T[0-9-]+Z$`)
+var resultDir = regexp.MustCompile(`^(?:server-)?(.+)-\d{4}-\d{2}-\d{2}T[0-9-]+Z$`)
 
 // faults reads what a run has left in its directory: which checks, as
 // scenario:check-id, did not succeed, and why.
@@ -183,7 +183,7 @@ func expectedFaults(t *testing.T, baseline string) map[string]bool {
 	}
 	for line := range strings.Lines(string(text)) {
 		line = strings.TrimRight(line, "\n")
-		if line == "" || line == "server:" || strings.HasPrefix(line, "#") {
+		if line == "" || line == "server:" || line == "client:" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		match := entry.FindStringSubmatch(line)

@@ -1,6 +1,6 @@
 // A certified authorization server for the tests, on a free port of loopback. It
-// is told its clients and lifetimes (seconds) as one line of JSON on standard
-// input, prints its issuer, and ends when standard input does.
+// is told its clients, lifetimes (seconds) and the format of tokens as one line of
+// JSON on standard input, prints its issuer, and ends when standard input does.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { Provider } from "../npm/node_modules/oidc-provider/lib/index.js";
@@ -8,7 +8,7 @@ import { Provider } from "../npm/node_modules/oidc-provider/lib/index.js";
 const lines = createInterface({ input: process.stdin });
 lines.once("close", () => process.exit(0));
 lines.once("line", (line) => {
-  const { clients, ttl } = JSON.parse(line);
+  const { clients, ttl, format = "opaque" } = JSON.parse(line);
   const server = createServer();
   server.listen(0, "127.0.0.1", () => {
     const issuer = `http://127.0.0.1:${server.address().port}`;
@@ -24,11 +24,12 @@ lines.once("line", (line) => {
         clientCredentials: { enabled: true },
         deviceFlow: { enabled: true },
         devInteractions: { enabled: true },
+        registration: { enabled: true },
         revocation: { enabled: true },
         resourceIndicators: {
           enabled: true,
           useGrantedResource: () => true,
-          getResourceServerInfo: (_, resource) => ({ scope: "read write", audience: resource, accessTokenTTL: ttl, accessTokenFormat: "opaque" }),
+          getResourceServerInfo: (_, resource) => ({ scope: "read write", audience: resource, accessTokenTTL: ttl, accessTokenFormat: format }),
         },
       },
     });
