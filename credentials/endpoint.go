@@ -27,8 +27,9 @@ type Endpoint struct {
 	Client   *http.Client // not a grant's: that takes away what the client signs in with
 	ClientID string
 	Auth     ClientAuth
-	Params   url.Values // sent with every token request, such as audience or resource (RFC 8707)
-	JSON     bool       // send JSON, where a server wants that (Notion)
+	Params   url.Values        // sent with every token request, such as audience or resource (RFC 8707)
+	Secrets  map[string]Secret // parameters that are secrets, sent alike
+	JSON     bool              // send JSON, where a server wants that (Notion)
 	// Member is the member of the answer that holds the token; "" is the answer
 	// itself. Slack has users' tokens in authed_user.
 	Member string
@@ -80,6 +81,11 @@ func (e *Endpoint) grant(ctx context.Context, form url.Values, scopes []string) 
 	for name, values := range e.Params {
 		if !form.Has(name) {
 			form[name] = values
+		}
+	}
+	for name, v := range e.Secrets {
+		if !form.Has(name) {
+			form.Set(name, v.reveal())
 		}
 	}
 	answer, err := e.post(ctx, e.URL, form)
