@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -60,7 +61,8 @@ func TestLogin(t *testing.T) {
 	t.Parallel()
 	home := shortHome(t)
 	server, as := newTickets(t, time.Hour)
-	config := signing("crm", server, person(server, "scopes = ['read']", "write_scopes = ['write']")...)
+	config := signing("crm", server, person(server, "scopes = ['read']", "write_scopes = ['write']")...) +
+		"[upstream.crm.cache]\nttl = '1h'\n[upstream.crm.tools.override.read]\nread_only = true\n"
 	browser := browserIn(t, home)
 	p := startIn(t, home, config, []string{"CANARY_VARIABLE=x"})
 	c := p.stdio(false)
@@ -97,18 +99,28 @@ func TestLogin(t *testing.T) {
 	if !strings.Contains(listing, `"state": "signed_in"`) || !strings.Contains(listing, `"until": "20`) {
 		t.Error(listing)
 	}
-	token := strings.TrimPrefix(server.uses("read")[0], "Bearer ")
 	_ = p.in.Close()
 	p.wait()
 
 	p = startIn(t, home, config, nil)
 	c = p.stdio(false)
-	if r := c.mustCall("crm_read", nil); r.text() != "did read" || as.Issued() != 2 {
-		t.Errorf("%d tokens; %+v", as.Issued(), r)
+	c.ready()
+	for range 2 { // the second is answered from memory
+		if r := c.mustCall("crm_read", nil); r.text() != "did read" || as.Issued() != 2 || len(server.uses("read")) != 2 {
+			t.Errorf("%d tokens, %d reads; %+v", as.Issued(), len(server.uses("read")), r)
+		}
+	}
+	if out, errs, code := command(t, home, []string{browser}, "login", "crm"); code != 0 || as.Issued() != 4 { // perhaps as somebody else
+		t.Errorf("%d %s %s", code, out, errs)
+	}
+	if !eventually(func() bool { return c.mustCall("crm_read", nil).text() == "did read" && len(distinct(server.uses("read"))) == 2 }) {
+		t.Errorf("after another sign-in: %d tokens were used", len(distinct(server.uses("read"))))
 	}
 	if n := len(stored(t, home)); n != 2 {
 		t.Errorf("%d tokens are kept", n)
 	}
+	reads := server.uses("read")
+	token := strings.TrimPrefix(reads[len(reads)-1], "Bearer ")
 	out, errs, code = command(t, home, nil, "logout", "crm")
 	if code != 0 || out != "crm: signed out\n" || len(stored(t, home)) != 0 {
 		t.Errorf("%d %s %s, kept %q", code, out, errs, stored(t, home))
@@ -159,6 +171,21 @@ func TestRedirectPort(t *testing.T) {
 	out, errs, code = command(t, home, []string{browser}, "login", "crm")
 	if code != 0 || !strings.Contains(out, "crm: signed in") || !strings.Contains(errs, fmt.Sprintf("redirect_uri=http%%3A%%2F%%2F127.0.0.1%%3A%d%%2F", port)) {
 		t.Errorf("%d %s %s", code, out, errs)
+	}
+}
+
+// Without a browser the address is printed, and an interruption ends the wait.
+func TestLoginWithoutABrowser(t *testing.T) {
+	t.Parallel()
+	server, _ := newTickets(t, time.Hour)
+	p := start(t, signing("crm", server, person(server)...), []string{"BROWSER=/nonexistent/browser"}, "login", "crm")
+	p.logged(regexp.MustCompile(`no browser was opened: .*/nonexistent/browser`))
+	p.logged(regexp.MustCompile(`\n  http://127\.0\.0\.1:[0-9]+/authorize\?\S+code_challenge_method=S256`))
+	if err := p.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if code := p.wait(); code != 1 || !strings.Contains(p.log.String(), "bulkhead: error: interrupted") || len(stored(t, p.home)) != 0 {
+		t.Errorf("%d %s", code, p.log)
 	}
 }
 
@@ -372,13 +399,19 @@ func TestTokensThatCannotBeStored(t *testing.T) {
 	if out, errs, code := command(t, home, []string{browserIn(t, home)}, "login", "crm"); code != 0 {
 		t.Fatalf("%d %s %s", code, out, errs)
 	}
-	cmd := exec.Command("sh", "-c", `ulimit -f 0; exec "$0"`, os.Getenv(binaryVariable))
-	cmd.Dir, cmd.Env = home, environment(home)
-	p := launch(t, cmd, home)
+	full := func(args ...string) *proc {
+		cmd := exec.Command("sh", append([]string{"-c", `ulimit -f 0; exec "$0" "$@"`, os.Getenv(binaryVariable)}, args...)...)
+		cmd.Dir, cmd.Env = home, environment(home, "BROWSER="+filepath.Join(home, browserName))
+		return launch(t, cmd, home)
+	}
+	if q := full("login", "crm"); q.wait() != 1 || !strings.Contains(q.log.String(), "error: crm: the token could not be saved") {
+		t.Error(q.log)
+	}
+	p := full()
 	c := p.stdio(false)
 	c.ready()
 	time.Sleep(3100 * time.Millisecond)
-	if r := c.mustCall("crm_read", nil); r.text() != "did read" || as.Issued() < 2 {
+	if r := c.mustCall("crm_read", nil); r.text() != "did read" || as.Issued() < 3 {
 		t.Errorf("%d tokens; %+v", as.Issued(), r)
 	}
 	p.logged(regexp.MustCompile(`level=WARN msg=sign-in upstream=crm problem=".*could not be saved, and is lost when the process ends`))
