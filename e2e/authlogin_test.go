@@ -314,6 +314,33 @@ func TestLoginToAnMCPServer(t *testing.T) {
 	needsLogin(t, c.mustCall("crm_put", nil), "crm")
 }
 
+// What a token lacks is asked for at the next sign-in.
+func TestMoreScopes(t *testing.T) {
+	t.Parallel()
+	home := shortHome(t)
+	server, _ := newTickets(t, time.Hour)
+	p := startIn(t, home, signing("crm", server, "type = 'mcp'", "client_id = 'desktop'"), nil)
+	c, browser := p.stdio(false), browserIn(t, home)
+	login := func(scopes string) {
+		t.Helper()
+		if out, errs, code := command(t, home, []string{browser}, "login", "crm"); code != 0 || !strings.Contains(out, "scopes "+scopes+"\n") {
+			t.Fatalf("%d %s %s", code, out, errs)
+		}
+	}
+	login("read")
+	if !eventually(func() bool { r, err := c.call("crm_read", nil); return err == nil && r.text() == "did read" }) {
+		t.Fatalf("%+v", c.source("crm"))
+	}
+	needsLogin(t, c.mustCall("crm_put", nil), "crm")
+	if text := strings.Join(strings.Fields(says(p, "sources")), " "); !strings.Contains(text, "more scopes are asked for (write): bulkhead login crm") {
+		t.Error(text)
+	}
+	login("read write")
+	if !eventually(func() bool { return c.mustCall("crm_put", nil).text() == "did put" }) {
+		t.Errorf("%+v", c.source("crm"))
+	}
+}
+
 func ageKey(t *testing.T) string {
 	t.Helper()
 	key, err := age.GenerateX25519Identity()
