@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -113,7 +114,9 @@ func TestLogin(t *testing.T) {
 	if out, errs, code := command(t, home, []string{browser}, "login", "crm"); code != 0 || as.Issued() != 4 { // perhaps as somebody else
 		t.Errorf("%d %s %s", code, out, errs)
 	}
-	if !eventually(func() bool { return c.mustCall("crm_read", nil).text() == "did read" && len(distinct(server.uses("read"))) == 2 }) {
+	if !eventually(func() bool {
+		return c.mustCall("crm_read", nil).text() == "did read" && len(distinct(server.uses("read"))) == 2
+	}) {
 		t.Errorf("after another sign-in: %d tokens were used", len(distinct(server.uses("read"))))
 	}
 	if n := len(stored(t, home)); n != 2 {
@@ -195,9 +198,7 @@ func TestLoginAtACertifiedServer(t *testing.T) {
 	t.Parallel()
 	native := func(id string, more map[string]any) map[string]any {
 		c := map[string]any{"client_id": id, "application_type": "native", "token_endpoint_auth_method": "none"}
-		for k, v := range more {
-			c[k] = v
-		}
+		maps.Copy(c, more)
 		return c
 	}
 	issuer := newProvider(t, 2,
