@@ -61,7 +61,7 @@ func stored(t *testing.T, home string) []string {
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	home := shortHome(t)
-	server, as := newTickets(t, time.Hour)
+	server, as := newTickets(t, 150*time.Minute)
 	config := signing("crm", server, person(server, "scopes = ['read']", "write_scopes = ['write']")...) +
 		"[upstream.crm.cache]\nttl = '1h'\n[upstream.crm.tools.override.read]\nread_only = true\n"
 	browser := browserIn(t, home)
@@ -76,7 +76,7 @@ func TestLogin(t *testing.T) {
 	}
 
 	out, errs, code := command(t, home, []string{browser, "CANARY_VARIABLE=x"}, "login", "crm")
-	if code != 0 || !strings.Contains(out, "crm: signed in for 59 min, scopes read write\n") || !strings.Contains(out, "crm answers, 3 tools\n") {
+	if code != 0 || !strings.Contains(out, "crm: signed in for 2 h, scopes read write\n") || !strings.Contains(out, "crm answers, 3 tools\n") {
 		t.Fatalf("%d %s %s", code, out, errs)
 	}
 	for _, want := range []string{"signing in to crm\n", "signing in to crm for calls that change something", "sign in at\n\n  " + server.URL + "/authorize?", "the key in file "} {
@@ -279,7 +279,7 @@ func TestLoginToAnMCPServer(t *testing.T) {
 			desk.Guard(mcp, func(*http.Request) string { return "read" }).ServeHTTP(w, r)
 		})
 	})
-	desk = authserver.New(authserver.Options{Issuer: elsewhere, Resource: server.URL + "/mcp", Scopes: []string{"read"}, Lifetime: time.Hour,
+	desk = authserver.New(authserver.Options{Issuer: elsewhere, Resource: server.URL + "/mcp", Scopes: []string{"read"}, Lifetime: 150 * time.Minute,
 		Clients: map[string]authserver.Client{"desktop": {Name: "Bulkhead"}}})
 	server.mux.HandleFunc("/.well-known/", desk.ServeHTTP)
 	as.Config.Handler = desk
@@ -302,7 +302,7 @@ func TestLoginToAnMCPServer(t *testing.T) {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
 	out, errs, code = command(t, home, []string{browser}, "login", "crm")
-	if code != 0 || !strings.Contains(out, "crm: signed in for 59 min, scopes read\n") {
+	if code != 0 || !strings.Contains(out, "crm: signed in for 2 h, scopes read\n") {
 		t.Fatalf("%d %s %s", code, out, errs)
 	}
 	if !eventually(func() bool { r, err := c.call("crm_put", nil); return err == nil && r.text() == "did put" }) {
