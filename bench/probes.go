@@ -17,7 +17,7 @@ type probe struct {
 func probes() []probe {
 	return []probe{
 		{"latency", latency}, {"calls", calls}, {"large", large}, {"list", lists},
-		{"parallel", parallel}, {"sources", eight}, {"layers", layers}, {"cache", hits}, {"fair", fair},
+		{"parallel", parallel}, {"sources", eight}, {"layers", layers}, {"cache", hits}, {"fair", fair}, {"signin", signIns},
 		{"memory", memory}, {"start", starts},
 	}
 }
