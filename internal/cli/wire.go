@@ -218,6 +218,9 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapt
 		memory := eraMemory{filepath.Join(w.state, u.Name+"."+identity(u)[:8]+".era")}
 		opt.Remembered, opt.Remember = memory.load(), memory.save
 	}
+	if u.Sandbox == ticketSystem {
+		return newDeferred(opt.ID, w.log, func(ctx context.Context) (upstream.Adapter, error) { return w.newDesk(ctx, u, opt) }), nil
+	}
 	build := func(ctx context.Context) (upstream.Adapter, error) {
 		grant, err := grant(ctx, u)
 		if err != nil {
