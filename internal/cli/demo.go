@@ -53,7 +53,7 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 			return fmt.Errorf("the sample sources did not start: %w", err)
 		}
 		view, _ := a.View("")
-		report, err := demo.Run(ctx, caller(view), demo.Options{Customer: inv.opt.customer, SignIn: w.ticketSignIn()})
+		report, err := demo.Run(ctx, caller(view), demo.Options{Customer: inv.opt.customer, SignIn: w.ticketTokens()})
 		if err != nil {
 			return err
 		}
@@ -70,8 +70,8 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 	})
 }
 
-// ticketSignIn tells of the tokens of the ticket system; nil if it did not start.
-func (w *wiring) ticketSignIn() *demo.SignIn {
+// ticketTokens tells of the tokens of the ticket system; nil if it did not start.
+func (w *wiring) ticketTokens() *demo.SignIn {
 	deferred, _ := w.built[ticketSystem].member.Adapter.(*deferred)
 	if deferred == nil {
 		return nil

@@ -19,15 +19,11 @@ import (
 // token.
 const ticketSystem = "tickets"
 
-// The scopes of the ticket system, and the sets of them that calls are made with.
+// The scopes of the ticket system.
 const (
 	ticketsRead  = "tickets.read"
 	ticketsWrite = "tickets.write"
 )
-
-func ticketScopes() map[string][]string {
-	return map[string][]string{readSet: {ticketsRead}, writeSet: {ticketsRead, ticketsWrite}}
-}
 
 // edge makes a sample source and the edge that its clients meet.
 func edge(name string, opt sandbox.Options, log *slog.Logger) (upstream.Adapter, *aggregate.Aggregate, *inbound.Server, error) {
