@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"bufio"
+	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -79,22 +80,28 @@ func contents(t *testing.T, dir string) string {
 	return all.String()
 }
 
-// What the ticket system prints when it is served on its own is a configuration
-// with which Bulkhead can use it, given the secret.
-func TestTicketSystemOnItsOwn(t *testing.T) {
-	t.Parallel()
-	const secret = "canary of the/client+secret"
-	p := start(t, "", []string{"BULKHEAD_SANDBOX_SECRET=" + secret}, "sandbox", "tickets", "--listen", "127.0.0.1:0")
-	var config strings.Builder
+// ticketSystem serves the ticket system on its own and returns what it prints: a
+// configuration.
+func ticketSystem(t *testing.T, env ...string) (p *proc, config string) {
+	t.Helper()
+	p = start(t, "", env, "sandbox", "tickets", "--listen", "127.0.0.1:0")
+	var text strings.Builder
 	for lines := bufio.NewScanner(p.out); lines.Scan(); {
-		config.WriteString(lines.Text() + "\n")
+		text.WriteString(lines.Text() + "\n")
 		if strings.Contains(lines.Text(), "revocation_url") {
 			break
 		}
 	}
+	return p, text.String()
+}
+
+func TestTicketSystemOnItsOwn(t *testing.T) {
+	t.Parallel()
+	const secret = "canary of the/client+secret"
+	p, config := ticketSystem(t, "BULKHEAD_SANDBOX_SECRET="+secret)
 	var told strings.Builder
 	call := func(secret, tool, arguments string) (string, int) {
-		out, log, code := run(t, config.String(), []string{"BULKHEAD_SANDBOX_SECRET=" + secret}, "call", "tickets_"+tool, arguments)
+		out, log, code := run(t, config, []string{"BULKHEAD_SANDBOX_SECRET=" + secret}, "call", "tickets_"+tool, arguments)
 		told.WriteString(out + log)
 		return out + log, code
 	}
@@ -108,7 +115,7 @@ func TestTicketSystemOnItsOwn(t *testing.T) {
 		t.Error("with another secret: ", said)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Get(address.FindString(config.String()))
+	resp, err := client.Get(address.FindString(config))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +123,36 @@ func TestTicketSystemOnItsOwn(t *testing.T) {
 	if said := resp.Header.Get("WWW-Authenticate"); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(said, "resource_metadata=") {
 		t.Error("without a token: ", resp.Status, said)
 	}
-	if all := config.String() + told.String() + p.log.String(); strings.Contains(all, secret) || madeUp.MatchString(all) {
+	if all := config + told.String() + p.log.String(); strings.Contains(all, secret) || madeUp.MatchString(all) {
 		t.Error("a secret is told: ", all)
+	}
+}
+
+// A person can sign in there too, as the configuration says in its comments; the
+// secret is the one that it makes up.
+func TestTicketSystemForAPerson(t *testing.T) {
+	t.Parallel()
+	p, config := ticketSystem(t)
+	machine, person, _ := strings.Cut(config, "# To sign in as a person, with bulkhead login tickets:\n")
+	machine = strings.Replace(machine, "type = \"client_credentials\"\n", "", 1)
+	config = machine + strings.ReplaceAll(person, "# ", "")
+	home := shortHome(t)
+	secret := madeUp.FindString(p.logged(madeUp))
+	env := []string{"BULKHEAD_SANDBOX_SECRET=" + secret, browserIn(t, home)}
+	at := func(args ...string) (string, int) {
+		p := startIn(t, home, config, env, args...)
+		_ = p.in.Close()
+		out, err := io.ReadAll(p.out)
+		if err != nil {
+			t.Error(err)
+		}
+		code := p.wait()
+		return string(out) + p.log.String(), code
+	}
+	if said, code := at("login", "tickets"); code != 0 || !strings.Contains(said, "tickets answers, 5 tools") || strings.Contains(said, secret) {
+		t.Fatal(said)
+	}
+	if said, code := at("call", "tickets_add_comment", `{"ticket_id":"T-21122","text":"`+comment+`"}`); code != 0 || !strings.Contains(said, comment) {
+		t.Error(said)
 	}
 }
