@@ -45,7 +45,7 @@ type Caller func(ctx context.Context, tool string, arguments any) (json.RawMessa
 // Options adjusts the question.
 type Options struct {
 	Customer string // a name or part of one; "" means DefaultCustomer
-	SignIn   *SignIn
+	SignIn   *SignIn // nil if no source demands tokens
 }
 
 // SignIn tells of the tokens that one source demands. With it the calls at once
