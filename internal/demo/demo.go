@@ -44,7 +44,7 @@ type Caller func(ctx context.Context, tool string, arguments any) (json.RawMessa
 
 // Options adjusts the question.
 type Options struct {
-	Customer string // a name or part of one; "" means DefaultCustomer
+	Customer string  // a name or part of one; "" means DefaultCustomer
 	SignIn   *SignIn // nil if no source demands tokens
 }
 
