@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate", []string{"cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
@@ -61,6 +61,7 @@ var layers = []layer{
 	{"internal/demo", nil, "asks through a function it is handed"},
 	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
 	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
+	{"internal/sandbox/web", []string{"internal/sandbox/authserver", "upstream/rawjson"}, "a guarded endpoint reads of a request what it needs, not who answers it"},
 	{"internal/sandbox/data", nil, "sample data is apart from how it is served"},
 }
 

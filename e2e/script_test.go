@@ -19,7 +19,7 @@ import (
 //
 //	exits STATUS PROGRAM ARGS...   runs a program and wants this exit status
 //	messages N                     standard output is N JSON-RPC messages
-//	faster                         standard output is a demo's JSON: at once beats one by one
+//	faster                         standard output is a demo's JSON: at once beats one by one, and a token was renewed meanwhile
 //	$TAKEN                         an address that another program listens on
 //	fake-server                    an MCP server with a fault, named by env.E2E_FAKE
 func TestScripts(t *testing.T) {
@@ -83,12 +83,19 @@ func messages(ts *testscript.TestScript, _ bool, args []string) {
 
 func faster(ts *testscript.TestScript, _ bool, _ []string) {
 	type phase struct {
-		Wall  float64 `json:"wall_ms"`
-		Calls []struct{ Source string }
+		Wall   float64 `json:"wall_ms"`
+		Tokens int     `json:"tokens_renewed"`
+		Calls  []struct{ Source string }
 	}
-	var report struct{ Serial, Parallel phase }
+	var report struct {
+		Serial, Parallel phase
+		TokensOf         string `json:"tokens_of"`
+	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
-	if report.Parallel.Wall >= report.Serial.Wall || len(report.Parallel.Calls) != 3 || len(report.Serial.Calls) != 3 {
+	if report.Parallel.Wall >= report.Serial.Wall || len(report.Parallel.Calls) != 4 || len(report.Serial.Calls) != 4 {
 		ts.Fatalf("one by one %.0f ms, at once %.0f ms, %d calls", report.Serial.Wall, report.Parallel.Wall, len(report.Parallel.Calls))
+	}
+	if report.TokensOf != "tickets" || report.Parallel.Tokens < 1 {
+		ts.Fatalf("%d tokens of %q were renewed at once", report.Parallel.Tokens, report.TokensOf)
 	}
 }

@@ -34,7 +34,10 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 		opt.Remembered, opt.Remember = memory.load(), memory.save
 	}
 	build := func(ctx context.Context) (upstream.Adapter, error) {
-		if u.Auth.Tokens() {
+		switch {
+		case u.Sandbox == ticketSystem:
+			return w.newDesk(ctx, u, opt, signedIn)
+		case u.Auth.Tokens():
 			return w.signing(ctx, u, opt, signedIn)
 		}
 		grant, err := grant(ctx, u, nil)
@@ -50,11 +53,14 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 		}
 		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
 	}
-	if len(secretRefs(u)) == 0 && !u.Auth.Tokens() {
+	if len(secretRefs(u)) == 0 && !signsIn(u) {
 		return build(ctx)
 	}
 	return newDeferred(opt.ID, w.log, build), nil
 }
+
+// signsIn reports whether an upstream is asked with tokens that end.
+func signsIn(u config.Upstream) bool { return u.Auth.Tokens() || u.Sandbox == ticketSystem }
 
 // signing builds the adapter of an upstream that is asked with tokens that end.
 func (w *wiring) signing(ctx context.Context, u config.Upstream, opt mcpserver.Options, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
@@ -69,6 +75,13 @@ func (w *wiring) signing(ctx context.Context, u config.Upstream, opt mcpserver.O
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
+	signedIn.Store(s)
+	return overHTTP(ctx, u, opt, s)
+}
+
+// overHTTP builds the adapter of an upstream that is asked with the tokens of s.
+// Closing it closes s.
+func overHTTP(ctx context.Context, u config.Upstream, opt mcpserver.Options, s *signIn) (*closing, error) {
 	g, err := grant(ctx, u, s)
 	if err != nil {
 		return nil, err
@@ -78,7 +91,6 @@ func (w *wiring) signing(ctx context.Context, u config.Upstream, opt mcpserver.O
 	if len(clients) > 1 {
 		opt.ClientFor = func(c *upstream.Call) *http.Client { return clients[setOf(u, c)] }
 	}
-	signedIn.Store(s)
 	ending := context.WithoutCancel(ctx) // it is closed when ctx has ended
 	return &closing{mcpserver.NewHTTP(opt, u.URL, clients[readSet]), func() {
 		base.CloseIdleConnections()

@@ -91,7 +91,7 @@ func commands() []command {
 		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
 		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
 		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: configFlags},
-		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets", run: serveSandbox, flags: latencyFlag},
+		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},
 	}

@@ -24,27 +24,36 @@ var demoLatency = map[string]time.Duration{
 	"crm": 320 * time.Millisecond, "warehouse": 610 * time.Millisecond, "tickets": 430 * time.Millisecond,
 }
 
+// demoTokens is how long a token of the ticket system is good in the demo: so
+// short that it ends before the calls at once, and long enough for the calls one
+// by one. Clients are told whole seconds.
+const demoTokens = 1200 * time.Millisecond
+
 // demonstrate asks the customer question of three sample sources, each an MCP
-// server in a process of its own.
+// server of its own.
 func demonstrate(ctx context.Context, inv *invocation) error {
 	cfg := &config.Config{Path: "demo", Server: config.Server{
 		Names: "prefix", State: "none", LogLevel: "error", LogFormat: "text", MaxResult: 1 << 20,
 		Deadline: config.Deadline{Limit: time.Minute},
 	}}
 	for _, name := range sandbox.Names() {
-		cfg.Upstreams = append(cfg.Upstreams, config.Upstream{
+		u := config.Upstream{
 			Name: name, Kind: "mcp", Sandbox: name, Latency: demoLatency[name], Enabled: true, Era: "auto",
 			Tools: config.ToolFilter{Allow: []string{"*"}},
-		})
+		}
+		if name == ticketSystem {
+			u.Auth.Lifetime = demoTokens
+		}
+		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
-	return running(ctx, inv.Env, cfg, true, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
+	return running(ctx, inv.Env, cfg, true, func(ctx context.Context, w *wiring, a *aggregate.Aggregate) error {
 		ready, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
 		if err := a.Settled(ready); err != nil {
 			return fmt.Errorf("the sample sources did not start: %w", err)
 		}
 		view, _ := a.View("")
-		report, err := demo.Run(ctx, caller(view), demo.Options{Customer: inv.opt.customer})
+		report, err := demo.Run(ctx, caller(view), demo.Options{Customer: inv.opt.customer, SignIn: w.ticketTokens()})
 		if err != nil {
 			return err
 		}
@@ -59,6 +68,25 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 		}
 		return err
 	})
+}
+
+// ticketTokens tells of the tokens of the ticket system; nil if it did not start.
+func (w *wiring) ticketTokens() *demo.SignIn {
+	deferred, _ := w.built[ticketSystem].member.Adapter.(*deferred)
+	if deferred == nil {
+		return nil
+	}
+	d, ok := as[*desk](deferred)
+	if !ok {
+		return nil
+	}
+	return &demo.SignIn{Source: ticketSystem, Issued: d.server.Issued, Ended: func(ctx context.Context) error {
+		select {
+		case <-time.After(time.Until(d.expiry())):
+		case <-ctx.Done():
+		}
+		return ctx.Err()
+	}}
 }
 
 // caller calls tools as a client on this machine would.

@@ -45,8 +45,13 @@ func described(ctx context.Context, u config.Upstream, store credentials.Store, 
 	if err := i.endpoint(ctx); err != nil {
 		return nil, err
 	}
-	s := &signIn{u: u, release: i.client.CloseIdleConnections}
-	sets := scopeSets(u)
+	return i.signIn(ctx, store, report)
+}
+
+// signIn builds what gets the tokens of each set of scopes.
+func (i *issuer) signIn(ctx context.Context, store credentials.Store, report func(error)) (*signIn, error) {
+	s := &signIn{u: i.u, release: i.client.CloseIdleConnections}
+	sets := scopeSets(i.u)
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
 		set, err := i.set(ctx, sets[name], store, report)
 		if err != nil {

@@ -132,7 +132,7 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
 	}
-	if u.Auth.Tokens() {
+	if signsIn(u) {
 		m.SignIn = func() *aggregate.SignInStatus {
 			if s := signedIn.Load(); s != nil {
 				return s.status(time.Now())

@@ -10,13 +10,14 @@ import (
 const variablePrefix = "BULKHEAD_"
 
 // overrides turns the BULKHEAD_ variables into a tree of the file's form.
-// BULKHEAD_CONFIG names the file itself and is the caller's.
+// Those that are no settings but the commands' own are left alone.
 func (d *decoder) overrides(file map[string]any, env map[string]string) map[string]any {
 	over := map[string]any{}
 	var allowed []string // computed when first needed
 	for _, variable := range slices.Sorted(maps.Keys(env)) {
 		rest, ok := strings.CutPrefix(variable, variablePrefix)
-		if !ok || variable == "BULKHEAD_CONFIG" {
+		switch {
+		case !ok, variable == "BULKHEAD_CONFIG", variable == "BULKHEAD_SANDBOX_SECRET":
 			continue
 		}
 		path, k, problem := resolve(rest, file)

@@ -25,7 +25,7 @@ sandbox = "crm"
 
 func TestOverrides(t *testing.T) {
 	cfg := mustParse(t, overridable,
-		"BULKHEAD_CONFIG=/elsewhere", "BULKHEADING=1", "PATH=/bin", "=C:=odd",
+		"BULKHEAD_CONFIG=/elsewhere", "BULKHEAD_SANDBOX_SECRET=x", "BULKHEADING=1", "PATH=/bin", "=C:=odd",
 		"BULKHEAD_SERVER__LISTEN=nonsense", "BULKHEAD_SERVER__LISTEN=127.0.0.1:9000",
 		"BULKHEAD_SERVER__HOSTS=a.example, b.example",
 		"BULKHEAD_SERVER__DEADLINE=3s",

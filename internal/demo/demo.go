@@ -23,12 +23,20 @@ const DefaultCustomer = "Tarnwick Freight"
 
 const findTool = "crm_find_customers"
 
-// plan is the question: one tool of each source, by its prefixed name.
-var plan = [...]struct{ source, tool string }{
-	{"crm", "get_customer"},
-	{"warehouse", "recent_orders"},
-	{"tickets", "open_tickets"},
+// plan is the question: the tools of each source, and what each is told of the
+// customer.
+var plan = [...]struct{ source, tool, by string }{
+	{"crm", "get_customer", byID},
+	{"warehouse", "recent_orders", byID},
+	{"tickets", "open_tickets", byID},
+	{"tickets", "search_tickets", byName},
 }
+
+// The arguments that say which customer is meant.
+const (
+	byID   = "customer_id"
+	byName = "query"
+)
 
 // Caller runs one tool and returns the MCP result object. It must return when
 // ctx ends.
@@ -36,7 +44,17 @@ type Caller func(ctx context.Context, tool string, arguments any) (json.RawMessa
 
 // Options adjusts the question.
 type Options struct {
-	Customer string // a name or part of one; "" means DefaultCustomer
+	Customer string  // a name or part of one; "" means DefaultCustomer
+	SignIn   *SignIn // nil if no source demands tokens
+}
+
+// SignIn tells of the tokens that one source demands. With it the calls at once
+// begin when the token of those before has ended, so that they have to share a
+// new one.
+type SignIn struct {
+	Source string
+	Issued func() int                  // tokens that were given out so far
+	Ended  func(context.Context) error // returns when the token in use has ended; the error is that of a context that ended before
 }
 
 // Report is what was asked, how long it took both ways, and the answer.
@@ -44,8 +62,9 @@ type Report struct {
 	Question   string
 	Customer   string // the name as the CRM has it
 	CustomerID string
-	Serial     Pass // one call after another
-	Parallel   Pass // all calls at once
+	Serial     Pass   // one call after another
+	Parallel   Pass   // all calls at once
+	TokensOf   string // the source that demands tokens; "" if none does
 	Answer     Summary
 }
 
@@ -55,6 +74,7 @@ type Pass struct {
 	Wall    time.Duration // from the first start to the last end
 	Sum     time.Duration // of all calls
 	Slowest time.Duration // of all calls
+	Tokens  int           // that were given out meanwhile, see [Options.SignIn]
 }
 
 // Span is one call; Start and End count from the start of the pass.
@@ -105,13 +125,23 @@ func Run(ctx context.Context, call Caller, opt Options) (*Report, error) {
 		Customer:   found.Name,
 		CustomerID: found.ID,
 	}
-	serial, first := measure(ctx, call, found.ID, func(run func()) { run() }, func() {})
+	issued := func() int { return 0 }
+	if opt.SignIn != nil {
+		r.TokensOf, issued = opt.SignIn.Source, opt.SignIn.Issued
+	}
+	before := issued()
+	serial, first := measure(ctx, call, found, func(run func()) { run() }, func() {})
+	if opt.SignIn != nil {
+		_ = opt.SignIn.Ended(ctx) // ctx tells the same below
+	}
+	between := issued()
 	var wg sync.WaitGroup
-	parallel, second := measure(ctx, call, found.ID, wg.Go, wg.Wait)
+	parallel, second := measure(ctx, call, found, wg.Go, wg.Wait)
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("the demo was stopped: %w", err)
 	}
 	r.Serial, r.Parallel = serial, parallel
+	r.Serial.Tokens, r.Parallel.Tokens = between-before, issued()-between
 	for i := range second {
 		if second[i] == nil { // failed at once but perhaps not one by one
 			second[i] = first[i]
@@ -123,15 +153,15 @@ func Run(ctx context.Context, call Caller, opt Options) (*Report, error) {
 
 // measure makes the calls of the plan, each through start, then waits, and
 // returns their spans and the structured results, nil where one failed.
-func measure(ctx context.Context, call Caller, id string, start func(func()), wait func()) (Pass, []json.RawMessage) {
+func measure(ctx context.Context, call Caller, about customer, start func(func()), wait func()) (Pass, []json.RawMessage) {
 	p := Pass{Calls: make([]Span, len(plan))}
 	results := make([]json.RawMessage, len(plan))
-	args := map[string]string{"customer_id": id}
+	args := map[string]string{byID: about.ID, byName: about.Name}
 	began := time.Now()
 	for i, step := range plan {
 		start(func() {
 			s := Span{Source: step.source, Tool: step.tool, Start: time.Since(began)}
-			raw, err := call(ctx, step.source+"_"+step.tool, args)
+			raw, err := call(ctx, step.source+"_"+step.tool, map[string]string{step.by: args[step.by]})
 			s.End = time.Since(began)
 			s.Bytes = len(raw)
 			if err == nil {

@@ -11,6 +11,7 @@ type jsonPass struct {
 	Wall    float64    `json:"wall_ms"`
 	Sum     float64    `json:"sum_ms"`
 	Slowest float64    `json:"slowest_ms"`
+	Tokens  *int       `json:"tokens_renewed,omitempty"` // only where a source demands tokens
 	Calls   []jsonSpan `json:"calls"`
 }
 
@@ -38,12 +39,16 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		Speedup    float64  `json:"speedup"` // serial wall through parallel wall
 		Serial     jsonPass `json:"serial"`
 		Parallel   jsonPass `json:"parallel"`
+		TokensOf   string   `json:"tokens_of,omitempty"`
 		Answer     Summary  `json:"answer"`
-	}{r.Question, r.Customer, r.CustomerID, r.Failed(), math.Round(r.Speedup()*100) / 100, r.Serial.json(), r.Parallel.json(), r.Answer})
+	}{r.Question, r.Customer, r.CustomerID, r.Failed(), math.Round(r.Speedup()*100) / 100, r.json(r.Serial), r.json(r.Parallel), r.TokensOf, r.Answer})
 }
 
-func (p Pass) json() jsonPass {
+func (r *Report) json(p Pass) jsonPass {
 	out := jsonPass{Wall: ms(p.Wall), Sum: ms(p.Sum), Slowest: ms(p.Slowest), Calls: []jsonSpan{}}
+	if r.TokensOf != "" {
+		out.Tokens = &p.Tokens
+	}
 	for _, s := range p.Calls {
 		out.Calls = append(out.Calls, jsonSpan{s.Source, s.Tool, ms(s.Start), ms(s.End), ms(s.Duration()), s.Bytes, s.Error})
 	}

@@ -44,6 +44,7 @@ type Order struct {
 // Tickets are those that are open, most urgent first.
 type Tickets struct {
 	Open int      `json:"open"`
+	Ever int      `json:"ever,omitempty"` // solved ones too; 0 if that is not known
 	List []Ticket `json:"tickets"`
 }
 
@@ -68,6 +69,11 @@ func summarise(results []json.RawMessage) Summary {
 	}
 	s.Orders = decode[Orders](results[1])
 	s.Tickets = decode[Tickets](results[2])
+	if all := decode[struct {
+		Found int `json:"found"`
+	}](results[3]); all != nil && s.Tickets != nil {
+		s.Tickets.Ever = max(all.Found, 0)
+	}
 	if s.Orders != nil && len(s.Orders.Latest) > latestOrders {
 		s.Orders.Latest = s.Orders.Latest[:latestOrders]
 	}

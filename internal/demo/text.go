@@ -44,6 +44,7 @@ func (r *Report) WriteText(w io.Writer, width int, color bool) error {
 	p.waterfall("One by one", r.Serial, scale)
 	p.blank()
 	p.waterfall("At once", r.Parallel, scale)
+	p.renewal(r)
 	p.blank()
 	p.verdict(r)
 	_, err := io.WriteString(w, p.out.String())
@@ -75,7 +76,7 @@ func (p *printer) answer(r *Report) {
 	}
 	p.blank()
 	if t := a.Tickets; t != nil {
-		p.line(cell{plural(t.Open, "open ticket"), bold})
+		p.line(cell{plural(t.Open, "open ticket"), bold}, cell{inAll(t), dim})
 		for _, k := range t.List[:min(len(t.List), shownTickets)] {
 			urgency := cell{text: fmt.Sprintf("%-7s", k.Priority)}
 			if k.Priority == "urgent" {
@@ -89,6 +90,13 @@ func (p *printer) answer(r *Report) {
 	} else {
 		p.missing("open tickets")
 	}
+}
+
+func inAll(t *Tickets) string {
+	if t.Ever < t.Open {
+		return ""
+	}
+	return fmt.Sprintf(", %d in all", t.Ever)
 }
 
 func (p *printer) order(o Order, currency string) {
@@ -112,9 +120,10 @@ func (p *printer) waterfall(title string, pass Pass, scale time.Duration) {
 	for _, s := range pass.Calls {
 		source, tool = max(source, len(s.Source)), max(tool, len(s.Tool))
 	}
-	for i, s := range pass.Calls {
+	for _, s := range pass.Calls {
 		name := fmt.Sprintf("  %-*s  %-*s  ", source, s.Source, tool, s.Tool)
-		bar := cell{sgr: barColors[i%len(barColors)]}
+		first := slices.IndexFunc(pass.Calls, func(o Span) bool { return o.Source == s.Source })
+		bar := cell{sgr: barColors[first%len(barColors)]}
 		if s.Error != "" {
 			bar.sgr = red
 		}
@@ -152,6 +161,24 @@ func (p *printer) bar(s Span, scale time.Duration, columns int) string {
 	return b + strings.Repeat(" ", columns-len([]rune(b)))
 }
 
+// renewal says what became of a token that ended between the passes.
+func (p *printer) renewal(r *Report) {
+	calls := 0
+	for _, s := range r.Parallel.Calls {
+		if s.Source == r.TokensOf && s.Error == "" {
+			calls++
+		}
+	}
+	if r.Parallel.Tokens == 0 || calls == 0 {
+		return
+	}
+	renewed := "once"
+	if n := r.Parallel.Tokens; n > 1 {
+		renewed = plural(n, "time")
+	}
+	p.line(cell{fmt.Sprintf("  the token of %s ended; renewed %s for %s", r.TokensOf, renewed, plural(calls, "call")), dim})
+}
+
 // verdict says in the last lines what the two drawings show.
 func (p *printer) verdict(r *Report) {
 	var failed []string
@@ -163,6 +190,7 @@ func (p *printer) verdict(r *Report) {
 		answered = answered || s.Error == ""
 	}
 	slices.Sort(failed)
+	failed = slices.Compact(failed)
 	if !answered {
 		p.line(cell{"No source answered.", red})
 		return

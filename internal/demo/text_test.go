@@ -28,11 +28,13 @@ func fixed() *demo.Report {
 			demo.Span{Source: "crm", Tool: "get_customer", End: 312 * msec, Bytes: 828},
 			demo.Span{Source: "warehouse", Tool: "recent_orders", Start: 312 * msec, End: 1216 * msec, Bytes: 1950},
 			demo.Span{Source: "tickets", Tool: "open_tickets", Start: 1216 * msec, End: 1224 * msec, Bytes: 1964},
+			demo.Span{Source: "tickets", Tool: "search_tickets", Start: 1224 * msec, End: 1236 * msec, Bytes: 2710},
 		),
 		Parallel: pass(
 			demo.Span{Source: "crm", Tool: "get_customer", End: 330 * msec, Bytes: 828},
 			demo.Span{Source: "warehouse", Tool: "recent_orders", End: 910*msec + 400*time.Microsecond, Bytes: 1950},
 			demo.Span{Source: "tickets", Tool: "open_tickets", End: 7600 * time.Microsecond, Bytes: 1964},
+			demo.Span{Source: "tickets", Tool: "search_tickets", End: 11 * msec, Bytes: 2710},
 		),
 		Answer: demo.Summary{
 			Record: &demo.Record{Name: "Tarnwick Freight", Segment: "small_business", Plan: "enterprise", Region: "north_america",
@@ -41,7 +43,7 @@ func fixed() *demo.Report {
 				{ID: "O-103122", Placed: time.Date(2026, 5, 2, 8, 2, 0, 0, time.UTC), Status: "processing", Total: "182837.05", Summary: "33 x Temperature sensor; 5 x RFID tags, roll of 500"},
 				{ID: "O-103013", Placed: time.Date(2026, 4, 20, 8, 2, 0, 0, time.UTC), Status: "shipped", Total: "92.90", Summary: "2 x Spare battery"},
 			}},
-			Tickets: &demo.Tickets{Open: 6, List: []demo.Ticket{
+			Tickets: &demo.Tickets{Open: 6, Ever: 14, List: []demo.Ticket{
 				{"T-21122", "urgent", 34, "RFID tags are not read in night sorting"},
 				{"T-21323", "high", 5, "Handheld scanners lose their pairing in dock 3, again and again and again"},
 				{"T-21265", "normal", 114, "Charging dock in dock 3 has two dark bays"},
@@ -61,6 +63,13 @@ func pass(calls ...demo.Span) demo.Pass {
 	return p
 }
 
+// signedIn is fixed with a token that was renewed so many times.
+func signedIn(times int) *demo.Report {
+	r := fixed()
+	r.TokensOf, r.Serial.Tokens, r.Parallel.Tokens = "tickets", 1, times
+	return r
+}
+
 // broken is fixed with a source that failed both ways.
 func broken() *demo.Report {
 	r := fixed()
@@ -72,7 +81,7 @@ func broken() *demo.Report {
 }
 
 func TestWriteText(t *testing.T) {
-	for name, r := range map[string]*demo.Report{"fixed": fixed(), "broken": broken()} {
+	for name, r := range map[string]*demo.Report{"fixed": fixed(), "broken": broken(), "signed-in": signedIn(1)} {
 		for _, width := range []int{80, 60} {
 			for _, color := range []bool{true, false} {
 				look := map[bool]string{true: "color", false: "plain"}[color]
@@ -125,8 +134,8 @@ func TestLastLine(t *testing.T) {
 		}
 	}
 	for want, r := range map[string]*demo.Report{
-		"1.3x faster: the time of the slowest, not the sum.":          fixed(),
-		"No faster this time: 1,224 ms at once, 1,224 ms one by one.": same,
+		"1.4x faster: the time of the slowest, not the sum.":          fixed(),
+		"No faster this time: 1,236 ms at once, 1,236 ms one by one.": same,
 		"No source answered.": dead,
 	} {
 		var b bytes.Buffer
@@ -136,8 +145,35 @@ func TestLastLine(t *testing.T) {
 	}
 }
 
+// TestRenewalIsToldAsItWas: it is not told where nothing came of it.
+func TestRenewalIsToldAsItWas(t *testing.T) {
+	failed := signedIn(1)
+	for _, i := range []int{2, 3} {
+		failed.Parallel.Calls[i].Error = "needs_login"
+	}
+	one := signedIn(2)
+	one.Parallel.Calls[3].Error = "timeout"
+	for want, r := range map[string]*demo.Report{
+		"\n  the token of tickets ended; renewed once for 2 calls\n":   signedIn(1),
+		"\n  the token of tickets ended; renewed 2 times for 1 call\n": one,
+		"": failed,
+	} {
+		var b bytes.Buffer
+		if err := r.WriteText(&b, 80, false); err != nil || !strings.Contains(b.String(), want) || want == "" && strings.Contains(b.String(), "renewed") {
+			t.Errorf("want %q, got %v:\n%s", want, err, b.String())
+		}
+	}
+	for _, r := range []*demo.Report{signedIn(0), fixed()} {
+		var b bytes.Buffer
+		if err := r.WriteText(&b, 80, false); err != nil || strings.Contains(b.String(), "token") {
+			t.Errorf("%v:\n%s", err, b.String())
+		}
+	}
+}
+
 func TestWriteJSON(t *testing.T) {
 	golden(t, "fixed.json", func(b *bytes.Buffer) error { return fixed().WriteJSON(b) })
+	golden(t, "signed-in.json", func(b *bytes.Buffer) error { return signedIn(1).WriteJSON(b) })
 	golden(t, "broken.json", func(b *bytes.Buffer) error { return broken().WriteJSON(b) })
 }
 
