@@ -19,6 +19,7 @@ type account struct {
 	away    outage         // of the source; the zero value if it can be used
 	circuit *CircuitStatus // the one that is not closed; nil if all are
 	ofTool  bool           // circuit is the tool's, not the source's
+	login   string         // what a person does about it; "" for nothing that is known
 }
 
 func (a *account) Error() string {
@@ -59,7 +60,7 @@ func (s *presence) accounted(next upstream.Handler) upstream.Handler {
 // account returns a failure with what is known about it.
 func (s *presence) account(c *upstream.Call, err error) *upstream.Error {
 	e := *upstream.AsError(c.Upstream, c.Name, err)
-	a := &account{cause: e.Err, said: e.Public, timing: *c.Timing, reads: c.Op.Reads() || c.Tool != nil && c.Tool.Hints.ReadOnly}
+	a := &account{cause: e.Err, said: e.Public, timing: *c.Timing, login: s.m.login(&e), reads: c.Op.Reads() || c.Tool != nil && c.Tool.Hints.ReadOnly}
 	if answers(&e) {
 		s.answering()
 	}

@@ -56,6 +56,9 @@ type Member struct {
 	// Fingerprint identifies the credential that it is asked with: answers got
 	// with one are never given for another.
 	Fingerprint string
+	// SignIn tells how the sign-in stands; nil where nothing is to be told. It
+	// asks nobody.
+	SignIn func() *SignInStatus
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.
@@ -104,7 +107,7 @@ type Aggregate struct {
 	subs    subscribers
 	rests   *restStore
 	kept    *cache.Store[*memo]
-	calls   atomic.Uint64
+	calls   callIDs
 	made    atomic.Uint64 // members
 	clients clients
 	store   catalogStore

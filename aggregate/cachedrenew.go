@@ -67,7 +67,7 @@ func (k *memory) renew(c *upstream.Call, key cache.Key, old *memo, read upstream
 	}
 	a := k.m.agg
 	again := *c
-	again.ID, again.Timing = a.callID(), &upstream.Timing{Memory: byRenewal}
+	again.ID, again.Timing = a.calls.next(), &upstream.Timing{Memory: byRenewal}
 	again.Back = upstream.Back{Capabilities: c.Back.Capabilities}
 	var asked atomic.Bool
 	if c.Back.Ask != nil { // the question is that of somebody who can be asked

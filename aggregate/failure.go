@@ -122,9 +122,9 @@ var plain = map[upstream.Kind]string{
 
 func advice(e *upstream.Error) []string {
 	var parts []string
-	reads := false
+	reads, login := false, ""
 	if a := accountOf(e); a != nil {
-		reads = a.reads
+		reads, login = a.reads, a.login
 	}
 	switch e.Kind {
 	case upstream.WriteOutcomeUnknown:
@@ -132,6 +132,9 @@ func advice(e *upstream.Error) []string {
 	case upstream.InvalidArguments:
 		return []string{"change the arguments; repeating the same call will not help"}
 	case upstream.NeedsLogin:
+		if login != "" {
+			return []string{"a person has to run: " + login, "repeating the call before that will not help"}
+		}
 		return []string{"a person has to renew the sign-in; repeating the call will not help"}
 	case upstream.Denied:
 		return []string{"repeating the call will not help"}

@@ -32,7 +32,7 @@ func (v *View) relay(ctx context.Context, r *Request, find finder) (json.RawMess
 	}
 	arguments, _ := rawjson.Get(to.params, "arguments")
 	c := &upstream.Call{
-		ID: v.agg.callID(), Principal: r.Principal,
+		ID: v.agg.calls.next(), Principal: r.Principal,
 		Session: r.Session, Client: r.Client,
 		Op: upstream.Op(r.Method), Upstream: to.m.ID, Name: to.name, Exposed: to.said,
 		Params: to.params, Arguments: arguments, Back: r.Back, Timing: &upstream.Timing{},

@@ -42,13 +42,15 @@ type SourceStatus struct {
 	ToolsListed string     `json:"toolsListed,omitempty"` // when they were listed
 	HeldBack    []HeldBack `json:"heldBack,omitempty"`    // the first of them
 	// HeldBackMore is how many tools are held back beside those named.
-	HeldBackMore int            `json:"heldBackMore,omitempty"`
-	Server       string         `json:"server,omitempty"`   // its own name and version
-	Protocol     string         `json:"protocol,omitempty"` // MCP revision spoken with it
-	Restarts     int            `json:"restarts,omitempty"`
-	InFlight     int64          `json:"inFlight,omitempty"`
-	Load         *LoadStatus    `json:"load,omitempty"`
-	LastFailure  *FailureStatus `json:"lastFailure,omitempty"`
+	HeldBackMore int    `json:"heldBackMore,omitempty"`
+	Server       string `json:"server,omitempty"`   // its own name and version
+	Protocol     string `json:"protocol,omitempty"` // MCP revision spoken with it
+	Restarts     int    `json:"restarts,omitempty"`
+	InFlight     int64  `json:"inFlight,omitempty"`
+	// SignIn is nil where the source is asked with no token that ends.
+	SignIn      *SignInStatus  `json:"signIn,omitempty"`
+	Load        *LoadStatus    `json:"load,omitempty"`
+	LastFailure *FailureStatus `json:"lastFailure,omitempty"`
 }
 
 // HeldBack is a tool that is not offered because common hosts would drop the
@@ -125,6 +127,7 @@ func (m *member) status() SourceStatus {
 	if f := m.failed.Load(); f != nil {
 		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
 	}
+	s.SignIn = m.signIn()
 	m.presence.outlook(&s)
 	s.Summary = s.summary(time.Now())
 	return s

@@ -42,7 +42,11 @@ func (s *SourceStatus) condition(now time.Time) string {
 	tools := count(s.Tools, "tool")
 	switch s.Away {
 	case AwayLogin:
-		return "needs a person to sign in" + because(s.Error) + since
+		text := "needs a person to sign in" + because(s.Error) + since
+		if s.SignIn != nil && s.SignIn.Command != "" && s.SignIn.State != SignInRefused {
+			text += ": " + s.SignIn.Command
+		}
+		return text
 	case AwayDown:
 		return "cannot be reached" + because(s.Error) + since + retry
 	case AwayCircuit:

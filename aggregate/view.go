@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -118,7 +119,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	}
 	c := &made.Call
 	*c = upstream.Call{
-		ID: v.agg.callID(), Principal: r.Principal,
+		ID: v.agg.calls.next(), Principal: r.Principal,
 		Session: r.Session, Client: r.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
 		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &made.timing,
@@ -141,7 +142,10 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 
 var errNobody = &upstream.RPCError{Code: upstream.CodeInternal, Message: "the call has no principal"}
 
-func (a *Aggregate) callID() string { return strconv.FormatUint(a.calls.Add(1), 36) }
+// callIDs numbers calls.
+type callIDs struct{ last atomic.Uint64 }
+
+func (c *callIDs) next() string { return strconv.FormatUint(c.last.Add(1), 36) }
 
 // Instructions returns the server instructions, less than 2 KB.
 func (v *View) Instructions() string { return v.agg.instructions(v.id) }

@@ -29,6 +29,7 @@ type Server struct {
 	AuthorizeURL string
 	TokenURL     string
 	RegisterURL  string   // "" if nobody can register there (RFC 7591)
+	RevokeURL    string   // "" if tokens cannot be given back (RFC 7009)
 	IssuerSent   bool     // its answers say whom they are from (RFC 9207)
 	Documents    bool     // it takes the URL of a document for a client id
 	Methods      []string // token_endpoint_auth_methods_supported, or its default
@@ -223,6 +224,7 @@ func (d *discovery) readServer(object []byte, issuer string, at *url.URL) (Serve
 	s := Server{
 		Issuer: text(object, "issuer"), AuthorizeURL: text(object, "authorization_endpoint"),
 		TokenURL: text(object, "token_endpoint"), RegisterURL: text(object, "registration_endpoint"),
+		RevokeURL:  text(object, "revocation_endpoint"),
 		IssuerSent: flag(object, "authorization_response_iss_parameter_supported"),
 		Documents:  flag(object, "client_id_metadata_document_supported"),
 	}
@@ -232,7 +234,7 @@ func (d *discovery) readServer(object []byte, issuer string, at *url.URL) (Serve
 	for _, endpoint := range []struct {
 		url, name string
 		needed    bool
-	}{{s.AuthorizeURL, "authorization_endpoint", true}, {s.TokenURL, "token_endpoint", true}, {s.RegisterURL, "registration_endpoint", false}} {
+	}{{s.AuthorizeURL, "authorization_endpoint", true}, {s.TokenURL, "token_endpoint", true}, {s.RegisterURL, "registration_endpoint", false}, {s.RevokeURL, "revocation_endpoint", false}} {
 		if endpoint.url == "" && !endpoint.needed {
 			continue
 		}

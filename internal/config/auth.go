@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"time"
@@ -36,6 +37,7 @@ type Auth struct {
 	RedirectPort int                 // 0 is any
 	Account      string              // snowflake
 	Installation int                 // github_app
+	AllowHosts   []string            // mcp: what may be asked though it is not on the public internet
 }
 
 // Tokens reports whether the type gets tokens that end, for scopes.
@@ -81,14 +83,14 @@ func (d *decoder) checkAuth(at string, a *Auth) {
 			d.fault(p, "does not belong to type "+strconv.Quote(a.Type), "remove it or change the type")
 		}
 	}
-	if slices.Contains(slices.Concat(parts.needs, parts.may), "client_auth") {
-		d.checkClient(at, a)
+	if slices.Contains(parts.may, "client_secret") {
+		checkClient(d, at, a)
 	}
 }
 
 // checkClient settles how the client itself signs in at the authorization
 // server.
-func (d *decoder) checkClient(at string, a *Auth) {
+func checkClient(d *decoder, at string, a *Auth) {
 	given := func(name string) bool { return d.given[join(at, name)] }
 	if a.ClientAuth == "" {
 		switch {
@@ -113,6 +115,15 @@ func (d *decoder) checkClient(at string, a *Auth) {
 	case given("client_secret") && !given("client_id") && slices.Contains(authTypes[a.Type].may, "client_id"):
 		d.fault(join(at, "client_id"), "is missing: a secret belongs to a client", `for example client_id = "bulkhead"`)
 	}
+}
+
+// checkAllowed takes what a guard lets through: a host, with a port or without, or
+// a network.
+func checkAllowed(v string) (problem, hint string) {
+	if _, err := netip.ParsePrefix(v); err == nil || hostForm.MatchString(v) {
+		return "", ""
+	}
+	return quote(v) + " is neither a host nor a network", `for example "login.internal", "login.internal:8443" or "10.1.0.0/16"`
 }
 
 func checkEndpoint(v string) (problem, hint string) {

@@ -41,6 +41,7 @@ var authBehaviour = map[string]behaves{
 	"upstream.*.auth.lifetime":           {remote(machine, `lifetime = "2h"`), signIn(func(a config.Auth) any { return a.Lifetime }), 2 * time.Hour},
 	"upstream.*.auth.redirect_port":      {remote(person, `redirect_port = 8976`), signIn(func(a config.Auth) any { return a.RedirectPort }), 8976},
 	"upstream.*.auth.account":            {remote(snow), signIn(func(a config.Auth) any { return a.Account }), "org-acct"},
+	"upstream.*.auth.allow_hosts":        {remote("type = 'mcp'", "allow_hosts = ['login.internal:8443', '10.1.0.0/16']"), signIn(func(a config.Auth) any { return a.AllowHosts }), []string{"login.internal:8443", "10.1.0.0/16"}},
 	"upstream.*.auth.installation":       {remote(github), signIn(func(a config.Auth) any { return a.Installation }), 42},
 	"upstream.*.tools.override.*.scopes": {remote(machine) + "[upstream.crm.tools.override.purge]\nscopes = ['admin']", of(func(u config.Upstream) any { return u.Tools.Override["purge"].Scopes }), []string{"admin"}},
 }
@@ -61,6 +62,12 @@ var authFaults = []faultCase{
 	{"scope form", remote(machine, "scopes = ['a b']"), []string{"upstream.crm.auth.scopes[0]: must be a scope"}},
 	{"tool scopes", remote("type = 'bearer'", "token = { env = 'T' }") + "[upstream.crm.tools.override.purge]\nscopes = ['admin']", []string{
 		"upstream.crm.tools.override.purge.scopes: has no effect"}},
+	{"allowed hosts", remote("type = 'mcp'", "allow_hosts = ['https://login.internal']"), []string{
+		`upstream.crm.auth.allow_hosts[0]: "https://login.internal" is neither a host nor a network | for example`}},
+	{"of the server's choice", remote("type = 'mcp'", "client_auth = 'none'", "lifetime = '1h'"), []string{
+		`upstream.crm.auth.client_auth: does not belong to type "mcp"`, "upstream.crm.auth.lifetime: does not belong"}},
+	{"mcp over plain http", "[upstream.crm]\nurl = 'http://mcp.internal/mcp'\nallow_http = true\nauth = { type = 'mcp' }\n", []string{
+		"upstream.crm.url: plain http to another machine | use https"}},
 	{"lifetime", remote(machine, "lifetime = '0s'", "redirect_port = 7"), []string{
 		`upstream.crm.auth.lifetime: "0s" is out of range`, "upstream.crm.auth.redirect_port: does not belong"}},
 }

@@ -37,6 +37,7 @@ type Server struct {
 	Hosts      []string      // Host header values accepted beside loopback's
 	Origins    []string      // browser origins accepted, scheme://host[:port]
 	State      string        // absolute directory; "" is the user's own; "none" keeps nothing
+	TokenKey   *Ref          // seals stored tokens; nil is a key that is made
 	LogLevel   string        // "debug", "info", "warn" or "error"
 	LogFormat  string        // "text" or "json"
 	Drain      time.Duration // grace for calls in flight at shutdown

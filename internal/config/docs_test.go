@@ -109,6 +109,8 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"token url":            "loopback addresses",
 		"no proof":             "keys of which one must be there",
 		"half a client":        "keys that belong to the value of another",
+		"allowed hosts":        "hosts and networks",
+		"mcp over plain http":  "loopback addresses",
 		"tool scopes":          "keys of two tables",
 		"class costs":          "compares two keys",
 		"two classes":          "compares two keys",

@@ -37,7 +37,7 @@ var authTypes = map[string]authType{
 	"token_exchange":     {[]string{"token_url", "token"}, slices.Concat([]string{"client_id"}, clientKeys, tokenKeys)},
 	"snowflake":          {[]string{"account", "user", "key"}, []string{"key_id", "header", "prefix"}},
 	"github_app":         {[]string{"client_id", "installation", "key"}, []string{"api_url", "header", "prefix", "scopes", "write_scopes"}},
-	"mcp":                {nil, slices.Concat([]string{"client_id", "issuer", "scopes", "write_scopes", "redirect_port", "lifetime"}, clientKeys)},
+	"mcp":                {nil, []string{"client_id", "client_secret", "issuer", "scopes", "write_scopes", "resource", "redirect_port", "allow_hosts"}},
 }
 
 var authKeys = []key{
@@ -105,7 +105,7 @@ var authKeys = []key{
 		doc:   "The parameter `audience` of token requests, where a server wants it; with `jwt_bearer` whom the assertion is for.",
 		field: func(t target) any { return &t.upstream.Auth.Audience }},
 	{name: "resource", kind: text, example: "https://api.example.com/mcp", pattern: wordForm, expect: "1 to 1000 characters on one line",
-		doc:   "The parameter `resource` (RFC 8707): what tokens are good for.",
+		doc:   "The parameter `resource` (RFC 8707): what tokens are good for. With type `mcp` it is needed only where the server's metadata are about another address than its `url`.",
 		field: func(t target) any { return &t.upstream.Auth.Resource }},
 	{name: "subject", kind: text, example: "reports@example.com", pattern: wordForm, expect: "1 to 1000 characters on one line",
 		doc:   "Whom the assertion is about. With type `jwt_bearer`; left out it is `issuer`.",
@@ -125,4 +125,7 @@ var authKeys = []key{
 	{name: "installation", kind: number, example: int64(12345678), least: 1, most: 1 << 53,
 		doc:   "The number of the installation. With type `github_app`.",
 		field: func(t target) any { return &t.upstream.Auth.Installation }},
+	{name: "allow_hosts", kind: list, example: []any{"login.internal:8443"}, check: checkAllowed,
+		doc:   "Hosts or networks that may be asked though they are not on the public internet: `host` (on the default port), `host:port`, or `10.1.0.0/16`. With type `mcp`, where the server names its authorization server itself; the server's own host and port always may.",
+		field: func(t target) any { return &t.upstream.Auth.AllowHosts }},
 }

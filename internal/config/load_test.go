@@ -62,6 +62,7 @@ var behaviour = map[string]behaves{
 	"server.list_wait":      {server(`list_wait = "0"`), func(c *config.Config) any { return c.Server.ListWait }, time.Duration(0)},
 	"server.hosts":          {server(`hosts = ["a.example", "[::1]:80"]`), func(c *config.Config) any { return c.Server.Hosts }, []string{"a.example", "[::1]:80"}},
 	"server.origins":        {server(`origins = ["https://a.example:8443"]`), func(c *config.Config) any { return c.Server.Origins }, []string{"https://a.example:8443"}},
+	"server.token_key":      {server(`token_key = { file = "k.age" }`), func(c *config.Config) any { return c.Server.TokenKey }, &config.Ref{File: "/etc/bulkhead/k.age"}},
 	"server.state":          {server(`state = "none"`), func(c *config.Config) any { return c.Server.State }, "none"},
 	"server.log_level":      {server(`log_level = "warn"`), func(c *config.Config) any { return c.Server.LogLevel }, "warn"},
 	"server.log_format":     {server(`log_format = "json"`), func(c *config.Config) any { return c.Server.LogFormat }, "json"},

@@ -35,6 +35,9 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 		d.fault(join(at, "url"), "plain http to another machine can be read on the way, credentials included", "use https, or set allow_http = true on a network you trust")
 	}
 	d.checkAuth(join(at, "auth"), &u.Auth)
+	if u.Auth.Type == "mcp" && u.AllowHTTP && !secure(u.URL) {
+		d.fault(join(at, "url"), "plain http to another machine: nobody can sign in there, what the server says of where to do that could be anybody's", "use https")
+	}
 	for _, tool := range slices.Sorted(maps.Keys(u.Tools.Override)) {
 		h := u.Tools.Override[tool]
 		if len(h.Scopes) > 0 && !u.Auth.Tokens() {
