@@ -97,7 +97,7 @@ func (s *Source) prepare(ctx context.Context, redirect string) (*Login, error) {
 		return nil, err
 	}
 	flow := &credentials.CodeFlow{
-		Endpoint: s.endpoint(plan, who), AuthorizeURL: plan.Server.AuthorizeURL,
+		Endpoint: s.find.endpoint(plan, who), AuthorizeURL: plan.Server.AuthorizeURL,
 		Issuer: plan.Server.Issuer, IssuerSent: plan.Server.IssuerSent, Scopes: scopes,
 	}
 	if slices.Contains(scopes, offline) {
@@ -153,12 +153,12 @@ func (s *Source) scopes(plan Plan, challenge Challenge, last held) ([]string, er
 	case !sound(all):
 		return nil, s.find.trouble(credentials.Misconfigured, fmt.Errorf("the server wants more than %d scopes; set those to ask for", maxScopes))
 	case s.vain[key(all)] >= vainTries:
-		return nil, s.find.trouble(credentials.NeedsLogin, s.inVain(all))
+		return nil, s.find.trouble(credentials.NeedsLogin, inVain(all))
 	}
 	return all, nil
 }
 
 // inVain says why nobody is sent to sign in once more.
-func (s *Source) inVain(scopes []string) error {
+func inVain(scopes []string) error {
 	return fmt.Errorf("the server has refused %d tokens for lack of scopes that were asked for (%.200s): signing in again is of no use, ask who runs it", vainTries, key(scopes))
 }

@@ -34,7 +34,7 @@ func (s *Source) Revoke(ctx context.Context, t credentials.Token) error {
 	case plan.Server.RevokeURL == "":
 		return ErrNoRevocation
 	}
-	return s.endpoint(plan, who).Revoke(ctx, plan.Server.RevokeURL, t)
+	return s.find.endpoint(plan, who).Revoke(ctx, plan.Server.RevokeURL, t)
 }
 
 // Missing returns the scopes that the server has asked for since somebody has

@@ -171,7 +171,7 @@ func (s *Source) refresh(ctx context.Context, last credentials.Token) (credentia
 	case !there || who.clientID != last.Values[keyClient]:
 		return fail("the client that has signed in is not ours any more")
 	}
-	t, err := credentials.RefreshToken(s.endpoint(plan, who), last.Scopes)(ctx, last)
+	t, err := credentials.RefreshToken(s.find.endpoint(plan, who), last.Scopes)(ctx, last)
 	if s.unknown(ctx, plan, who, err) {
 		return fail("the authorization server does not know the client any more that it had registered")
 	}
@@ -189,10 +189,10 @@ func (s *Source) unknown(ctx context.Context, plan Plan, who registration, err e
 	return true
 }
 
-func (s *Source) endpoint(plan Plan, who registration) *credentials.Endpoint {
+func (d *discovery) endpoint(plan Plan, who registration) *credentials.Endpoint {
 	return &credentials.Endpoint{
-		Name: s.find.name, URL: plan.Server.TokenURL, Client: s.find.client, ClientID: who.clientID, Auth: who.auth(),
-		Params: url.Values{"resource": {plan.Resource}}, Accept: s.find.opt.Accept,
+		Name: d.name, URL: plan.Server.TokenURL, Client: d.client, ClientID: who.clientID, Auth: who.auth(),
+		Params: url.Values{"resource": {plan.Resource}}, Accept: d.opt.Accept,
 	}
 }
 

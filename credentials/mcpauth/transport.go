@@ -84,7 +84,7 @@ func (s *Source) missing(challenge Challenge, logins uint32) error {
 		s.vain[key(asked)]++
 	}
 	if s.vain[key(asked)] >= vainTries {
-		return s.find.trouble(credentials.NeedsLogin, s.inVain(asked))
+		return s.find.trouble(credentials.NeedsLogin, inVain(asked))
 	}
 	return s.find.trouble(credentials.NeedsLogin, fmt.Errorf("the server says that scopes are missing, though they were asked for: %.300q; sign in again", key(asked)))
 }

@@ -117,6 +117,11 @@ func (b *board) notes(s aggregate.SourceStatus) (notes []string) {
 	} else if t, err := time.Parse(time.RFC3339, s.RecoveredAt); err == nil && b.now.Sub(t) < newsFor {
 		add("back%s", b.ago(s.RecoveredAt))
 	}
+	if s.SignIn != nil {
+		if text := signInNote(s.SignIn, b.now); text != "" {
+			add("%s", text)
+		}
+	}
 	for _, tool := range slices.Sorted(maps.Keys(s.Load.Tools)) {
 		c := s.Load.Tools[tool]
 		add("tool %s: circuit %s after %s%s", tool, c.State, c.Failure, tried(c.RetryInMS))

@@ -122,6 +122,11 @@ func line(c *checked) string {
 		}
 	}
 	b.WriteByte('\n')
+	if c.SignIn != nil {
+		if text := signInNote(c.SignIn, time.Now()); text != "" {
+			fmt.Fprintf(&b, "        %s\n", text)
+		}
+	}
 	for _, w := range c.Warnings {
 		fmt.Fprintf(&b, "        warning: %s\n", w)
 	}

@@ -71,7 +71,7 @@ type command struct {
 // options are the values of all flags; each command registers its own.
 type options struct {
 	config, listen, customer, latency, timeout, client string
-	json, verbose, watch                               bool
+	json, verbose, watch, device                       bool
 }
 
 // invocation is one run of one command.
@@ -89,6 +89,8 @@ func commands() []command {
 		{name: "tools", summary: "print the merged catalog", run: printTools, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
+		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
+		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: configFlags},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets", run: serveSandbox, flags: latencyFlag},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},

@@ -49,6 +49,10 @@ func clientFlag(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.client, "client", "", "say all about one `HOST`, e.g. cursor or \"claude code\", instead of warnings for each that is known")
 }
 
+func deviceFlag(fs *flag.FlagSet, o *options) {
+	fs.BoolVar(&o.device, "device", false, "sign in with a code, in a browser on any machine")
+}
+
 func latencyFlag(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.latency, "latency", "0s", "how long each answer takes, as a `DURATION`")
 }

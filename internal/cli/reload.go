@@ -9,6 +9,7 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // lookEvery is how often the configuration file is looked at for a change.
@@ -36,6 +37,7 @@ func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
 		case <-hangup:
 			seen = stamped(r.w.cfg.Path)
 		case <-tick.C:
+			r.heedBells(ctx)
 			now := stamped(r.w.cfg.Path)
 			if now == seen || now == (fileStamp{}) { // gone for a moment: an editor is saving
 				continue
@@ -58,6 +60,33 @@ func stamped(path string) fileStamp {
 		return fileStamp{}
 	}
 	return fileStamp{info.Size(), info.ModTime()}
+}
+
+// heedBells takes every upstream anew that somebody has signed in to or out of:
+// its next call is made with what is in the store now, or with nothing, on a new
+// connection, and no earlier answer is given any more.
+func (r *reloader) heedBells(ctx context.Context) {
+	var changed []string
+	for name, b := range r.w.built {
+		if b.from.Auth.Interactive() && stamped(r.w.bell(name)) != b.signed {
+			changed = append(changed, name)
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	for _, name := range changed {
+		delete(r.w.built, name)
+		r.agg.Forget(upstream.ID(name))
+		r.w.log.Info("signed in or out", "upstream", name)
+	}
+	members, err := r.w.members(ctx)
+	if err == nil {
+		err = r.agg.Swap(members) //nolint:contextcheck // they live as long as the aggregate runs
+	}
+	if err != nil {
+		r.w.log.Error("upstreams not taken anew after a sign-in", "error", err)
+	}
 }
 
 // reload reads the configuration again. A faulty one changes nothing.

@@ -2,17 +2,14 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
-	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
@@ -26,12 +23,37 @@ const (
 
 // signIn gets tokens for one upstream, for each set of scopes apart.
 type signIn struct {
-	u       config.Upstream
-	sets    map[string][]string // scopes by name of the set
-	sources map[string]*credentials.Refresher
-	code    map[string]*credentials.CodeFlow   // by set; nil if there is no browser sign-in
-	device  map[string]*credentials.DeviceFlow // by set; nil if there is no sign-in by code
-	end     *credentials.Endpoint
+	u    config.Upstream
+	sets []*scopeSet // by name, that of [readSet] first
+	// release lets go of connections to the authorization server.
+	release func()
+}
+
+// scopeSet is one credential of an upstream: the tokens for one set of scopes.
+type scopeSet struct {
+	name   string
+	tokens tokens
+	ways   ways
+	// below returns a transport that has to stand below the grant's client.
+	below func(http.RoundTripper) http.RoundTripper
+}
+
+// tokens is a source of tokens with what there is to tell of it.
+type tokens interface {
+	credentials.Source
+	ID() string
+	State() credentials.State
+	Close(context.Context)
+}
+
+// ways are how a person signs in and out; nil where there is none.
+type ways struct {
+	browser func(ctx context.Context, open func(url string) error) error
+	device  func(ctx context.Context, show func(credentials.Prompt) error) error
+	revoke  func(context.Context, credentials.Token) error
+	forget  func(context.Context) error
+	require func(scopes []string) error
+	missing func() []string
 }
 
 // scopeSets returns the sets of scopes that calls of an upstream are made with.
@@ -65,135 +87,15 @@ func setOf(u config.Upstream, c *upstream.Call) string {
 // newSignIn builds what gets the tokens of an upstream. It fetches secrets, but
 // asks no authorization server yet. report is told of what fails beside calls.
 func newSignIn(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
-	s := &signIn{
-		u: u, sets: scopeSets(u), sources: map[string]*credentials.Refresher{},
-		code: map[string]*credentials.CodeFlow{}, device: map[string]*credentials.DeviceFlow{},
+	if u.Auth.Type == "mcp" {
+		return discovered(ctx, u, store, report)
 	}
-	// Nothing of it is shared with the upstream itself, nor with another one.
-	client := &http.Client{Transport: egress.New(tokenConns), Timeout: tokenTimeout}
-	var key *credentials.Key
-	if u.Auth.Key != nil {
-		text, err := credentials.Resolve(ctx, ref(u.Auth.Key))
-		if err != nil {
-			return nil, fmt.Errorf("key: %w", err)
-		}
-		if key, err = credentials.ParseKey(text, u.Auth.KeyID); err != nil {
-			return nil, fmt.Errorf("key: %w", err)
-		}
-	}
-	if err := s.endpoint(ctx, client, key); err != nil {
-		return nil, err
-	}
-	for set, scopes := range s.sets {
-		fetch, err := s.fetch(ctx, set, scopes, client, key)
-		if err != nil {
-			return nil, err
-		}
-		spec := credentials.SourceSpec{Name: u.Name, ID: s.identity(scopes).ID(), Fetch: fetch, TTL: u.Auth.Lifetime, Report: report}
-		if u.Auth.Interactive() {
-			spec.Store = store
-		}
-		s.sources[set] = credentials.NewRefresher(spec)
-	}
-	return s, nil
-}
-
-const (
-	tokenConns   = 2 // to an authorization server; a refresh is one request
-	tokenTimeout = 30 * time.Second
-)
-
-func (s *signIn) identity(scopes []string) credentials.Identity {
-	a := s.u.Auth
-	issuer := a.Issuer
-	if issuer == "" {
-		issuer = a.TokenURL
-	}
-	resource := a.Resource
-	if resource == "" {
-		resource = a.Audience
-	}
-	return credentials.Identity{Upstream: s.u.Name, Issuer: issuer, ClientID: a.ClientID, Scopes: scopes, Resource: resource}
-}
-
-// endpoint prepares the token endpoint, where there is one.
-func (s *signIn) endpoint(ctx context.Context, client *http.Client, key *credentials.Key) error {
-	a := s.u.Auth
-	if a.TokenURL == "" {
-		return nil
-	}
-	e := &credentials.Endpoint{Name: s.u.Name, URL: a.TokenURL, Client: client, ClientID: a.ClientID, Params: url.Values{}}
-	switch a.ClientAuth {
-	case "basic", "post":
-		secret, err := credentials.Resolve(ctx, ref(a.ClientSecret))
-		if err != nil {
-			return fmt.Errorf("client_secret: %w", err)
-		}
-		e.Auth = credentials.BasicClient(secret)
-		if a.ClientAuth == "post" {
-			e.Auth = credentials.PostClient(secret)
-		}
-	case "private_key_jwt":
-		e.Auth = credentials.KeyClient(key, "")
-	}
-	for name, v := range a.Params {
-		if v.Ref == nil {
-			e.Params.Set(name, v.Literal)
-			continue
-		}
-		secret, err := credentials.Resolve(ctx, ref(v.Ref))
-		if err != nil {
-			return fmt.Errorf("params.%s: %w", name, err)
-		}
-		if e.Secrets == nil {
-			e.Secrets = map[string]credentials.Secret{}
-		}
-		e.Secrets[name] = secret
-	}
-	for name, v := range map[string]string{"audience": a.Audience, "resource": a.Resource} {
-		if v != "" && !(name == "audience" && a.Type == "jwt_bearer") {
-			e.Params.Set(name, v)
-		}
-	}
-	s.end = e
-	return e.Check()
-}
-
-// fetch returns how the tokens of one set of scopes are had.
-func (s *signIn) fetch(ctx context.Context, set string, scopes []string, client *http.Client, key *credentials.Key) (credentials.Fetch, error) {
-	a := s.u.Auth
-	switch a.Type {
-	case "client_credentials":
-		return credentials.ClientCredentials(s.end, scopes), nil
-	case "jwt_bearer":
-		return credentials.JWTBearer(s.end, credentials.Assertion{Key: key, Issuer: a.Issuer, Subject: a.Subject, Audience: a.Audience}, scopes), nil
-	case "token_exchange":
-		subject, err := credentials.Resolve(ctx, ref(a.Token))
-		if err != nil {
-			return nil, fmt.Errorf("token: %w", err)
-		}
-		return credentials.TokenExchange(s.end, credentials.Exchange{Subject: credentials.Fixed(subject)}, scopes), nil
-	case "snowflake":
-		return credentials.SnowflakeKeyPair(a.Account, a.User, key)
-	case "github_app":
-		app := credentials.GitHubApp{Name: s.u.Name, URL: a.APIURL, Client: client, App: a.ClientID, Installation: int64(a.Installation), Key: key}
-		return app.Fetch, app.Check()
-	case "authorization_code":
-		s.code[set] = &credentials.CodeFlow{Endpoint: s.end, AuthorizeURL: a.AuthorizationURL, Issuer: a.Issuer, Scopes: scopes}
-		if a.DeviceURL != "" {
-			s.device[set] = &credentials.DeviceFlow{Endpoint: s.end, DeviceURL: a.DeviceURL, Scopes: scopes}
-		}
-		return credentials.RefreshToken(s.end, scopes), s.code[set].Check()
-	case "device_code":
-		s.device[set] = &credentials.DeviceFlow{Endpoint: s.end, DeviceURL: a.DeviceURL, Scopes: scopes}
-		return credentials.RefreshToken(s.end, scopes), s.device[set].Check()
-	}
-	return nil, fmt.Errorf("auth type %q gets no tokens", a.Type)
+	return described(ctx, u, store, report)
 }
 
 // attach returns how the tokens of each set are put into requests: those of the
 // calls without a set of their own, and the others by name.
-func (s *signIn) attach() (credentials.Attachment, map[string]credentials.Attachment) {
+func (s *signIn) attach() (main credentials.Attachment, others map[string]credentials.Attachment) {
 	a := s.u.Auth
 	field, prefix := "Authorization", "Bearer "
 	if a.Header != "" {
@@ -202,27 +104,130 @@ func (s *signIn) attach() (credentials.Attachment, map[string]credentials.Attach
 	if a.Prefix != nil {
 		prefix = *a.Prefix
 	}
-	others := map[string]credentials.Attachment{}
-	for set, source := range s.sources {
-		if set != readSet {
-			others[set] = credentials.HeaderFrom(field, prefix, source)
+	others = map[string]credentials.Attachment{}
+	for _, set := range s.sets {
+		attach := credentials.HeaderFrom(field, prefix, set.tokens)
+		if set.name == readSet {
+			main = attach
+		} else {
+			others[set.name] = attach
 		}
 	}
-	return credentials.HeaderFrom(field, prefix, s.sources[readSet]), others
+	return main, others
 }
 
-// names returns the names of the sets in a fixed order.
-func (s *signIn) names() []string { return slices.Sorted(maps.Keys(s.sets)) }
+// clients returns the client for the requests of each set.
+func (s *signIn) clients(grant *credentials.Grant, base http.RoundTripper) map[string]*http.Client {
+	clients := make(map[string]*http.Client, len(s.sets))
+	for _, set := range s.sets {
+		below, own := base, grant
+		if set.below != nil {
+			below = set.below(base)
+		}
+		if set.name != readSet {
+			own = grant.Scoped(set.name)
+		}
+		clients[set.name] = own.Client(below)
+	}
+	return clients
+}
 
 // close waits for refreshes that are under way: a rotated token that nobody has
 // heard of is lost.
 func (s *signIn) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	for _, source := range s.sources {
-		source.Close(ctx)
+	for _, set := range s.sets {
+		set.tokens.Close(ctx)
 	}
+	s.release()
 }
 
-// errNoLogin is a login where nobody needs one.
-var errNoLogin = errors.New("nobody needs to sign in there")
+// loginCommand is how a person signs in.
+func loginCommand(u config.Upstream) string {
+	if !u.Auth.Interactive() {
+		return ""
+	}
+	return "bulkhead login " + u.Name
+}
+
+// status says how the sign-in stands, without asking anybody: the worst of the
+// sets that have been of use.
+func (s *signIn) status(now time.Time) *aggregate.SignInStatus {
+	st := &aggregate.SignInStatus{State: aggregate.SignInUnused, Command: loginCommand(s.u)}
+	var until time.Time
+	for _, set := range s.sets {
+		held := set.tokens.State()
+		state := stateOf(held, now)
+		if rank(state) > rank(st.State) {
+			st.State = state
+		}
+		if state == aggregate.SignedIn && (until.IsZero() || held.Expiry.Before(until)) {
+			until = held.Expiry
+		}
+		for _, scope := range held.Scopes {
+			if !slices.Contains(st.Scopes, scope) {
+				st.Scopes = append(st.Scopes, scope)
+			}
+		}
+		st.Unsaved = st.Unsaved || held.Unsaved != nil
+		if set.ways.missing != nil && len(s.sets) == 1 { // else it is not clear which is to have them
+			st.Missing = set.ways.missing()
+		}
+	}
+	if !until.IsZero() {
+		st.Until = until.UTC().Format(time.RFC3339)
+	}
+	return st
+}
+
+func stateOf(held credentials.State, now time.Time) aggregate.SignInState {
+	switch {
+	case held.Expiry.After(now):
+		return aggregate.SignedIn
+	case held.Failure == nil:
+		return aggregate.SignInUnused
+	case held.Failure.Trouble == credentials.NeedsLogin:
+		return aggregate.SignInRequired
+	case held.Failure.Trouble == credentials.Misconfigured:
+		return aggregate.SignInRefused
+	}
+	return aggregate.SignInFailing
+}
+
+func rank(s aggregate.SignInState) int {
+	return slices.Index([]aggregate.SignInState{aggregate.SignInUnused, aggregate.SignedIn, aggregate.SignInFailing, aggregate.SignInRequired, aggregate.SignInRefused}, s)
+}
+
+// signInNote says how a sign-in stands, to a person.
+func signInNote(s *aggregate.SignInStatus, now time.Time) string {
+	text := ""
+	switch s.State {
+	case aggregate.SignedIn:
+		text = "signed in"
+		if t, err := time.Parse(time.RFC3339, s.Until); err == nil {
+			text += " for " + age(t.Sub(now))
+		}
+		if len(s.Scopes) > 0 {
+			text += ", scopes " + strings.Join(s.Scopes, " ")
+		}
+	case aggregate.SignInRequired:
+		text = "needs login"
+	case aggregate.SignInRefused:
+		text = "the sign-in is refused; see auth in the configuration"
+	case aggregate.SignInFailing:
+		text = "no token at the moment"
+	case aggregate.SignInUnused:
+		return ""
+	}
+	if s.Command != "" && (s.State == aggregate.SignInRequired || len(s.Missing) > 0) {
+		if len(s.Missing) > 0 {
+			text += ", more scopes are asked for (" + strings.Join(s.Missing, " ") + ")"
+		}
+		text += ": " + s.Command
+	}
+	if s.Unsaved {
+		text += "; the token could not be stored and is lost when the process ends"
+	}
+	return text
+}

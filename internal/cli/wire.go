@@ -7,26 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
-	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
-	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/internal/procguard"
 	"github.com/bulkhead-mcp/bulkhead/internal/telemetry"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
-	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 )
-
-// idleConns is how many connections to one HTTP upstream are kept for reuse at
-// least: as many as a wide turn of a model may use at once, or each turn dials
-// anew.
-const idleConns = 256
 
 // wiring builds what a configuration describes.
 type wiring struct {
@@ -35,6 +27,7 @@ type wiring struct {
 	cfg   *config.Config
 	log   *slog.Logger
 	state string // directory; "" keeps nothing
+	shelf *tokenShelf
 	exe   string
 	guard *procguard.Guard
 }
@@ -43,6 +36,7 @@ type wiring struct {
 type built struct {
 	from   config.Upstream
 	member aggregate.Member
+	signed fileStamp // of its bell, before it was built
 }
 
 // wire prepares the building. quiet logs errors only.
@@ -59,8 +53,9 @@ func wire(env Env, cfg *config.Config, quiet bool) (*wiring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the path of this program is not known: %w", err)
 	}
+	state := env.stateDir(cfg)
 	return &wiring{
-		env: env, cfg: cfg, log: log, state: env.stateDir(cfg), exe: exe,
+		env: env, cfg: cfg, log: log, state: state, exe: exe, shelf: newTokenShelf(state, cfg.Server.TokenKey, log),
 		guard: procguard.New(exe, []string{"guard"}),
 	}, nil
 }
@@ -108,11 +103,12 @@ func (w *wiring) members(ctx context.Context) ([]aggregate.Member, error) {
 		}
 		b, ok := w.built[u.Name]
 		if !ok || !reflect.DeepEqual(b.from, u) {
+			signed := stamped(w.bell(u.Name))
 			m, err := w.member(ctx, u)
 			if err != nil {
 				return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
 			}
-			b = built{u, m}
+			b = built{u, m, signed}
 		}
 		standing[u.Name] = b
 		members = append(members, b.member)
@@ -122,7 +118,8 @@ func (w *wiring) members(ctx context.Context) ([]aggregate.Member, error) {
 }
 
 func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Member, error) {
-	adapter, err := w.adapter(ctx, u)
+	var signedIn atomic.Pointer[signIn] // nil until its secrets are there
+	adapter, err := w.adapter(ctx, u, &signedIn)
 	if err != nil {
 		return aggregate.Member{}, err
 	}
@@ -134,6 +131,14 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	}
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
+	}
+	if u.Auth.Tokens() {
+		m.SignIn = func() *aggregate.SignInStatus {
+			if s := signedIn.Load(); s != nil {
+				return s.status(time.Now())
+			}
+			return &aggregate.SignInStatus{State: aggregate.SignInUnused, Command: loginCommand(u)}
+		}
 	}
 	if u.Limit.Per == "credential" {
 		m.Quota = u.Account()
@@ -209,114 +214,8 @@ func identity(u config.Upstream) string {
 	return hex.EncodeToString(sum[:])
 }
 
-func (w *wiring) adapter(ctx context.Context, u config.Upstream) (upstream.Adapter, error) {
-	opt := mcpserver.Options{
-		ID: upstream.ID(u.Name), Era: mcpserver.Era(u.Era), MaxMessage: u.MaxMessage,
-		Log: w.log, Keeper: w.guard, Version: Version(), DenyAsk: u.Ask == "deny",
-	}
-	if w.state != "" {
-		memory := eraMemory{filepath.Join(w.state, u.Name+"."+identity(u)[:8]+".era")}
-		opt.Remembered, opt.Remember = memory.load(), memory.save
-	}
-	build := func(ctx context.Context) (upstream.Adapter, error) {
-		grant, err := grant(ctx, u)
-		if err != nil {
-			return nil, err
-		}
-		switch {
-		case u.Sandbox != "":
-			return mcpserver.NewStdio(opt, grant.Command, w.exe, "sandbox", u.Sandbox, "--latency", u.Latency.String()), nil
-		case u.URL != "":
-			base := egress.New(max(idleConns, u.Limit.Concurrency))
-			return &closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
-		}
-		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
-	}
-	if len(secretRefs(u)) == 0 {
-		return build(ctx)
-	}
-	return newDeferred(opt.ID, w.log, build), nil
-}
-
-// closing is an HTTP adapter that lets go of its connections when it is closed.
-type closing struct {
-	*mcpserver.Adapter
-	release func()
-}
-
-// Close implements upstream.Adapter.
-func (c *closing) Close() error {
-	err := c.Adapter.Close()
-	c.release()
-	return err
-}
-
 // close ends what wire has started.
 func (w *wiring) close() error { return w.guard.Close() }
-
-// grant fetches an upstream's secrets and seals them.
-func grant(ctx context.Context, u config.Upstream) (*credentials.Grant, error) {
-	spec := credentials.Spec{Name: u.Name, Dir: u.Dir, Env: make(map[string]credentials.Secret, len(u.Env))}
-	for name, v := range u.Env {
-		if v.Ref == nil {
-			spec.Env[name] = credentials.NewSecret(v.Literal)
-			continue
-		}
-		s, err := credentials.Resolve(ctx, ref(v.Ref))
-		if err != nil {
-			return nil, fmt.Errorf("env.%s: %w", name, err)
-		}
-		spec.Env[name] = s
-	}
-	if u.URL != "" {
-		parsed, err := url.Parse(u.URL)
-		if err != nil {
-			return nil, err
-		}
-		spec.Origins = []string{parsed.Scheme + "://" + parsed.Host}
-	}
-	var err error
-	if spec.Attach, err = attachment(ctx, u.Auth); err != nil {
-		return nil, fmt.Errorf("auth: %w", err)
-	}
-	return credentials.NewGrant(spec)
-}
-
-func attachment(ctx context.Context, a config.Auth) (credentials.Attachment, error) {
-	secret := func(r *config.Ref) (credentials.Secret, error) { return credentials.Resolve(ctx, ref(r)) }
-	switch a.Type {
-	case "bearer":
-		s, err := secret(a.Token)
-		return credentials.Bearer(s), err
-	case "header":
-		s, err := secret(a.Value)
-		return credentials.Header(a.Header, s), err
-	case "basic":
-		s, err := secret(a.Password)
-		return credentials.Basic(a.User, s), err
-	}
-	return credentials.None(), nil
-}
-
-func ref(r *config.Ref) credentials.Ref {
-	return credentials.Ref{Env: r.Env, File: r.File, Command: r.Command, Keyring: r.Keyring}
-}
-
-// secretRefs returns every reference that an upstream needs resolved.
-func secretRefs(u config.Upstream) []*config.Ref {
-	var out []*config.Ref
-	for _, r := range []*config.Ref{u.Auth.Token, u.Auth.Value, u.Auth.Password} {
-		if r != nil {
-			out = append(out, r)
-		}
-	}
-	for _, v := range u.Env {
-		if v.Ref != nil {
-			out = append(out, v.Ref)
-		}
-	}
-	return out
-}
 
 // guardProcesses is the hidden command that procguard starts.
 func guardProcesses(_ context.Context, inv *invocation) error {

@@ -120,7 +120,7 @@ func checkClient(d *decoder, at string, a *Auth) {
 // checkAllowed takes what a guard lets through: a host, with a port or without, or
 // a network.
 func checkAllowed(v string) (problem, hint string) {
-	if _, err := netip.ParsePrefix(v); err == nil || hostForm.MatchString(v) {
+	if p, err := netip.ParsePrefix(v); err == nil && p.Masked() == p || hostForm.MatchString(v) {
 		return "", ""
 	}
 	return quote(v) + " is neither a host nor a network", `for example "login.internal", "login.internal:8443" or "10.1.0.0/16"`

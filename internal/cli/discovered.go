@@ -1,0 +1,62 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/credentials"
+	"github.com/bulkhead-mcp/bulkhead/credentials/mcpauth"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
+)
+
+// discovered builds the sign-in of an MCP server that says itself where tokens
+// are had. What it says is asked through a guard.
+func discovered(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+	a := u.Auth
+	at, err := url.Parse(u.URL)
+	if err != nil {
+		return nil, errors.New("url cannot be read")
+	}
+	guard, err := egress.NewGuard(egress.Options{Allow: append([]string{at.Host}, a.AllowHosts...)})
+	if err != nil {
+		return nil, fmt.Errorf("allow_hosts: %w", err)
+	}
+	opt := mcpauth.Options{
+		Name: u.Name, Server: u.URL, Client: &http.Client{Transport: guard}, Store: store, Report: report,
+		Issuer: a.Issuer, Resource: a.Resource, ClientID: a.ClientID,
+	}
+	if strings.HasPrefix(a.ClientID, "https://") && a.ClientSecret == nil {
+		opt.ClientID, opt.DocumentURL = "", a.ClientID
+	}
+	if a.ClientSecret != nil {
+		if opt.ClientSecret, err = credentials.Resolve(ctx, ref(a.ClientSecret)); err != nil {
+			return nil, fmt.Errorf("client_secret: %w", err)
+		}
+	}
+	if a.RedirectPort != 0 {
+		opt.Redirect = "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(a.RedirectPort)) + "/callback"
+	}
+	s := &signIn{u: u, release: guard.CloseIdleConnections}
+	sets := scopeSets(u)
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		own := opt
+		own.Scopes = sets[name]
+		source, err := mcpauth.NewSource(own)
+		if err != nil {
+			return nil, err
+		}
+		s.sets = append(s.sets, &scopeSet{name: name, tokens: source, below: source.Transport, ways: ways{
+			browser: source.Login, revoke: source.Revoke, forget: source.Forget, require: source.Require, missing: source.Missing,
+		}})
+	}
+	return s, nil
+}
