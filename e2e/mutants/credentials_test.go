@@ -67,6 +67,8 @@ var theClient *http.Client`,
 		`keep = s.by.begun(text)`, `keep = 0`}},
 	{"an answer may repeat the credential of after the refresh", "credentials/bound.go", "", "TestAnswersDoNotRepeatTheCredential", changes{
 		`if s == nil || s.of != secrets[0].p {`, `if s == nil {`}},
+	{"a challenge may repeat the token", "credentials/mcpauth/transport.go", "", "TestChallengeRepeatsTheToken", changes{
+		`token != "" { // what`, `token == "" { // what`}},
 	{"a proxy is taken from the environment", "internal/egress/egress.go", "", "TestNoProxyFromTheEnvironment", changes{
 		`Proxy:                  nil,`, `Proxy: http.ProxyFromEnvironment,`}},
 	{"net/http's defaults stay open", "internal/egress/poison.go", "", "TestDefaultsAreShut", changes{
