@@ -35,6 +35,11 @@ const (
 	SignInRequired SignInState = "needs_login"   // a person has to sign in
 )
 
+// wanting reports whether there is no token until somebody does something.
+func (s *SignInStatus) wanting() bool {
+	return s != nil && (s.State == SignInRequired || s.State == SignInRefused)
+}
+
 func (m *member) signIn() *SignInStatus {
 	if m.SignIn == nil {
 		return nil

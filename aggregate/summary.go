@@ -42,8 +42,11 @@ func (s *SourceStatus) condition(now time.Time) string {
 	tools := count(s.Tools, "tool")
 	switch s.Away {
 	case AwayLogin:
+		if s.SignIn != nil && s.SignIn.State == SignInRefused {
+			return "cannot be signed in to" + because(s.Error) + since
+		}
 		text := "needs a person to sign in" + because(s.Error) + since
-		if s.SignIn != nil && s.SignIn.Command != "" && s.SignIn.State != SignInRefused {
+		if s.SignIn != nil && s.SignIn.Command != "" {
 			text += ": " + s.SignIn.Command
 		}
 		return text

@@ -227,7 +227,7 @@ func (s *FileStore) read(path string) (record, error) {
 	}
 	r, hint, err := open(data, s.keys)
 	if err == nil && s.path(string(r.ID)) != path {
-		hint, err = "put the files back to their own names, or sign out and in again", errors.New("it holds the token of another credential: files were swapped or copied")
+		hint, err = "put the files back to their own names, or delete the file and sign in again", errors.New("it holds the token of another credential: files were swapped or copied")
 	}
 	if err != nil {
 		return record{}, &StoreError{Path: path, Err: err, Hint: hint}

@@ -72,7 +72,7 @@ func seal(r record, to age.Recipient) ([]byte, error) {
 // be a secret that somebody put into the wrong place.
 func open(data []byte, keys []*age.X25519Identity) (r record, hint string, err error) {
 	damaged := errors.New("it is damaged, or was not written by Bulkhead")
-	const again = "restore it from a backup, or sign out and in again"
+	const again = "restore it from a backup, or delete the file and sign in again"
 	for i, key := range keys {
 		var plain io.Reader
 		plain, err = age.Decrypt(bytes.NewReader(data), key)
@@ -92,7 +92,7 @@ func open(data []byte, keys []*age.X25519Identity) (r record, hint string, err e
 		r.by = i
 		return r, "", nil
 	}
-	return record{}, "give the key that sealed it beside the new one, or sign out and in again", errors.New("it is sealed with another key")
+	return record{}, "give the key that sealed it beside the new one, or delete the file and sign in again", errors.New("it is sealed with another key")
 }
 
 // parseKeys reads one identity in each line; comments begin with #.

@@ -155,11 +155,16 @@ func (c *client) tools() []string {
 // source is what bulkhead_sources tells of one source.
 type source struct {
 	Name, State, Error, Protocol string
-	Tools, Restarts              int
-	Stale                        bool
-	HeldBack                     []struct{ Tool, Reason string }
-	LastFailure                  *struct{ Tool, Text string }
-	Load                         struct {
+	Summary                      string
+	SignIn                       struct {
+		State, Until, Command string
+		Unsaved               bool
+	}
+	Tools, Restarts int
+	Stale           bool
+	HeldBack        []struct{ Tool, Reason string }
+	LastFailure     *struct{ Tool, Text string }
+	Load            struct {
 		Running, WritesWaiting int
 		Quota                  *quota
 		Classes                map[string]quota

@@ -40,6 +40,10 @@ func TestMain(m *testing.M) {
 		runFake(mode)
 		return
 	}
+	if filepath.Base(os.Args[0]) == browserName {
+		runBrowser()
+		return
+	}
 	dir, err := os.MkdirTemp("", "bulkhead-e2e")
 	if err == nil && os.Getenv(binaryVariable) == "" {
 		err = build(filepath.Join(dir, "bulkhead"))

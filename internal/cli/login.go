@@ -238,7 +238,7 @@ func (s *signing) logout(ctx context.Context) error {
 	for _, set := range s.in.sets {
 		t, err := s.store.Load(ctx, set.tokens.ID())
 		if err != nil && !errors.Is(err, credentials.ErrNoToken) {
-			return err
+			return &hintError{err, "nothing was deleted: a token that cannot be read may be another's"}
 		}
 		if err == nil {
 			held[set] = t

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"reflect"
 	"time"
@@ -66,25 +67,24 @@ func stamped(path string) fileStamp {
 // its next call is made with what is in the store now, or with nothing, on a new
 // connection, and no earlier answer is given any more.
 func (r *reloader) heedBells(ctx context.Context) {
-	var changed []string
-	for name, b := range r.w.built {
-		if b.from.Auth.Interactive() && stamped(r.w.bell(name)) != b.signed {
-			changed = append(changed, name)
+	before := maps.Clone(r.w.built)
+	for name, b := range before {
+		if !b.from.Auth.Interactive() || stamped(r.w.bell(name)) == b.signed {
+			continue
 		}
-	}
-	if len(changed) == 0 {
-		return
-	}
-	for _, name := range changed {
 		delete(r.w.built, name)
 		r.agg.Forget(upstream.ID(name))
 		r.w.log.Info("signed in or out", "upstream", name)
+	}
+	if len(r.w.built) == len(before) {
+		return
 	}
 	members, err := r.w.members(ctx)
 	if err == nil {
 		err = r.agg.Swap(members) //nolint:contextcheck // they live as long as the aggregate runs
 	}
 	if err != nil {
+		r.w.built = before // so that it is tried again
 		r.w.log.Error("upstreams not taken anew after a sign-in", "error", err)
 	}
 }

@@ -175,6 +175,7 @@ func (s *signIn) status(now time.Time) *aggregate.SignInStatus {
 			st.Missing = set.ways.missing()
 		}
 	}
+	slices.Sort(st.Scopes)
 	if !until.IsZero() {
 		st.Until = until.UTC().Format(time.RFC3339)
 	}
