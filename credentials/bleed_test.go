@@ -31,7 +31,7 @@ func (m mark) make() string {
 
 // marks returns the secrets in a text, whole ones and those of Basic.
 func marks(text string) (found []mark) {
-	for _, word := range strings.Fields(text) {
+	for word := range strings.FieldsSeq(text) {
 		if plain, err := base64.StdEncoding.DecodeString(strings.Trim(word, "[]")); err == nil {
 			text += " " + string(plain)
 		}

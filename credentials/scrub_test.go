@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -83,7 +84,7 @@ func TestAnswersDoNotRepeatTheCredential(t *testing.T) {
 			if err != nil || strings.Count(got, "<") != 3 || len(got) != 4+2+3*(len(text)+2) {
 				t.Errorf("%s, %s: %q %v", name, spelling, got, err)
 			}
-			for _, line := range strings.Split(got, "\n") {
+			for line := range strings.SplitSeq(got, "\n") {
 				mustBeBlank(t, name+", "+spelling, line, text)
 			}
 			if _, err := ask("/broken"); err == nil || strings.Contains(err.Error(), text[4:len(text)-4]) {
@@ -144,7 +145,7 @@ func TestScrubbedBreaksOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if data, err := io.ReadAll(resp.Body); string(data) != "text "+said[:7] || err != io.ErrUnexpectedEOF {
+	if data, err := io.ReadAll(resp.Body); string(data) != "text "+said[:7] || !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%q %v", data, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,6 +34,8 @@ var bleedKinds = map[string]struct {
 	"basic":              {[]string{"token"}, false, `user = "reports", password = { command = ["cat", "%[3]s.token"] }`},
 	"client_credentials": {[]string{"token", "secret"}, false, `token_url = "%[2]s/token", client_id = "me", client_secret = { env = "%[1]ssecret" }`},
 	"authorization_code": {[]string{"token", "secret", "refresh"}, false, `token_url = "%[2]s/token", authorization_url = "%[2]s/authorize", revocation_url = "%[2]s/revoke", issuer = "%[2]s", client_id = "me", client_auth = "post", client_secret = { env = "%[1]ssecret" }`},
+	"device_code":        {[]string{"token", "refresh", "device"}, false, `token_url = "%[2]s/token", device_url = "%[2]s/device", client_id = "me"`},
+	"snowflake":          {nil, true, `account = "acme", user = "reports", key = { file = "%[3]s.key" }`},
 	"jwt_bearer":         {[]string{"token"}, true, `token_url = "%[2]s/token", issuer = "me", key = { file = "%[3]s.key" }`},
 	"token_exchange":     {[]string{"token", "secret", "subject"}, false, `token_url = "%[2]s/token", client_id = "me", client_secret = { env = "%[1]ssecret" }, token = { env = "%[1]ssubject" }`},
 	"github_app":         {[]string{"token"}, true, `api_url = "%[2]s", client_id = "me", installation = 7, key = { file = "%[3]s.key" }`},
@@ -241,6 +244,9 @@ func TestNoSecretBleeds(t *testing.T) {
 	w := newBleedWorld(t)
 	w.login("authorization-code")
 	w.login("mcp")
+	if w.run(w.config, "login", "device-code") != 0 {
+		t.Error("signing in with a code failed")
+	}
 	served, all := w.clients()
 	asker := wireHTTP(t, served.endpoint(), false, `{"elicitation":{}}`)
 	asker.reply = func(_ string, params []byte) string {
@@ -381,7 +387,7 @@ func (w *bleedWorld) judge() {
 		look("requests to "+b.name, []byte(b.heard["api"].String()), func(f find) bool { return f.source == b.name && f.field == "token" })
 		look("requests to the authorization server of "+b.name, []byte(b.heard["auth"].String()), func(f find) bool { return f.source == b.name && f.field != "token" && f.field != "key" })
 		look("another field of requests to "+b.name, []byte(b.rest.String()), nil)
-		want := append([]string{}, bleedKinds[b.kind].fields...)
+		want := slices.Clone(bleedKinds[b.kind].fields)
 		if b.key != nil {
 			want = append(want, "key")
 		}

@@ -90,6 +90,9 @@ func (b *bleeder) serveAuth(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintln(&b.rest, r.URL, r.Header, string(data))
 		w.WriteHeader(http.StatusCreated)
 		_, _ = fmt.Fprintf(w, `{"client_id":"me","client_secret":%q,"token_endpoint_auth_method":"client_secret_post"}`, b.own["secret"].value)
+	case "/device":
+		_, _ = fmt.Fprintln(&b.rest, r.URL, r.Header, string(data))
+		_, _ = fmt.Fprintf(w, `{"device_code":%q,"user_code":"ABCD-EFGH","verification_uri":%q,"expires_in":600,"interval":0}`, b.own["device"].value, b.auth.URL+"/verify")
 	case "/authorize":
 		q := r.URL.Query()
 		back := url.Values{"code": {"a-code"}, "state": {q.Get("state")}, "iss": {b.auth.URL}}
@@ -129,6 +132,8 @@ func (b *bleeder) token(w http.ResponseWriter, r *http.Request, form url.Values,
 	switch {
 	case form.Has("subject_token"):
 		b.belongs(r, form, "subject_token", b.own["subject"].value, "subject")
+	case form.Has("device_code"):
+		b.belongs(r, form, "device_code", b.own["device"].value, "device")
 	case form.Has("assertion") && b.key.signed(form.Get("assertion")):
 		b.in("key")
 		b.belongs(r, form, "", "", "")

@@ -54,6 +54,7 @@ func listenTapped(t *testing.T, h http.Handler) (*httptest.Server, *buffer) {
 // keeps what it is sent, and repeats it wherever it can.
 type bleeder struct {
 	name, kind string
+	modern     bool
 	own        map[string]canary // by field
 	key        *canaryKey        // of the kinds that sign
 	api, auth  *httptest.Server
@@ -71,12 +72,12 @@ type bleeder struct {
 
 func newBleeder(t *testing.T, kind string, traps []string) *bleeder {
 	t.Helper()
-	b := &bleeder{name: strings.ReplaceAll(kind, "_", "-"), kind: kind, own: map[string]canary{}, heard: map[string]*buffer{}, seen: map[string]int{}}
+	b := &bleeder{modern: len(kind)%2 == 0, name: strings.ReplaceAll(kind, "_", "-"), kind: kind, own: map[string]canary{}, heard: map[string]*buffer{}, seen: map[string]int{}}
 	for _, field := range bleedKinds[kind].fields {
 		b.own[field] = newCanary(b.name, field)
 	}
 	if bleedKinds[kind].signs {
-		b.key = newCanaryKey(t, b.name, kind == "github_app")
+		b.key = newCanaryKey(t, b.name, kind != "jwt_bearer")
 	}
 	b.api, b.heard["api"] = listenTapped(t, http.HandlerFunc(b.serveAPI))
 	b.auth, b.heard["auth"] = listenTapped(t, http.HandlerFunc(b.serveAuth))
@@ -112,6 +113,10 @@ func (b *bleeder) arrived(r *http.Request, body string) (sent string, ok bool) {
 		ok = sent == b.own["token"].value
 	case "basic":
 		ok = sent == "Basic "+base64.StdEncoding.EncodeToString([]byte("reports:"+b.own["token"].value))
+	case "snowflake": // signs for itself
+		if ok = b.key.signed(strings.TrimPrefix(sent, "Bearer ")); ok {
+			b.in("key")
+		}
 	default:
 		ok = strings.HasPrefix(sent, "Bearer "+b.own["token"].value+".")
 	}
@@ -140,6 +145,9 @@ func (b *bleeder) serveAPI(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer := func(result string) {
+		if b.modern {
+			result = `{"resultType":"complete",` + result[1:]
+		}
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, result)
 	}
@@ -147,7 +155,11 @@ func (b *bleeder) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case "initialize":
 		answer(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"x","version":"1"},"instructions":` + quoted(b.echo(sent)) + `}`)
 	case "server/discover":
-		w.WriteHeader(http.StatusBadRequest)
+		if !b.modern {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		answer(`{"supportedVersions":["` + modernVersion + `"],"capabilities":{"tools":{},"logging":{}},"instructions":` + quoted(b.echo(sent)) + `}`)
 	case "tools/list":
 		answer(`{"tools":[{"name":"act","description":` + quoted(b.echo(sent)) + `,"inputSchema":{"type":"object"}}]}`)
 	case "tools/call":
@@ -220,10 +232,15 @@ func (b *bleeder) act(w http.ResponseWriter, m fakeRequest, sent string, answer 
 		w.WriteHeader([]int{301, 302, 303, 307, 308}[turn/len(b.trap)%5])
 	case "stream":
 		h.Set("Content-Type", "text/event-stream")
+		question := `"id":"q","method":"elicitation/create","params":{"message":` + quoted(echo) + `,"requestedSchema":{"type":"object","properties":{}}}`
+		if b.modern { // where it is no message of its own
+			question = `"method":"notifications/unknown","params":{"a":` + quoted(echo) + `}`
+			text = `{"resultType":"complete",` + text[1:]
+		}
 		for _, note := range []string{
 			`"method":"notifications/message","params":{"level":"error","logger":` + quoted(sent) + `,"data":` + quoted(echo) + `}`,
 			`"method":"notifications/progress","params":{"progressToken":1,"progress":1,"message":` + quoted(echo) + `}`,
-			`"id":"q","method":"elicitation/create","params":{"message":` + quoted(echo) + `,"requestedSchema":{"type":"object","properties":{}}}`,
+			question,
 			`"id":` + string(m.ID) + `,"result":` + text + `}`,
 		} {
 			_, _ = fmt.Fprintf(w, "data: {\"jsonrpc\":\"2.0\",%s}\n\n", note)
