@@ -19,7 +19,7 @@ type account struct {
 	away    outage         // of the source; the zero value if it can be used
 	circuit *CircuitStatus // the one that is not closed; nil if all are
 	ofTool  bool           // circuit is the tool's, not the source's
-	login   string         // what a person does about it; "" for nothing that is known
+	login   []string       // what has to be done about a sign-in; nil if that is not known
 }
 
 func (a *account) Error() string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +53,9 @@ type memory struct {
 	renewals
 
 	hits, stale, shared atomic.Int64
+
+	mu         sync.Mutex
+	partitions map[upstream.Principal]cache.Partition
 }
 
 func newMemory(m *member) *memory {

@@ -71,6 +71,7 @@ func (k *memory) together(ctx context.Context, c *upstream.Call, q question, nex
 		c.Timing.Queued += out.timing.Queued
 		c.Timing.Upstream += out.timing.Upstream
 		c.Timing.Attempts += out.timing.Attempts
+		c.Timing.Hedged = out.timing.Hedged
 		return out.res, out.err
 	}
 	waited(c, began)

@@ -3,7 +3,6 @@ package aggregate
 import (
 	"bytes"
 	"slices"
-	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/cache"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -36,11 +35,29 @@ func (k *memory) question(c *upstream.Call) question {
 		askable = "yes"
 	}
 	parts := [][]byte{[]byte(c.Op), []byte(c.Name), canonicalParams(c), canonical(nil, c.Back.Capabilities), []byte(askable)}
-	q := question{own: cache.NewPartition(k.source, k.m.Fingerprint, c.Principal.Key()).Key(parts...)}
+	q := question{own: k.partition(c.Principal).Key(parts...)}
 	if datable(c.Op) {
 		q.public = cache.NewPartition(k.source, k.m.Fingerprint, "").Key(parts...)
 	}
 	return q
+}
+
+// maxPartitions is how many principals' are remembered.
+const maxPartitions = 1_000
+
+// partition returns that of a principal.
+func (k *memory) partition(who upstream.Principal) cache.Partition {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	p, ok := k.partitions[who]
+	if !ok {
+		if k.partitions == nil || len(k.partitions) >= maxPartitions {
+			k.partitions = make(map[upstream.Principal]cache.Partition)
+		}
+		p = cache.NewPartition(k.source, k.m.Fingerprint, who.Key())
+		k.partitions[who] = p
+	}
+	return p
 }
 
 // canonicalParams returns the params of a call without the name of its target,
@@ -56,7 +73,7 @@ func canonicalParams(c *upstream.Call) []byte {
 	case upstream.ReadResource, upstream.ReadDir, upstream.GetSkill:
 		target = "uri"
 	}
-	return canonicalObject(nil, c.Params, func(m rawjson.Member) ([]byte, bool) {
+	return canonicalObject(make([]byte, 0, len(c.Params)), c.Params, func(m rawjson.Member) ([]byte, bool) {
 		switch m.Name {
 		case target:
 			return nil, false
@@ -104,18 +121,16 @@ func canonical(dst, v []byte) []byte {
 // canonicalObject is [canonical] for an object, of whose members keep chooses
 // some and may give another value.
 func canonicalObject(dst, obj []byte, keep func(rawjson.Member) ([]byte, bool)) []byte {
-	type member struct {
-		name  string // as it is written, quoted: what looks the same unescaped need not be
-		value []byte
-	}
-	var members []member
+	type member struct{ name, value []byte } // name as it is written, quoted: what looks the same unescaped need not be
+	var few [8]member
+	members := few[:0]
 	for m := range rawjson.Members(obj) {
 		if value, ok := keep(m); ok {
 			name := bytes.TrimRight(obj[m.Start:m.End-len(m.Value)], " \t\r\n:")
-			members = append(members, member{string(name), value})
+			members = append(members, member{name, value})
 		}
 	}
-	slices.SortFunc(members, func(a, b member) int { return strings.Compare(a.name, b.name) })
+	slices.SortFunc(members, func(a, b member) int { return bytes.Compare(a.name, b.name) })
 	dst = append(dst, '{')
 	for i, m := range members {
 		if i > 0 {

@@ -122,7 +122,7 @@ var plain = map[upstream.Kind]string{
 
 func advice(e *upstream.Error) []string {
 	var parts []string
-	reads, login := false, ""
+	reads, login := false, []string(nil)
 	if a := accountOf(e); a != nil {
 		reads, login = a.reads, a.login
 	}
@@ -132,8 +132,8 @@ func advice(e *upstream.Error) []string {
 	case upstream.InvalidArguments:
 		return []string{"change the arguments; repeating the same call will not help"}
 	case upstream.NeedsLogin:
-		if login != "" {
-			return []string{"a person has to run: " + login, "repeating the call before that will not help"}
+		if login != nil {
+			return login
 		}
 		return []string{"a person has to renew the sign-in; repeating the call will not help"}
 	case upstream.Denied:

@@ -174,8 +174,9 @@ func TestRecoveryIsToldWithARequest(t *testing.T) {
 		p.ill.Store(&upstream.Error{Kind: upstream.Unavailable})
 		p.turn(upstream.Down)
 		var heard []string
+		who := upstream.Local()
 		call := func(tool string) answer {
-			r := &aggregate.Request{Principal: upstream.Local(), Modern: true, Back: upstream.Back{LogLevel: "info",
+			r := &aggregate.Request{Principal: who, Modern: true, Back: upstream.Back{LogLevel: "info",
 				Log: func(params json.RawMessage) { heard = append(heard, string(params)) }}}
 			return callAs(t, p.v, r, tool, `{}`)
 		}
@@ -187,6 +188,11 @@ func TestRecoveryIsToldWithARequest(t *testing.T) {
 		p.ill.Store(nil)
 		p.turn(upstream.Up)
 		p.touch()
+		who = upstream.NewPrincipal("idp", "ann") // who never asked for it
+		if call("dwh_query"); len(heard) > 0 {
+			t.Errorf("somebody else was told %q", heard)
+		}
+		who = upstream.Local()
 		call("dwh_query")
 		if got := call("crm_get"); len(heard) != 1 || !strings.Contains(heard[0], `"downForMs":5000,`) || got.Meta[aggregate.MetaRecovered] == nil {
 			t.Errorf("%q, %s", heard, got.Meta)

@@ -40,7 +40,7 @@ func (o ownTools) entry(name, title, description, schema string, hints upstream.
 	if err != nil { // the definition is a constant
 		panic("aggregate: " + name + ": " + err.Error())
 	}
-	return &entry{name: name, thing: &thing{key: name, raw: t.Raw, tool: &t}, handler: o.agg.ownPipeline(h)}
+	return &entry{name: name, thing: &thing{key: name, raw: t.Raw, tool: &t}, handler: ownPipeline(o.agg, h)}
 }
 
 // sources answers bulkhead_sources.

@@ -33,7 +33,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 
 // ownPipeline puts the layers before one of our own tools that still make
 // sense where there is no upstream.
-func (a *Aggregate) ownPipeline(h upstream.Handler) upstream.Handler {
+func ownPipeline(a *Aggregate, h upstream.Handler) upstream.Handler {
 	return upstream.Chain(
 		recovered(a.log),
 		observed(a.log, nil),

@@ -47,22 +47,23 @@ func (m *member) signIn() *SignInStatus {
 	return m.SignIn()
 }
 
-// login returns what a person can do about a failure, "" if that is nothing. An
-// error may say itself that it takes the operator.
-func (m *member) login(e *upstream.Error) string {
+// login returns what has to be done about a failure for want of a sign-in, as far
+// as more is known than that. An error may say itself that it takes the operator.
+func (m *member) login(e *upstream.Error) []string {
 	if e.Kind != upstream.NeedsLogin {
-		return ""
+		return nil
 	}
+	const vain = "repeating the call before that will not help"
 	var said interface {
 		SignIn() (person, operator bool, retry time.Duration)
 	}
 	if errors.As(e.Err, &said) {
 		if _, operator, _ := said.SignIn(); operator {
-			return ""
+			return []string{vain}
 		}
 	}
-	if s := m.signIn(); s != nil {
-		return s.Command
+	if s := m.signIn(); s != nil && s.Command != "" {
+		return []string{"a person has to run: " + s.Command, vain}
 	}
-	return ""
+	return nil
 }

@@ -58,12 +58,13 @@ func (p Partition) Key(parts ...[]byte) Key {
 	if p == (Partition{}) {
 		return k
 	}
-	h := sha256.New()
-	h.Write(p.sum[:])
+	var room [1024]byte
+	text := append(room[:0], p.sum[:]...)
 	for _, part := range parts {
-		add(h, part)
+		text = binary.BigEndian.AppendUint64(text, uint64(len(part)))
+		text = append(text, part...)
 	}
-	h.Sum(k.sum[:0])
+	k.sum = sha256.Sum256(text)
 	return k
 }
 

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -113,7 +114,9 @@ func TestLogin(t *testing.T) {
 	if out, errs, code := command(t, home, []string{browser}, "login", "crm"); code != 0 || as.Issued() != 4 { // perhaps as somebody else
 		t.Errorf("%d %s %s", code, out, errs)
 	}
-	if !eventually(func() bool { return c.mustCall("crm_read", nil).text() == "did read" && len(distinct(server.uses("read"))) == 2 }) {
+	if !eventually(func() bool {
+		return c.mustCall("crm_read", nil).text() == "did read" && len(distinct(server.uses("read"))) == 2
+	}) {
 		t.Errorf("after another sign-in: %d tokens were used", len(distinct(server.uses("read"))))
 	}
 	if n := len(stored(t, home)); n != 2 {
@@ -195,9 +198,7 @@ func TestLoginAtACertifiedServer(t *testing.T) {
 	t.Parallel()
 	native := func(id string, more map[string]any) map[string]any {
 		c := map[string]any{"client_id": id, "application_type": "native", "token_endpoint_auth_method": "none"}
-		for k, v := range more {
-			c[k] = v
-		}
+		maps.Copy(c, more)
 		return c
 	}
 	issuer := newProvider(t, 2,
@@ -312,6 +313,33 @@ func TestLoginToAnMCPServer(t *testing.T) {
 	}
 	time.Sleep(1500 * time.Millisecond)
 	needsLogin(t, c.mustCall("crm_put", nil), "crm")
+}
+
+// What a token lacks is asked for at the next sign-in.
+func TestMoreScopes(t *testing.T) {
+	t.Parallel()
+	home := shortHome(t)
+	server, _ := newTickets(t, time.Hour)
+	p := startIn(t, home, signing("crm", server, "type = 'mcp'", "client_id = 'desktop'"), nil)
+	c, browser := p.stdio(false), browserIn(t, home)
+	login := func(scopes string) {
+		t.Helper()
+		if out, errs, code := command(t, home, []string{browser}, "login", "crm"); code != 0 || !strings.Contains(out, "scopes "+scopes+"\n") {
+			t.Fatalf("%d %s %s", code, out, errs)
+		}
+	}
+	login("read")
+	if !eventually(func() bool { r, err := c.call("crm_read", nil); return err == nil && r.text() == "did read" }) {
+		t.Fatalf("%+v", c.source("crm"))
+	}
+	needsLogin(t, c.mustCall("crm_put", nil), "crm")
+	if text := strings.Join(strings.Fields(says(p, "sources")), " "); !strings.Contains(text, "more scopes are asked for (write): bulkhead login crm") {
+		t.Error(text)
+	}
+	login("read write")
+	if !eventually(func() bool { return c.mustCall("crm_put", nil).text() == "did put" }) {
+		t.Errorf("%+v", c.source("crm"))
+	}
 }
 
 func ageKey(t *testing.T) string {

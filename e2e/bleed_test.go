@@ -93,6 +93,7 @@ func newBleedWorld(t *testing.T) *bleedWorld {
 	for kind, k := range bleedKinds {
 		b := newBleeder(t, kind, traps)
 		w.sources = append(w.sources, b)
+		traps = append(traps, b.api.URL) // the next one sends others here
 		file, variable := filepath.Join(secrets, b.name), "CANARY_"+strings.ToUpper(kind)+"_"
 		write(file+".token", b.own["token"].value)
 		if b.key != nil {
@@ -144,7 +145,8 @@ var loginPage = regexp.MustCompile(`http://127\.0\.0\.1:\d+/authorize\?\S+`)
 func (w *bleedWorld) login(name string) {
 	w.t.Helper()
 	p := w.start(w.config, "login", name)
-	resp, err := http.Get(p.logged(loginPage)) //nolint:noctx // a browser
+	browser := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := browser.Get(p.logged(loginPage))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -264,7 +266,7 @@ func TestNoSecretBleeds(t *testing.T) {
 		t.Errorf("%d of %d calls had an answer", ended, made)
 	}
 	t.Logf("%d calls, %d with an answer", made, ended)
-	w.kids(served)
+	w.launched(served)
 	w.run(w.config, "check")
 	w.signOut(all[0])
 	for _, c := range all {
@@ -308,8 +310,8 @@ func (w *bleedWorld) disturb(served *proc, asker *wire, stop chan struct{}) {
 	}
 }
 
-// kids looks at what the program's children are started with.
-func (w *bleedWorld) kids(served *proc) {
+// launched looks at what the program's children are started with.
+func (w *bleedWorld) launched(served *proc) {
 	scan, seen := newScanner(w.all()), map[string]bool{}
 	for _, p := range descendants(w.t, served.cmd.Process.Pid) {
 		dir := filepath.Join("/proc", strconv.Itoa(p.pid))

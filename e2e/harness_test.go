@@ -72,6 +72,7 @@ func environment(home string, more ...string) []string {
 	return append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + home, "TMPDIR=" + os.TempDir(), "LANG=C.UTF-8",
 		"XDG_CONFIG_HOME=" + filepath.Join(home, "config"), "XDG_STATE_HOME=" + filepath.Join(home, "state"),
+		"DBUS_SESSION_BUS_ADDRESS=unix:path=/nonexistent", // no keyring of whoever runs the tests
 		raceOptions,
 	}, more...)
 }

@@ -3,6 +3,7 @@ package mcpauth
 import (
 	"context"
 	"errors"
+	"net/url"
 	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -13,7 +14,8 @@ var ErrNoRevocation = errors.New("the authorization server has no way to give to
 
 // Revoke tells the authorization server that t came from that it is to be of no
 // use any more (RFC 7009). Nobody else is told: the server must be the one that
-// the token was got from. The token is kept; [Source.Forget] is for that.
+// the token was got from, and take it at the origin that has given it. The token
+// is kept; [Source.Forget] is for that.
 func (s *Source) Revoke(ctx context.Context, t credentials.Token) error {
 	plan, _, err := s.plan(ctx, t.Values[keyIssuer])
 	if err != nil {
@@ -33,6 +35,9 @@ func (s *Source) Revoke(ctx context.Context, t credentials.Token) error {
 		return s.find.misconfigured(errors.New("the server names another authorization server or client than the token is from"))
 	case plan.Server.RevokeURL == "":
 		return ErrNoRevocation
+	}
+	if at, err := url.Parse(plan.Server.RevokeURL); err != nil || originOf(at) != t.Values[keyToken] {
+		return s.find.misconfigured(errors.New("the authorization server wants tokens back at another origin than it gives them at"))
 	}
 	return s.find.endpoint(plan, who).Revoke(ctx, plan.Server.RevokeURL, t)
 }

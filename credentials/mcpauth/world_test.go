@@ -33,7 +33,8 @@ type issuer struct {
 	refuse     string       // error of token requests
 	challenge  string       // of the code that was given last
 	tokens     int
-	scope      string // granted, "" says nothing
+	revoked    []string // revocation requests
+	scope      string   // granted, "" says nothing
 }
 
 func newIssuer(name string) *issuer { return &issuer{name: name, doc: honest(name)} }
@@ -60,6 +61,9 @@ func (i *issuer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		reply(201, made)
+	case "/revoke":
+		body, _ := io.ReadAll(r.Body)
+		i.revoked = append(i.revoked, string(body))
 	case "/token":
 		body, _ := io.ReadAll(r.Body)
 		form, _ := url.ParseQuery(string(body))

@@ -3,25 +3,32 @@ package mutants_test
 // keeping are bugs in what is kept and shared.
 var keeping = []mutant{
 	{"one user is answered with what another asked", "cache/cache.go", "", "TestPartitionsAreApart", changes{
-		`	add(h, principal)
+		`	add(h, []byte(principal))
 `, ``}},
 	{"one credential's answers are told to another's", "cache/cache.go", "", "TestPartitionsAreApart", changes{
-		`	add(h, fingerprint)
+		`	add(h, []byte(fingerprint))
 `, ``}},
-	{"one user waits for another's answer", "cache/cache.go", "", "TestFlightIsSharedByEqualQuestionsOnly", changes{
-		`	add(h, principal)
-`, ``}},
+	{"one user waits for another's answer", "aggregate/cachedkey.go", "", "TestEqualReadsAreOneCall", changes{
+		`k.m.Fingerprint, c.Principal.Key())`,
+		`k.m.Fingerprint, "")`}},
+	{"an answer is given when it is too old for any use", "cache/cache.go", "", "TestEntriesExpire", changes{
+		`if e.epoch != h.Epoch() || !now.Before(e.stale) {`,
+		`if e.epoch != h.Epoch() {`}},
 	{"an answer of before a purge is kept", "cache/cache.go", "", "TestPurgeReachesWhatIsUnderWay", changes{
-		`if Epoch(s.epochs[k.source]) != asked {`,
-		`if false {`}},
+		`if h.closed || h.Epoch() != asked {`,
+		`if asked = h.Epoch(); h.closed {`}},
+	{"an answer outlives a write", "aggregate/cached.go", "", "TestWritesDropWhatIsKept", changes{
+		`if sent {`,
+		`if sent && false {`}},
+	{"an answer of before a write is kept after it", "aggregate/cachedflight.go", "", "TestAReadDuringAWriteIsNobodysLater", changes{
+		`k.keep(c, q, asked, out.res)`,
+		`_, asked = asked, k.shelf.Epoch(); k.keep(c, q, asked, out.res)`}},
+	{"a read of after a write shares the answer of before", "aggregate/cachedflight.go", "", "TestAReadDuringAWriteIsNobodysLater", changes{
+		`epoch: k.shelf.Epoch(), `, ``}},
 	{"the first one's leaving ends it for all", "cache/flight.go", "", "TestFlightEndsWithItsLastWaiter", changes{
-		`if l.waiting > 0 {`,
+		`if len(l.seats) > 0 {`,
 		`if false {`}},
 	{"the last one's leaving ends nothing", "cache/flight.go", "", "TestFlightEndsWithItsLastWaiter", changes{
-		`		return
-	}
-	l.cancel()
-`, `		return
-	}
-`}},
+		`	l.cancel(context.Cause(mine.ctx))
+`, ``}},
 }

@@ -10,31 +10,38 @@ var limiting = []mutant{
 		`if from.Before(b.frozen) { // nothing comes in while it is frozen`,
 		`if false {`}},
 	{"a freeze hits every quota of the source", "upstream/gate/throttle.go", "", "TestQuotasAreApart", changes{
-		`t.quota(t.key(c))`,
-		`t.quota("")`}},
-	{"a freeze hits every source", "aggregate/limits.go", "", "TestATooBusySourceIsLeftAlone", changes{
-		`func(string) gate.Bucket { return gate.NewBucket(rate, burst) }`,
-		`func(string) gate.Bucket { return oneForAll(rate, burst) }`,
-		`func newGates(m Member) *gates {`,
+		`key := t.opt.Key(c)`,
+		`key := ""`}},
+	{"a freeze of a class hits the calls of no class", "upstream/gate/throttle.go", "", "TestClassesOfAQuota", changes{
+		`			q = class
+`, `			_ = class
+`}},
+	{"what is said to be left makes it more", "upstream/gate/bucket.go", "", "TestLowerNeverRaises", changes{
+		`b.tokens = min(b.tokens, left)`,
+		`b.tokens = left`}},
+	{"a freeze hits every source", "aggregate/quotas.go", "", "TestATooBusySourceIsLeftAlone", changes{
+		`gate.NewBucket(rate, burst)`,
+		`oneForAll(rate, burst)`,
+		`func newQuotas(l Limits) *quotas {`,
 		`var first gate.Bucket
 		func oneForAll(rate, burst float64) gate.Bucket { if first == nil { first = gate.NewBucket(rate, burst) }; return first }
-		func newGates(m Member) *gates {`}},
+		func newQuotas(l Limits) *quotas {`}},
 	{"all sources share their places", "aggregate/limits.go", "", "TestNothingThatASourceDoesReachesAnother", changes{
 		`gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait)`,
 		`places(l)`,
-		`func newGates(m Member) *gates {`,
+		`func newGates(m Member, old []*member) *gates {`,
 		`var shared *gate.Bulkhead
 		func places(l Limits) *gate.Bulkhead { if shared == nil || l.Queue == 0 { shared = gate.NewBulkhead(l.Concurrency, l.Queue, l.QueueWait) }; return shared }
-		func newGates(m Member) *gates {`}},
+		func newGates(m Member, old []*member) *gates {`}},
 	{"an upstream may freeze for ever", "upstream/gate/throttle.go", "", "TestThrottleFreezes", changes{
 		`return min(e.RetryAfter, MaxFreeze)`,
 		`return e.RetryAfter`}},
-	{"what comes too late waits all the same", "upstream/gate/throttle.go", "", "TestThrottleRefusesWhatComesTooLate", changes{
+	{"what comes too late waits all the same", "upstream/gate/quota.go", "", "TestThrottleRefusesWhatComesTooLate", changes{
 		`time.Until(deadline) < least`,
 		`time.Until(deadline) < 0`}},
-	{"who gives up waiting for a token is still in the way", "upstream/gate/throttle.go", "", "TestThrottleIsFair", changes{
-		`if !q.waiting.remove(t) && len(t.value) > 0 {`,
-		`if len(t.value) > 0 {`}},
+	{"who gives up waiting for a token is still in the way", "upstream/gate/quota.go", "", "TestThrottleIsFair", changes{
+		`if !q.waiting.remove(t) && t.value.pledge &&`,
+		`if t.value.pledge &&`}},
 	{"who gives up waiting for a place is still in the way", "upstream/gate/bulkhead.go", "", "TestBulkheadForgetsWhoGaveUp", changes{
 		`left := b.waiting.remove(t)`,
 		`left := true`}},
@@ -44,7 +51,7 @@ var limiting = []mutant{
 	{"places go to who came first", "upstream/gate/bulkhead.go", "", "TestPlacesAreSharedEqually", changes{
 		`b.waiting.push(flowOf(c),`,
 		`b.waiting.push("",`}},
-	{"tokens go to who came first", "upstream/gate/throttle.go", "", "TestTokensAreSharedEqually", changes{
+	{"tokens go to who came first", "upstream/gate/quota.go", "", "TestTokensAreSharedEqually", changes{
 		`q.waiting.push(flowOf(c),`,
 		`q.waiting.push("",`}},
 	{"dear calls and cheap ones are one turn each", "upstream/gate/fair.go", "", "TestFairCountsCosts", changes{
@@ -53,6 +60,9 @@ var limiting = []mutant{
 	{"who comes late has saved up", "upstream/gate/fair.go", "", "TestFairIsNotStarvedByNewcomers", changes{
 		`f.start = max(f.start, q.now+newcomer)`,
 		`f.start += 0`}},
+	{"who comes late waits for all who are there", "upstream/gate/fair.go", "", "TestFairServesWhoAsksSeldomSoon", changes{
+		`f.start = max(f.start, q.now+newcomer)`,
+		`f.start = max(f.start, q.now+q.cost)`}},
 	{"a 429 does not halve the concurrency", "upstream/gate/bulkhead.go", "", "TestBulkheadLearns", changes{
 		`b.limit = max(b.limit/2, 1)`,
 		`b.limit = max(b.limit, 1)`}},
@@ -76,6 +86,9 @@ var limiting = []mutant{
 	{"what a layer of ours refuses trips the breaker", "upstream/gate/breaker.go", "", "TestABreakerDoesNotCountOurRefusals", changes{
 		`if !ok || errors.Is(err, errHere) {`,
 		`if !ok {`}},
+	{"calls lost together count one by one", "upstream/gate/breaker.go", "", "TestCallsLostTogetherCountOnce", changes{
+		`if b.lost(now, err) || b.counted(c, err) {`,
+		`if b.counted(c, err) {`}},
 	{"a circuit that opens again stays open no longer", "upstream/gate/breaker.go", "", "TestBreakerAgainstItsModel", changes{
 		`d *= 2`,
 		`d += 0`}},
@@ -94,6 +107,15 @@ var limiting = []mutant{
 	{"hedges cost nothing", "upstream/gate/hedge.go", "", "TestHedgesAreFew", changes{
 		`	h.budget--
 `, ``}},
+	{"a hedge is made beyond the budget", "upstream/gate/hedge.go", "", "TestHedgesAreFew", changes{
+		`if h.budget < 1 {`,
+		`if false {`}},
+	{"a second attempt waits for a place", "upstream/gate/bulkhead.go", "", "TestASecondAttemptWaitsForNothing", changes{
+		`if c.Spare() {`,
+		`if false {`}},
+	{"a second attempt waits for a token", "upstream/gate/quota.go", "", "TestASecondAttemptWaitsForNothing", changes{
+		`if c.Spare() {`,
+		`if false {`}},
 	{"each attempt has the whole deadline", "aggregate/pipeline.go", "", "TestAttemptsShareTheDeadline", changes{
 		`deadline(a.opt.Deadline),
 		permitted`, `m.gates.retry.Layer,

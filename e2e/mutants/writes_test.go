@@ -4,7 +4,12 @@ package mutants_test
 // said to have failed when nobody knows.
 var writing = []mutant{
 	{"a write that was sent is sent again", "upstream/gate/retry.go", "aggregate", "TestNoWriteIsCarriedOutTwice", changes{
-		`if e.Sent && !r.again(c) {`,
+		`if e.Sent && !r.again(c) {
+			return 0, false
+		}
+		s = transient`, `s = transient`}},
+	{"a write that was refused halfway is sent again", "upstream/gate/retry.go", "aggregate", "TestNoWriteIsCarriedOutTwice", changes{
+		`if e.Sent && !r.again(c) { // refused, but perhaps halfway`,
 		`if false {`}},
 	{"an earlier attempt is forgotten", "upstream/gate/retry.go", "", "TestRetryRemembersThatItWasSent", changes{
 		`known.Sent = true`,

@@ -151,33 +151,6 @@ func TestOneProbeAmongMany(t *testing.T) {
 	})
 }
 
-// A result of before the last change of state changes nothing any more.
-func TestBreakerIgnoresLateResults(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		late := make(chan error)
-		b := gate.NewBreaker(gate.BreakerOptions{Failures: 1, CoolDown: time.Second})
-		slow := b.Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
-			if err := <-late; err != nil {
-				return nil, err
-			}
-			return upstream.TextResult("ok", false), nil
-		})
-		failing := b.Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) { return nil, errDown })
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			_, _ = slow(t.Context(), call())
-		}()
-		synctest.Wait()
-		_, _ = failing(t.Context(), call())
-		late <- nil // good, but of an older generation
-		<-done
-		if b.Status().State != gate.Open {
-			t.Errorf("%+v", b.Status())
-		}
-	})
-}
-
 // A panic further in must not leave the breaker waiting for its probe for ever.
 func TestBreakerSurvivesAPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -195,6 +195,40 @@ func TestASecondAttemptTakesOnlyWhatIsFree(t *testing.T) {
 	})
 }
 
+// Where something is lacking a second attempt fails at once, although it could
+// have it in time.
+func TestASecondAttemptWaitsForNothing(t *testing.T) {
+	of := func(all, class *gate.Quotas) upstream.Middleware {
+		return gate.NewThrottle(gate.ThrottleOptions{Quotas: all, Key: oneKey, Cost: unit,
+			Class: func(*upstream.Call) *gate.Quotas { return class }}).Layer
+	}
+	for name, layer := range map[string]func() upstream.Middleware{
+		"place":       func() upstream.Middleware { return gate.NewBulkhead(1, 10, 0).Layer },
+		"token":       func() upstream.Middleware { return of(buckets(0.1, 1), nil) },
+		"class token": func() upstream.Middleware { return of(buckets(0.1, 10), buckets(0.1, 1)) },
+		"main token":  func() upstream.Middleware { return of(buckets(0.1, 1), buckets(0.1, 10)) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			u := &tail{takes: 10 * time.Second}
+			h := layer()(u.handle)
+			first := make(chan error)
+			go func() {
+				_, err := h(t.Context(), call())
+				first <- err
+			}()
+			synctest.Wait()
+			began, spare := time.Now(), call()
+			spare.Hedged = &upstream.Hedged{Spare: true}
+			if _, err := h(t.Context(), spare); kindOf(err) != upstream.Overloaded || time.Since(began) != 0 {
+				t.Errorf("no %s: %v after %s", name, err, time.Since(began))
+			}
+			if err := <-first; err != nil || u.calls.Load() != 1 {
+				t.Errorf("no %s: %v, %d calls", name, err, u.calls.Load())
+			}
+		})
+	}
+}
+
 // A second attempt is never the probe of an open circuit, and the loser counts
 // for nothing.
 func TestHedgesAndBreakers(t *testing.T) {

@@ -70,6 +70,22 @@ func TestLower(t *testing.T) {
 	}
 }
 
+// What an upstream says is left is no gift: what was spent stays spent.
+func TestLowerNeverRaises(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := gate.NewBucket(0.001, 10)
+		if n := taken(t, b, 8); n != 8 {
+			t.Fatalf("%d tokens", n)
+		}
+		for _, until := range []time.Duration{-time.Hour, 0, time.Hour} {
+			b.Lower(9, time.Now().Add(until))
+		}
+		if n := taken(t, b, 10); n != 2 {
+			t.Errorf("%d tokens of the 2 that are left", n)
+		}
+	})
+}
+
 // said is an upstream that answers what it is told to.
 type said struct {
 	res *upstream.Result

@@ -37,7 +37,7 @@ type httpLink struct {
 	hc       *http.Client
 	life     context.Context // ends with the Watch that dialled; cuts calls off
 	nextID   atomic.Int64
-	doubt    chan struct{} // a request ended before it was connected; capacity 1 coalesces
+	doubt    chan struct{} // a request was lost, or ended before it was connected; capacity 1 coalesces
 	calls    *desk
 }
 
@@ -93,19 +93,27 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 		}
 	}
 	if ctx.Err() == nil {
+		if e := upstream.AsError("", "", err); e.Kind == upstream.Unavailable && e.Sent {
+			l.suspect() // it broke off: perhaps for good
+		}
 		return answer{}, err
 	}
 	return answer{}, l.abandon(ctx, p, r.method, id, &t)
+}
+
+// suspect has somebody look whether the server is still there.
+func (l *httpLink) suspect() {
+	select {
+	case l.doubt <- struct{}{}:
+	default:
+	}
 }
 
 // abandon is the failure of a request that ended with its context. It tells the
 // server so, if that may have seen the request.
 func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64, t *trip) *upstream.Error {
 	if !t.connected.Load() {
-		select {
-		case l.doubt <- struct{}{}:
-		default:
-		}
+		l.suspect()
 	}
 	// In the modern era the closed stream is the cancellation; before it, it
 	// means nothing (MCP 2025-11-25, transports, §Sending Messages).

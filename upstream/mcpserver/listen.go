@@ -97,8 +97,8 @@ func (m *missed) due() bool {
 // reach.
 const reachTime = 10 * time.Second
 
-// verify looks whether the server is within reach whenever a request has ended
-// before it was connected. Without it an address that swallows everything would
+// verify looks whether the server is within reach whenever a request was lost or
+// has ended before it was connected. Without it an address that swallows everything would
 // count as up for as long as every caller's deadline is shorter than the
 // transport's.
 func (l *httpLink) verify(ctx context.Context, c *conn) {
@@ -115,6 +115,10 @@ func (l *httpLink) verify(ctx context.Context, c *conn) {
 		limited, cancel := context.WithTimeout(ctx, reachTime)
 		_, err := c.link.do(limited, c.peer, r)
 		cancel()
+		select {
+		case <-l.doubt: // what this request itself has made of it
+		default:
+		}
 		if ctx.Err() != nil || err == nil {
 			continue
 		}

@@ -5,8 +5,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,4 +156,40 @@ func TestStreamThatHangsUp(t *testing.T) {
 	if h := a.Health(); h.State != upstream.Up || h.Restarts != 0 || l.inits.Load() != 1 {
 		t.Errorf("health is %+v after %d handshakes", h, l.inits.Load())
 	}
+}
+
+// TestGoneInTheMiddle: a server that goes away while it is at a request is down
+// although nobody calls it again.
+func TestGoneInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var gone atomic.Bool
+		var asked atomic.Int64
+		l := &legacy{}
+		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if gone.Load() {
+				if asked.Add(1) == 1 { // it was written to a connection that broke
+					httptrace.ContextClientTrace(r.Context()).WroteHeaders()
+					return nil, io.ErrUnexpectedEOF
+				}
+				return nil, syscall.ECONNREFUSED
+			}
+			w := httptest.NewRecorder()
+			l.ServeHTTP(w, r)
+			return w.Result(), nil
+		})
+		a := mcpserver.NewHTTP(mcpserver.Options{ID: "fake"}, "http://crm.invalid/mcp", &http.Client{Transport: rt})
+		go func() { _ = a.Watch(t.Context(), upstream.Events{}) }()
+		wantText(t, a, "hi", "hi")
+		gone.Store(true)
+		_, err := call(t.Context(), a, "echo", `{}`)
+		wantKind(t, err, upstream.Unavailable, true)
+		time.Sleep(time.Second)
+		if h := a.Health(); h.State != upstream.Down {
+			t.Errorf("health is %+v", h)
+		}
+		if n := asked.Load(); n > 10 {
+			t.Errorf("it was asked %d times in a second", n)
+		}
+		_ = a.Close()
+	})
 }

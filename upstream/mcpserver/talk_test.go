@@ -152,8 +152,10 @@ func talkers() map[string]func(t *testing.T, o mcpserver.Options) *mcpserver.Ada
 		"shared get":   talksOnGet,
 		"shared sse": func(t *testing.T, o mcpserver.Options) *mcpserver.Adapter {
 			var k talker
+			var running sync.WaitGroup
+			t.Cleanup(running.Wait)
 			h := &older{talk: &k, onCall: func(s *olderStream, m *fakeMsg) bool {
-				go func() { s.result(m.ID, textResult(k.run(m, s.message, s.end))) }()
+				running.Go(func() { s.result(m.ID, textResult(k.run(m, s.message, s.end))) })
 				return true
 			}}
 			return talking(t, newSSE(t, serve(t, h).URL+"/sse", o))
