@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // origin is a scheme, host and port (RFC 6454, section 4) in lower case, the
@@ -73,6 +74,7 @@ type bound struct {
 	origins map[origin]bool
 	attach  Attachment
 	spent   bool // the grant was taken before
+	scrub   atomic.Pointer[scrubber]
 }
 
 // allowed returns nil if a request to u may be sent.
@@ -139,7 +141,24 @@ func (t *bound) send(req *http.Request, body io.ReadCloser, token Token) (*http.
 	if resp != nil {
 		resp.Request = req // the copy holds the credential
 	}
-	return resp, err
+	if t.attach.kind == "" {
+		return resp, err
+	}
+	return t.scrubber(token).response(resp, err)
+}
+
+// scrubber returns what blanks the credential that a request was sent with.
+func (t *bound) scrubber(token Token) *scrubber {
+	secrets := t.attach.bare
+	if t.attach.source != nil {
+		secrets = []Secret{token.Access}
+	}
+	s := t.scrub.Load()
+	if s == nil || s.of != secrets[0].p {
+		s = newScrubber(secrets...)
+		t.scrub.Store(s)
+	}
+	return s
 }
 
 // refusesToken reports whether an answer means that the token has to be another

@@ -23,9 +23,10 @@ import (
 // none.
 type Attachment struct {
 	kind, field string
-	value       Secret // the whole field value; of a token source, what stands before the token
-	source      Source // of tokens; nil if the value is fixed
-	id          string // of source
+	value       Secret   // the whole field value; of a token source, what stands before the token
+	bare        []Secret // what of value is secret, as the server may repeat it
+	source      Source   // of tokens; nil if the value is fixed
+	id          string   // of source
 	err         error
 }
 
@@ -35,7 +36,7 @@ func None() Attachment { return Attachment{} }
 // Bearer attaches token as RFC 6750, section 2.1, says.
 func Bearer(token Secret) Attachment {
 	a := Header("Authorization", NewSecret("Bearer "+token.reveal()))
-	a.kind = "bearer"
+	a.kind, a.bare = "bearer", []Secret{token}
 	if token.IsZero() {
 		a.err = errors.New("the token is empty")
 	}
@@ -46,7 +47,7 @@ func Bearer(token Secret) Attachment {
 func Basic(user string, password Secret) Attachment {
 	pair := base64.StdEncoding.EncodeToString([]byte(user + ":" + password.reveal()))
 	a := Header("Authorization", NewSecret("Basic "+pair))
-	a.kind = "basic"
+	a.kind, a.bare = "basic", []Secret{NewSecret(pair), password}
 	if user == "" || strings.Contains(user, ":") {
 		a.err = errors.New("the user name is empty or contains a colon")
 	}
@@ -57,7 +58,7 @@ var fieldName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110,
 
 // Header attaches value as the header field of this name.
 func Header(name string, value Secret) Attachment {
-	a := Attachment{kind: "header", field: http.CanonicalHeaderKey(name), value: value}
+	a := Attachment{kind: "header", field: http.CanonicalHeaderKey(name), value: value, bare: []Secret{value}}
 	switch {
 	case !fieldName.MatchString(name):
 		a.err = fmt.Errorf("%q is no name for a header field", name)

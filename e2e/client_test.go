@@ -286,7 +286,7 @@ func overHTTP(t *testing.T, url string, modern bool) *client {
 }
 
 // joinHTTP is overHTTP on connections of the caller's, without shaking hands.
-func joinHTTP(t *testing.T, transport *http.Transport, url string, modern bool) *client {
+func joinHTTP(t *testing.T, transport http.RoundTripper, url string, modern bool) *client {
 	hc := &http.Client{Transport: transport}
 	var session atomic.Value
 	session.Store("")

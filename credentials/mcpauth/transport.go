@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 )
@@ -30,6 +31,9 @@ func (l *listener) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := l.base.RoundTrip(req)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden || originOf(req.URL) != l.origin {
 		return resp, err
+	}
+	if _, token, _ := strings.Cut(req.Header.Get("Authorization"), " "); token != "" { // what the server says is kept, and shown
+		resp = credentials.Scrub(resp, credentials.NewSecret(token))
 	}
 	challenge, ok := ParseChallenge(resp.Header.Values("WWW-Authenticate"))
 	switch {
