@@ -150,7 +150,7 @@ var overrideKeys = []key{
 		doc:   "How many calls a call of it counts as in `limit.rate`, for vendors that charge some more than others. Left out it is 1.",
 		field: func(t target) any { return &t.tool.Cost }},
 	{name: "hedge", kind: flag, def: false, example: true,
-		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` or `idempotent = true` here, because the source may carry both out.",
+		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` here, because the source may carry both out, and of something that writes, even if it is idempotent, the slower one after the next write.",
 		field: func(t target) any { return &t.tool.Hedge }},
 	toolTTL,
 }
