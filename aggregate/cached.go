@@ -134,7 +134,7 @@ func (k *memory) write(ctx context.Context, c *upstream.Call, next upstream.Hand
 	sent := true // even if it panics
 	defer func() {
 		if sent {
-			k.shelf.Purge()
+			k.m.forget()
 		}
 	}()
 	res, err := next(ctx, c)
@@ -230,6 +230,15 @@ func impersonal(res *upstream.Result) *upstream.Result {
 	}
 	clean.Type = res.Type
 	return clean
+}
+
+// forget drops everything that is kept of a member's answers, and of those of the
+// member that has taken its place, which are about the same things.
+func (m *member) forget() {
+	m.memory.shelf.Purge()
+	if now := memberCalled(m.agg.members(), m.ID); now != nil && now != m {
+		now.memory.shelf.Purge()
+	}
 }
 
 // Forget drops everything that is kept of an upstream, and has no read that is

@@ -175,3 +175,35 @@ func TestAReplacedSourceStartsWithNothing(t *testing.T) {
 		}
 	})
 }
+
+// A write that a change of the settings has overtaken drops what the member that
+// came in its place has read meanwhile.
+func TestAWriteThatASwapOvertakesDropsWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &counted{}
+		settings := func() aggregate.Member {
+			m := member(annotated(t, s.answer))
+			m.Limits.TrustAnnotations, m.Cache.TTL = true, time.Hour
+			return m
+		}
+		a, err := aggregate.New([]aggregate.Member{settings()}, aggregate.Options{Plain: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		names(t, v)
+		synctest.Wait()
+		s.set(10*time.Second, nil)
+		var w sync.WaitGroup
+		w.Go(func() { expect(t, v, "crm_put", `{}`, "1") })
+		synctest.Wait()
+		s.set(0, nil)
+		if err := a.Swap([]aggregate.Member{settings()}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		expect(t, v, "crm_get", `{}`, "2") // before the write is carried out
+		w.Wait()
+		expect(t, v, "crm_get", `{}`, "3")
+	})
+}

@@ -185,7 +185,10 @@ func TestQuestions(t *testing.T) {
 // Calls that nothing is kept or shared of pass as if memory were not there.
 func TestMemoryCostsOtherCallsNothing(t *testing.T) {
 	a := &Aggregate{kept: newStore(1 << 20)}
-	k := newMemory(&member{Member: Member{ID: "crm", Cache: Cache{TTL: time.Minute}}, agg: a})
+	m := &member{Member: Member{ID: "crm", Cache: Cache{TTL: time.Minute}}, agg: a}
+	a.current.Store(&[]*member{m})
+	m.memory = newMemory(m)
+	k := m.memory
 	res := upstream.TextResult("x", false)
 	h := k.Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil })
 	c := &upstream.Call{Op: upstream.CallTool, Name: "put", Tool: &upstream.Tool{Hints: upstream.Traits{ReadOnly: true}}, Timing: &upstream.Timing{}}

@@ -65,7 +65,7 @@ func (e *elicitees) of(id string) (party, bool) {
 // note takes what the upstream tells of its own accord.
 func (m *member) note(method string, params json.RawMessage) {
 	if method != upstream.NoteElicited {
-		m.memory.shelf.Purge() // before anybody hears of it and asks
+		m.forget() // before anybody hears of it and asks
 		m.hub.note(method, params)
 		return
 	}

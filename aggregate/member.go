@@ -121,7 +121,7 @@ func (m *member) watch(ctx context.Context) {
 // resources stands for everything that goes by a URI. What was answered before
 // may differ as well.
 func (m *member) signal(changed upstream.List) {
-	m.memory.shelf.Purge()
+	m.forget()
 	if changed == "" { // it was just reached, which the breaker need not wait to find out
 		m.gates.breaker.Reset()
 		m.presence.connected()

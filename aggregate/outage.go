@@ -191,6 +191,23 @@ func (o *outages) carry(p party) (outage, bool) {
 	return d.outage, true
 }
 
+// succeed takes over from the outages of the member that was in this one's place:
+// a change of the settings is often what brings a source back, and who was told of
+// the outage has asked the other one.
+func (o *outages) succeed(before *outages) {
+	before.mu.Lock()
+	now, link, last, told := before.now, before.link, before.last, before.told
+	warned, announced := before.warned, before.announced
+	before.now, before.told = outage{}, nil
+	before.active.Store(false)
+	before.mu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.now, o.link, o.last, o.told = now, link, last, told
+	o.warned, o.announced = warned, announced
+	o.active.Store(now.why != "" || len(told) > 0)
+}
+
 // stop announces nothing any more.
 func (o *outages) stop() {
 	o.mu.Lock()

@@ -166,6 +166,39 @@ func TestRecoveryIsTold(t *testing.T) {
 	}
 }
 
+// Other settings are often what brings a source back: who was told of the outage
+// before is told of its end.
+func TestRecoveryByOtherSettingsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPatient(t, aggregate.Limits{Failures: 1, CoolDown: time.Hour})
+		p.ill.Store(&upstream.Error{Kind: upstream.Unavailable})
+		for range 2 {
+			if got := p.call("a", "crm_get"); !got.IsError {
+				t.Fatal("no failure")
+			}
+		}
+		time.Sleep(5 * time.Second)
+		m := member(annotated(t, func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			return upstream.TextResult("ok", false), nil
+		}))
+		m.Identity = "elsewhere"
+		if err := p.agg.Swap([]aggregate.Member{m}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got, want := p.told("a"), fmt.Sprintf(back, 5000, "circuit_open"); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+		if got := p.call("a", "crm_get").Meta[aggregate.MetaRecovered]; got == nil {
+			t.Error("the first answer does not say so")
+		}
+		time.Sleep(time.Minute)
+		if again := p.call("a", "crm_get").Meta[aggregate.MetaRecovered]; again != nil || p.told("a")+p.told("b") != "" || p.logged("source back") != 1 {
+			t.Error("it was told twice, or to somebody who never asked")
+		}
+	})
+}
+
 // A client that takes log messages with its requests hears of it in the next one,
 // whatever that is for.
 func TestRecoveryIsToldWithARequest(t *testing.T) {

@@ -72,6 +72,11 @@ func (a *Aggregate) Swap(descriptions []Member) error {
 	if err != nil {
 		return err
 	}
+	for _, m := range list {
+		if before := memberCalled(old, m.ID); before != nil && before != m {
+			m.presence.outages.succeed(&before.presence.outages)
+		}
+	}
 	a.current.Store(&list)
 	for _, m := range list {
 		if !slices.Contains(old, m) {

@@ -88,20 +88,31 @@ func (p Place) Listen(ctx context.Context) (net.Listener, error) {
 	return ln, nil
 }
 
-// private has a directory that nobody else may look into. Only its owner can
-// change its mode.
+// private has a directory that nobody else may look into.
 func private(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	info, err := os.Lstat(dir)
-	if err != nil {
+	if err := ours(dir); err != nil {
 		return err
 	}
-	if !info.IsDir() {
-		return fmt.Errorf("%s is no directory", dir)
-	}
 	return os.Chmod(dir, 0o700) //nolint:gosec // a directory has to be entered
+}
+
+// ours reports why a directory is not one of our user's own. In a common one, such
+// as that for temporary files, anybody can make one of this name, and what is in
+// another's can be exchanged at any time.
+func ours(dir string) error {
+	info, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no directory", dir)
+	case !owned(info):
+		return fmt.Errorf("%s belongs to another user", dir)
+	}
+	return nil
 }
 
 // sweep removes a socket that a dead process has left.
@@ -145,7 +156,7 @@ func escaped(dir string) string {
 // ones have left is removed. One that does not answer in time has a Problem.
 func (p Place) Find(ctx context.Context) []Report {
 	dir, err := p.dir()
-	if err != nil {
+	if err != nil || ours(dir) != nil {
 		return nil
 	}
 	paths := p.sockets(dir)

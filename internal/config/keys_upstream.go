@@ -129,7 +129,7 @@ var overrideKeys = []key{
 		doc:   "The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
 		field: func(t target) any { return &t.tool.Scopes }},
 	{name: "hedge", kind: flag, def: false, example: true,
-		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` or `idempotent = true` here, because the source may carry both out.",
+		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` here, because the source may carry both out, and of something that writes, even if it is idempotent, the slower one after the next write.",
 		field: func(t target) any { return &t.tool.Hedge }},
 	toolTTL,
 }

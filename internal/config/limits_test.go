@@ -31,7 +31,7 @@ var limitBehaviour = map[string]behaves{
 	"upstream.*.trust_annotations": {upstream(`sandbox = "crm"`, `trust_annotations = true`), of(func(u config.Upstream) any { return u.TrustAnnotations }), true},
 	"upstream.*.tools.override.*.cost": {upstream(`sandbox = "crm"`, `tools.override.put.cost = 5`),
 		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Override{"put": {Cost: 5}}},
-	"upstream.*.tools.override.*.hedge": {upstream(`sandbox = "crm"`, `tools.override.get = { hedge = true, idempotent = true }`),
+	"upstream.*.tools.override.*.hedge": {upstream(`sandbox = "crm"`, `tools.override.get = { hedge = true, read_only = true }`),
 		of(func(u config.Upstream) any { return u.Tools.Override["get"].Hedge }), true},
 }
 
@@ -72,8 +72,8 @@ var limitFaults = []faultCase{
 	{"two classes of an override", upstream("sandbox = 'crm'", "tools.override.get.cost = 2", "limit.class.a = { tools = ['g?t'], rate = '20/1m' }", "limit.class.b = { tools = ['ge*'], rate = '20/1m' }"), []string{
 		`upstream.crm.limit.class.b.tools: "get" is in the class a too`}},
 	{"classes apart", upstream("sandbox = 'crm'", "limit.class.a = { tools = ['get_*'], rate = '10/1m' }", "limit.class.b = { tools = ['put_*'], rate = '10/1m' }"), nil},
-	{"hedge", upstream("sandbox = 'crm'", "tools.override.a.hedge = true", "tools.override.b = { hedge = true, read_only = false, idempotent = false }", "tools.override.c = { hedge = true, read_only = true }"), []string{
-		"upstream.crm.tools.override.a.hedge: makes calls twice, and nothing here says that this does no harm | read_only = true", "upstream.crm.tools.override.b.hedge: makes calls twice"}},
+	{"hedge", upstream("sandbox = 'crm'", "tools.override.a.hedge = true", "tools.override.b = { hedge = true, read_only = false, idempotent = true }", "tools.override.c = { hedge = true, read_only = true }"), []string{
+		"upstream.crm.tools.override.a.hedge: makes calls twice, and nothing here says that the tool changes nothing | read_only = true", "upstream.crm.tools.override.b.hedge: makes calls twice"}},
 	{"accounts", "[upstream.a]\nurl = 'https://X.example/a'\nlimit = { rate = '10/1s', per = 'credential' }\n[upstream.b]\nurl = 'https://x.example/b'\nlimit = { rate = '11/1s', per = 'credential' }", []string{
 		`upstream.b.limit: rate and burst differ from those of upstream.a, which signs in with the same credential | give both the same`}},
 	{"accounts without a rate", "[upstream.a]\nurl = 'https://x.example/a'\nlimit = { per = 'credential' }\n[upstream.b]\nurl = 'https://x.example/b'\nlimit = { per = 'credential' }\n" +

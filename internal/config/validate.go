@@ -46,8 +46,9 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 		if h.ReadOnly != nil && *h.ReadOnly && h.Destructive != nil && *h.Destructive {
 			d.fault(join(at+".tools.override", tool), "contradicts itself: what only reads destroys nothing", "remove read_only or destructive")
 		}
-		if h.Hedge && !(h.ReadOnly != nil && *h.ReadOnly) && !(h.Idempotent != nil && *h.Idempotent) {
-			d.fault(join(at+".tools.override", tool)+".hedge", "makes calls twice, and nothing here says that this does no harm", "add read_only = true or idempotent = true if that is so")
+		// Of a write the slower copy could take effect after the next write.
+		if h.Hedge && !(h.ReadOnly != nil && *h.ReadOnly) {
+			d.fault(join(at+".tools.override", tool)+".hedge", "makes calls twice, and nothing here says that the tool changes nothing", "add read_only = true if that is so, or remove hedge")
 		}
 	}
 }

@@ -12,9 +12,10 @@ import (
 
 // Hedge asks a second time what is not answered for long, and takes whichever
 // answer comes first (Dean and Barroso, The Tail at Scale, 2013). It is for
-// calls of which the operator says that asking twice does no harm. How long is
-// counted from when the adapter gets the first attempt; the second one waits for
-// nothing, see [upstream.Hedged].
+// calls of which the operator says that they change nothing: of a write the slower
+// copy could take effect after the next write. How long is counted from when the
+// adapter gets the first attempt; the second one waits for nothing, see
+// [upstream.Hedged].
 type Hedge struct {
 	may func(*upstream.Call) bool
 

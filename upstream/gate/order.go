@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"container/list"
 	"context"
 	"fmt"
 	"sync"
@@ -16,20 +17,15 @@ type Order struct {
 	queue int
 
 	mu      sync.Mutex
-	last    map[string]*turn // the latest of each key
+	lines   map[string]*list.List // of chan struct{}: who waits behind the one that runs; none where nobody runs
 	waiting int
-}
-
-// turn is one call's place in the line of its key.
-type turn struct {
-	over chan struct{} // closed when the call, and all before it, are over
 }
 
 // NewOrder returns a layer in whose lines queue calls may wait, any number if that
 // is negative.
 // key says which line a call stands in, if any.
 func NewOrder(queue int, key func(*upstream.Call) (string, bool)) *Order {
-	return &Order{key: key, queue: queue, last: map[string]*turn{}}
+	return &Order{key: key, queue: queue, lines: map[string]*list.List{}}
 }
 
 // Layer is the middleware.
@@ -39,64 +35,75 @@ func (o *Order) Layer(next upstream.Handler) upstream.Handler {
 		if !ordered {
 			return next(ctx, c)
 		}
-		mine := &turn{over: make(chan struct{})}
-		before, err := o.line(c, key, mine)
+		place, err := o.line(c, key)
 		if err != nil {
 			return nil, err
 		}
-		if before != nil {
-			if err := o.wait(ctx, c, before); err != nil {
-				// Who comes next still has to wait for those before.
-				go func() {
-					<-before.over
-					o.done(key, mine)
-				}()
+		if place != nil {
+			if err := o.wait(ctx, c, key, place); err != nil {
 				return nil, err
 			}
 		}
-		defer o.done(key, mine)
+		defer o.done(key)
 		return next(ctx, c)
 	}
 }
 
-// line puts a call at the end of its line and returns who stands before it.
-func (o *Order) line(c *upstream.Call, key string, mine *turn) (before *turn, err error) {
+// line puts a call at the end of its line and returns its place; nil if nobody is
+// before it.
+func (o *Order) line(c *upstream.Call, key string) (*list.Element, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	before = o.last[key]
-	if before != nil {
-		if o.queue >= 0 && o.waiting >= o.queue {
-			return nil, refused(c, upstream.Overloaded, fmt.Sprintf("%d calls that run one after another are waiting, which is the limit", o.waiting), 0)
-		}
-		o.waiting++
+	l := o.lines[key]
+	if l == nil {
+		o.lines[key] = list.New()
+		return nil, nil
 	}
-	o.last[key] = mine
-	return before, nil
+	if o.queue >= 0 && o.waiting >= o.queue {
+		return nil, refused(c, upstream.Overloaded, fmt.Sprintf("%d calls that run one after another are waiting, which is the limit", o.waiting), 0)
+	}
+	o.waiting++
+	return l.PushBack(make(chan struct{})), nil
 }
 
-func (o *Order) wait(ctx context.Context, c *upstream.Call, before *turn) error {
+// wait waits for the turn of who has a place, which leaves it if ctx ends.
+func (o *Order) wait(ctx context.Context, c *upstream.Call, key string, place *list.Element) error {
 	began := time.Now()
-	defer func() {
-		c.Timing.Queued += time.Since(began)
-		o.mu.Lock()
-		o.waiting--
-		o.mu.Unlock()
-	}()
+	defer func() { c.Timing.Queued += time.Since(began) }()
+	turn := place.Value.(chan struct{})
 	select {
-	case <-before.over:
+	case <-turn:
 		return nil
 	case <-ctx.Done():
-		return unsent(ctx, c)
 	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	select {
+	case <-turn: // it came at the same moment, and is the next one's
+		o.pass(key)
+	default:
+		o.lines[key].Remove(place)
+		o.waiting--
+	}
+	return unsent(ctx, c)
 }
 
-func (o *Order) done(key string, t *turn) {
+func (o *Order) done(key string) {
 	o.mu.Lock()
-	if o.last[key] == t {
-		delete(o.last, key)
+	defer o.mu.Unlock()
+	o.pass(key)
+}
+
+// pass has the next one of a line run. o.mu is held.
+func (o *Order) pass(key string) {
+	l := o.lines[key]
+	first := l.Front()
+	if first == nil {
+		delete(o.lines, key)
+		return
 	}
-	o.mu.Unlock()
-	close(t.over)
+	o.waiting--
+	close(l.Remove(first).(chan struct{}))
 }
 
 // Waiting returns how many calls wait for their turn.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -117,5 +118,31 @@ func TestLinesAreBounded(t *testing.T) {
 		}
 		<-errs
 		<-errs
+	})
+}
+
+// Who gives up leaves nothing behind, however long the one before takes.
+func TestWhoLeavesALineLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := gate.NewOrder(1, bySession).Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			time.Sleep(time.Hour)
+			return upstream.TextResult("ok", false), nil
+		})
+		var w sync.WaitGroup
+		w.Go(func() { _, _ = h(t.Context(), ofSession("a")) })
+		synctest.Wait()
+		before := runtime.NumGoroutine()
+		for range 1000 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, err := h(ctx, ofSession("a")); kindOf(err) != upstream.Timeout {
+				t.Fatal(err)
+			}
+			cancel()
+		}
+		synctest.Wait()
+		if after := runtime.NumGoroutine(); after > before+5 {
+			t.Errorf("%d goroutines, %d before", after, before)
+		}
+		w.Wait()
 	})
 }

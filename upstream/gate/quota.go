@@ -59,10 +59,10 @@ func (q *quota) wait(ctx context.Context, c *upstream.Call, w claim) error {
 }
 
 // queue waits in turns with others. least is how long it takes if nobody else
-// waits, 0 if that is not known. q.mu is held, and released.
+// waits or was promised anything, 0 if that is not known. q.mu is held, and released.
 func (q *quota) queue(ctx context.Context, c *upstream.Call, w *claim, least time.Duration) error {
 	t := q.waiting.push(flowOf(c), w, w.cost)
-	if s := q.bucket.State(); least == 0 || q.waiting.size > 1 {
+	if s := q.bucket.State(); least == 0 || q.waiting.size > 1 || q.pledged > 0 {
 		least = time.Duration((q.waiting.ahead(t) + w.cost + q.pledged - s.Tokens) / s.Rate * float64(time.Second))
 		if frozen := time.Until(s.Frozen); frozen > 0 {
 			least += frozen

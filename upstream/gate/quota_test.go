@@ -2,6 +2,7 @@ package gate_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,6 +248,34 @@ func TestABrokenPromise(t *testing.T) {
 		}
 		if _, err := h(t.Context(), named("search")); err != nil || len(up.at) != 3 {
 			t.Errorf("%v, %d calls", err, len(up.at))
+		}
+	})
+}
+
+// Who finds the tokens of a class promised to another waits for the next ones; it
+// is refused only if these come too late.
+func TestAPromisedClassRefusesNobodyTooSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := classed(func(context.Context, *upstream.Call) (*upstream.Result, error) { return &upstream.Result{}, nil },
+			buckets(1, 1), buckets(1, 1))
+		if _, err := h(t.Context(), named("list")); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		var w sync.WaitGroup
+		for range 2 { // the first holds the only token of the class, and waits for one of all
+			w.Go(func() {
+				if _, err := h(ctx, named("search")); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		w.Wait()
+		if took := time.Since(began); took > 2*time.Second+time.Millisecond {
+			t.Errorf("%s", took)
 		}
 	})
 }
