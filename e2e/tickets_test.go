@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"bufio"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -139,15 +138,12 @@ func TestTicketSystemForAPerson(t *testing.T) {
 	home := shortHome(t)
 	secret := madeUp.FindString(p.logged(madeUp))
 	env := []string{"BULKHEAD_SANDBOX_SECRET=" + secret, browserIn(t, home)}
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	at := func(args ...string) (string, int) {
-		p := startIn(t, home, config, env, args...)
-		_ = p.in.Close()
-		out, err := io.ReadAll(p.out)
-		if err != nil {
-			t.Error(err)
-		}
-		code := p.wait()
-		return string(out) + p.log.String(), code
+		out, log, code := command(t, home, env, args...)
+		return out + log, code
 	}
 	if said, code := at("login", "tickets"); code != 0 || !strings.Contains(said, "tickets answers, 5 tools") || strings.Contains(said, secret) {
 		t.Fatal(said)
