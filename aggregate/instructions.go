@@ -27,7 +27,11 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 		switch {
 		case only != "" && string(only) != s.Name:
 		case s.Away != "" && !(s.Away == AwayFrozen && s.RetryInMS < longFreeze.Milliseconds()): // one that is just starting is not missing
-			missing = append(missing, s.Name+missingFor[s.Away])
+			why := missingFor[s.Away]
+			if s.Away == AwayLogin && s.SignIn != nil && s.SignIn.State == SignInRequired && s.SignIn.Command != "" {
+				why = " (needs a person to run: " + s.SignIn.Command + ")"
+			}
+			missing = append(missing, s.Name+why)
 		default:
 			up = append(up, s.Name)
 		}

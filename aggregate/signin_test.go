@@ -65,11 +65,15 @@ func TestAwayForASignIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		v, _ := a.View("")
 		for want, text := range map[aggregate.SignInState]string{
 			aggregate.SignInRequired: "crm needs a person to sign in", aggregate.SignInRefused: "crm cannot be signed in to",
 			aggregate.SignInFailing: "crm cannot be reached", aggregate.SignedIn: "crm cannot be reached",
 		} {
 			state = want
+			if told := v.Instructions(); strings.Contains(told, "crm (needs a person to run: bulkhead login crm)") != (want == aggregate.SignInRequired) {
+				t.Errorf("%s: %s", want, told)
+			}
 			s := a.Status().Sources[0]
 			if login := want == aggregate.SignInRequired || want == aggregate.SignInRefused; (s.Away == aggregate.AwayLogin) != login ||
 				!strings.HasPrefix(s.Summary, text) || strings.HasSuffix(s.Summary, ": bulkhead login crm.") != (want == aggregate.SignInRequired) || s.SignIn.State != want {

@@ -61,7 +61,7 @@ func stored(t *testing.T, home string) []string {
 func TestLogin(t *testing.T) {
 	t.Parallel()
 	home := shortHome(t)
-	server, as := newTickets(t, time.Hour)
+	server, as := newTickets(t, 150*time.Minute)
 	config := signing("crm", server, person(server, "scopes = ['read']", "write_scopes = ['write']")...) +
 		"[upstream.crm.cache]\nttl = '1h'\n[upstream.crm.tools.override.read]\nread_only = true\n"
 	browser := browserIn(t, home)
@@ -76,7 +76,7 @@ func TestLogin(t *testing.T) {
 	}
 
 	out, errs, code := command(t, home, []string{browser, "CANARY_VARIABLE=x"}, "login", "crm")
-	if code != 0 || !strings.Contains(out, "crm: signed in for 59 min, scopes read write\n") || !strings.Contains(out, "crm answers, 3 tools\n") {
+	if code != 0 || !strings.Contains(out, "crm: signed in for 2 h, scopes read write\n") || !strings.Contains(out, "crm answers, 3 tools\n") {
 		t.Fatalf("%d %s %s", code, out, errs)
 	}
 	for _, want := range []string{"signing in to crm\n", "signing in to crm for calls that change something", "sign in at\n\n  " + server.URL + "/authorize?", "the key in file "} {
@@ -134,12 +134,21 @@ func TestLogin(t *testing.T) {
 	if n := len(server.uses("read")); n != before {
 		t.Errorf("the source was asked after signing out")
 	}
-	if guarded, _ := http.NewRequest(http.MethodPost, server.URL+"/mcp", strings.NewReader("{}")); guarded != nil {
-		guarded.Header.Set("Authorization", "Bearer "+token)
-		resp, err := server.Client().Do(guarded)
-		if err != nil || resp.StatusCode != http.StatusUnauthorized {
-			t.Errorf("the token is still good: %v %v", resp, err)
-		}
+	if !eventually(func() bool { return server.open.Load() == 0 }) {
+		t.Errorf("%d connections are open", server.open.Load())
+	}
+	probe, err := http.NewRequest(http.MethodPost, server.URL+"/mcp", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	probe.Header.Set("Authorization", "Bearer "+token)
+	resp, err := server.Client().Do(probe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the token is still good: HTTP %d", resp.StatusCode)
 	}
 	if out, _, code = command(t, home, nil, "logout", "crm"); code != 0 || out != "crm: nobody was signed in\n" {
 		t.Errorf("%d %s", code, out)
@@ -192,8 +201,8 @@ func TestLoginWithoutABrowser(t *testing.T) {
 	}
 }
 
-// The same against a certified server, with tokens of two seconds: by browser, by
-// code, and for a client of its own.
+// The same against a certified server, with tokens of two seconds: by browser,
+// registered and not, by code, and for a client of its own.
 func TestLoginAtACertifiedServer(t *testing.T) {
 	t.Parallel()
 	native := func(id string, more map[string]any) map[string]any {
@@ -207,19 +216,24 @@ func TestLoginAtACertifiedServer(t *testing.T) {
 		map[string]any{"client_id": "machine", "client_secret": "canary-machine", "grant_types": []string{"client_credentials"}, "redirect_uris": []string{}, "response_types": []string{}})
 	var server *guarded
 	server = newGuarded(t, claimed(issuer, func() string { return server.URL + "/mcp" }))
+	server.mux.HandleFunc("/.well-known/oauth-protected-resource/mcp", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"resource":%q,"authorization_servers":[%q],"scopes_supported":["read"]}`, server.URL+"/mcp", issuer)
+	})
 	common := []string{"token_url = '" + issuer + "/token'", "revocation_url = '" + issuer + "/token/revocation'", "resource = '" + server.URL + "/mcp'", "scopes = ['read']"}
 	with := func(more ...string) []string { return append(more, common...) }
 	home := shortHome(t)
-	p := startIn(t, home, signing("web", server, with("type = 'authorization_code'", "client_id = 'app'", "issuer = '"+issuer+"'", "authorization_url = '"+issuer+"/auth'")...)+
+	p := startIn(t, home, signing("docs", server, "type = 'mcp'", "allow_hosts = ['"+strings.TrimPrefix(issuer, "http://")+"']")+signing("web", server, with("type = 'authorization_code'", "client_id = 'app'", "issuer = '"+issuer+"'", "authorization_url = '"+issuer+"/auth'")...)+
 		signing("tv", server, with("type = 'device_code'", "client_id = 'tv'", "device_url = '"+issuer+"/device/auth'")...)+
 		signing("own", server, append([]string{"type = 'client_credentials'", "client_id = 'machine'", "client_secret = { env = 'SECRET' }"}, append(common[:1:1], common[2:]...)...)...),
 		[]string{"SECRET=canary-machine"})
 	c := p.stdio(false)
 	eventually(func() bool { return c.source("web").State == "down" && c.source("tv").State == "down" })
 
-	out, errs, code := command(t, home, []string{browserIn(t, home), "SECRET=canary-machine"}, "login", "web")
-	if code != 0 || !strings.Contains(out, "web answers, 3 tools\n") {
-		t.Fatalf("%d %s %s", code, out, errs)
+	browser := browserIn(t, home)
+	for _, name := range []string{"web", "docs"} { // docs has us registered first
+		if out, errs, code := command(t, home, []string{browser, "SECRET=canary-machine"}, "login", name); code != 0 || !strings.Contains(out, name+" answers, 3 tools\n") {
+			t.Fatalf("%d %s %s", code, out, errs)
+		}
 	}
 	cmd := exec.Command(os.Getenv(binaryVariable), "login", "tv", "--device")
 	cmd.Dir, cmd.Env = home, environment(home, "SECRET=canary-machine")
@@ -233,13 +247,13 @@ func TestLoginAtACertifiedServer(t *testing.T) {
 	if code := q.wait(); code != 0 || !strings.Contains(string(text), "tv: signed in") {
 		t.Fatalf("%d %s %s", code, text, q.log)
 	}
-	for _, name := range []string{"web", "tv", "own"} {
+	for _, name := range []string{"docs", "web", "tv", "own"} {
 		if !eventually(func() bool { r, err := c.call(name+"_read", nil); return err == nil && r.text() == "did read" }) {
 			t.Errorf("%s: %+v", name, c.mustCall(name+"_read", nil))
 		}
 	}
 	for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(200 * time.Millisecond) { // two lives of a token
-		for _, name := range []string{"web", "tv", "own"} {
+		for _, name := range []string{"docs", "web", "tv", "own"} {
 			if r := c.mustCall(name+"_read", nil); r.text() != "did read" {
 				t.Errorf("%s: %+v", name, r)
 			}
@@ -248,7 +262,7 @@ func TestLoginAtACertifiedServer(t *testing.T) {
 	if used := server.uses("read"); len(distinct(used)) < 6 {
 		t.Errorf("%d tokens in 5 s of tokens that live for 2 s", len(distinct(used)))
 	}
-	for _, name := range []string{"web", "tv"} {
+	for _, name := range []string{"docs", "web", "tv"} {
 		if out, errs, code := command(t, home, []string{"SECRET=canary-machine"}, "logout", name); code != 0 || out != name+": signed out\n" {
 			t.Errorf("%d %s %s", code, out, errs)
 		}
@@ -279,7 +293,7 @@ func TestLoginToAnMCPServer(t *testing.T) {
 			desk.Guard(mcp, func(*http.Request) string { return "read" }).ServeHTTP(w, r)
 		})
 	})
-	desk = authserver.New(authserver.Options{Issuer: elsewhere, Resource: server.URL + "/mcp", Scopes: []string{"read"}, Lifetime: time.Hour,
+	desk = authserver.New(authserver.Options{Issuer: elsewhere, Resource: server.URL + "/mcp", Scopes: []string{"read"}, Lifetime: 150 * time.Minute,
 		Clients: map[string]authserver.Client{"desktop": {Name: "Bulkhead"}}})
 	server.mux.HandleFunc("/.well-known/", desk.ServeHTTP)
 	as.Config.Handler = desk
@@ -302,7 +316,7 @@ func TestLoginToAnMCPServer(t *testing.T) {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
 	out, errs, code = command(t, home, []string{browser}, "login", "crm")
-	if code != 0 || !strings.Contains(out, "crm: signed in for 59 min, scopes read\n") {
+	if code != 0 || !strings.Contains(out, "crm: signed in for 2 h, scopes read\n") {
 		t.Fatalf("%d %s %s", code, out, errs)
 	}
 	if !eventually(func() bool { r, err := c.call("crm_put", nil); return err == nil && r.text() == "did put" }) {

@@ -9,6 +9,7 @@ import (
 	"html"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,7 +31,8 @@ import (
 // writes and one that destroys, and notes which token each request had.
 type guarded struct {
 	*httptest.Server
-	mux *http.ServeMux
+	mux  *http.ServeMux
+	open atomic.Int64 // connections
 
 	mu     sync.Mutex
 	seen   []use
@@ -53,6 +56,14 @@ func newGuarded(t *testing.T, guard func(http.Handler) http.Handler, fields ...s
 		mcp = guard(mcp)
 	}
 	g.mux.Handle("/mcp", mcp)
+	g.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			g.open.Add(1)
+		case http.StateClosed:
+			g.open.Add(-1)
+		}
+	}
 	g.Start()
 	t.Cleanup(g.Close)
 	return g

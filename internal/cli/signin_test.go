@@ -15,7 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"filippo.io/age"
+	keys "filippo.io/age"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -169,7 +169,7 @@ func TestTokenShelf(t *testing.T) {
 		}
 	}
 	log.Reset()
-	identity, err := age.GenerateX25519Identity()
+	identity, err := keys.GenerateX25519Identity()
 	if err == nil {
 		err = os.WriteFile(key, []byte(identity.String()), 0o600)
 	}
