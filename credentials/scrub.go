@@ -24,8 +24,21 @@ const (
 // others write it.
 type scrubber struct {
 	of      *string // the secret's identity
-	needles [][]byte
+	needles []needle
 	least   int // length of the shortest needle
+}
+
+// needle is a text that is looked for, by probe bytes of it from at on: short
+// texts that begin with a letter that others seldom have are found fastest.
+type needle struct {
+	text []byte
+	at   int
+}
+
+func newNeedle(text string) needle {
+	last := len(text) - min(len(text), probe)
+	at := strings.IndexAny(text[:last+1], "QXZJKVYqxzjf")
+	return needle{[]byte(text), max(at, 0)}
 }
 
 func newScrubber(secrets ...Secret) *scrubber {
@@ -34,7 +47,7 @@ func newScrubber(secrets ...Secret) *scrubber {
 	add := func(text string) {
 		if len(text) >= shortest && !seen[text] {
 			seen[text] = true
-			s.needles = append(s.needles, []byte(text))
+			s.needles = append(s.needles, newNeedle(text))
 			if s.least == 0 || len(text) < s.least {
 				s.least = len(text)
 			}
@@ -69,16 +82,17 @@ func newScrubber(secrets ...Secret) *scrubber {
 // one keeps its word.
 func (s *scrubber) clean(text []byte) {
 	for _, n := range s.needles {
-		end := n[len(n)-min(len(n), probe):] // a short text is found by vector instructions
-		for at := 0; at < len(text); {
-			i := bytes.Index(text[at:], end)
+		part := n.text[n.at:min(n.at+probe, len(n.text))]
+		for from := 0; ; {
+			i := bytes.Index(text[from:], part)
 			if i < 0 {
 				break
 			}
-			at += i + len(end)
-			if at >= len(n) && bytes.Equal(text[at-len(n):at], n) {
-				copy(text[at-len(n):at], bytes.Repeat([]byte{'*'}, len(n)))
+			begin := from + i - n.at
+			if begin >= 0 && bytes.HasPrefix(text[begin:], n.text) {
+				copy(text[begin:], bytes.Repeat([]byte{'*'}, len(n.text)))
 			}
+			from += i + 1
 		}
 	}
 }
@@ -88,12 +102,16 @@ func (s *scrubber) clean(text []byte) {
 func (s *scrubber) begun(text []byte) int {
 	most := 0
 	for _, n := range s.needles {
-		tail := text[max(0, len(text)-len(n)+1):]
-		if len(tail) == 0 || bytes.IndexByte(n, tail[len(tail)-1]) < 0 { // the end of nearly every message
+		tail := text[max(0, len(text)-len(n.text)+1):]
+		if len(tail) == 0 || bytes.IndexByte(n.text, tail[len(tail)-1]) < 0 { // the end of nearly every message
 			continue
 		}
-		for i := range tail {
-			if bytes.HasPrefix(n, tail[i:]) {
+		for i := 0; ; i++ {
+			next := bytes.IndexByte(tail[i:], n.text[0])
+			if next < 0 {
+				break
+			}
+			if i += next; bytes.HasPrefix(n.text, tail[i:]) {
 				most = max(most, len(tail)-i)
 				break
 			}
@@ -111,6 +129,9 @@ func (s *scrubber) has(text string) bool {
 // response blanks an answer, whose body is still to be read. An error of the
 // transport may quote one.
 func (s *scrubber) response(resp *http.Response, err error) (*http.Response, error) {
+	if len(s.needles) == 0 {
+		return resp, err
+	}
 	if err != nil {
 		if s.has(err.Error()) {
 			err = errors.New("the answer is no HTTP")
