@@ -87,7 +87,7 @@ func (b *Breaker) Layer(next upstream.Handler) upstream.Handler {
 		judged := verdictNone
 		defer func() { b.done(c, generation, judged, err) }() // a panic counts for nothing, but ends the probe
 		res, err = next(ctx, c)
-		judged = b.judge(err)
+		judged = b.judge(ctx, c, err)
 		return res, err
 	}
 }
@@ -102,10 +102,14 @@ const (
 )
 
 // judge says what an outcome counts for this breaker.
-func (b *Breaker) judge(err error) verdict {
+func (b *Breaker) judge(ctx context.Context, c *upstream.Call, err error) verdict {
 	v := judge(err)
-	if e, ok := errors.AsType[*upstream.Error](err); v == verdictBad && b.opt.sent && ok && !e.Sent {
-		return verdictNone
+	if v != verdictBad {
+		return v
+	}
+	e := upstream.AsError(c.Upstream, c.Name, err)
+	if b.opt.sent && !e.Sent || e.Kind == upstream.Timeout && ctx.Err() != nil && c.Timing.Queued > c.Timing.Upstream {
+		return verdictNone // it was not sent, or has waited for its turn until it was too late
 	}
 	return v
 }
