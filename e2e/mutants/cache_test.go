@@ -9,7 +9,7 @@ var keeping = []mutant{
 		`	add(h, []byte(fingerprint))
 `, ``}},
 	{"one user waits for another's answer", "aggregate/cachedkey.go", "", "TestEqualReadsAreOneCall", changes{
-		`k.m.Fingerprint, c.Principal.Key())`,
+		`k.m.Fingerprint, who.Key())`,
 		`k.m.Fingerprint, "")`}},
 	{"an answer is given when it is too old for any use", "cache/cache.go", "", "TestEntriesExpire", changes{
 		`if e.epoch != h.Epoch() || !now.Before(e.stale) {`,
