@@ -123,11 +123,29 @@ func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64
 	return ended(ctx, t.sent.Load())
 }
 
-// post sends one message and notes how far it comes.
+// post sends one message and notes how far it comes. A connection may be handed
+// on at the moment at which the request before on it is cancelled; net/http then
+// fails the new request with that cancellation. If it was not sent, it is sent on
+// another one.
 func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
+	for again := 0; ; again++ {
+		resp, err := l.postOnce(ctx, p, r, body, t)
+		if err == nil {
+			return resp, nil
+		}
+		if again == maxCut || t.sent.Load() || ctx.Err() != nil || !errors.Is(err, context.Canceled) {
+			return nil, transportFailure(err, t.sent.Load())
+		}
+	}
+}
+
+// maxCut is how often a request that another's cancellation has hit is sent anew.
+const maxCut = 3
+
+func (l *httpLink) postOnce(ctx context.Context, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodPost, l.endpoint, bytes.NewReader(body))
 	if err != nil {
-		return nil, failure(upstream.Internal, false, "its address is not usable", err)
+		return nil, err
 	}
 	l.headers(req.Header, p)
 	req.Header["Content-Type"] = []string{"application/json"}
@@ -135,11 +153,7 @@ func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t 
 	if p.modern {
 		modernHeaders(req.Header, r)
 	}
-	resp, err := l.client(r.from.call).Do(req)
-	if err != nil {
-		return nil, transportFailure(err, t.sent.Load())
-	}
-	return resp, nil
+	return l.client(r.from.call).Do(req)
 }
 
 // client returns the client for a call; nil is a request of ours.

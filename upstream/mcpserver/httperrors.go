@@ -2,6 +2,7 @@ package mcpserver
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -110,6 +111,9 @@ func transportFailure(err error, sent bool) *upstream.Error {
 		return signInFailure(credential)
 	case sent:
 		return failure(upstream.Unavailable, true, "the connection broke before the answer came", err)
+	}
+	if errors.Is(err, context.Canceled) { // another request's, see post: it says nothing about the server
+		return failure(upstream.Unavailable, false, "its connection was cut off", err)
 	}
 	public := "it cannot be reached"
 	var dns *net.DNSError

@@ -193,3 +193,34 @@ func TestGoneInTheMiddle(t *testing.T) {
 		_ = a.Close()
 	})
 }
+
+// TestCancelledByAnother: a request that fails because another one was cancelled
+// on the same connection is sent again, and nobody takes the server for lost.
+func TestCancelledByAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cut atomic.Int64
+		l := &legacy{}
+		rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+			if cut.Add(-1) >= 0 {
+				return nil, context.Canceled
+			}
+			w := httptest.NewRecorder()
+			l.ServeHTTP(w, r)
+			return w.Result(), nil
+		})
+		a := mcpserver.NewHTTP(mcpserver.Options{ID: "fake"}, "http://crm.invalid/mcp", &http.Client{Transport: rt})
+		go func() { _ = a.Watch(t.Context(), upstream.Events{}) }()
+		wantText(t, a, "hi", "hi")
+		cut.Store(2)
+		wantText(t, a, "hi", "hi")
+		cut.Store(10)
+		_, err := call(t.Context(), a, "echo", `{}`)
+		wantKind(t, err, upstream.Unavailable, false)
+		if h := a.Health(); h.State != upstream.Up || h.Restarts != 0 {
+			t.Errorf("health is %+v", h)
+		}
+		cut.Store(0)
+		wantText(t, a, "hi", "hi")
+		_ = a.Close()
+	})
+}
