@@ -129,7 +129,7 @@ func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64
 // another one.
 func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
 	for again := 0; ; again++ {
-		resp, err := l.postOnce(ctx, p, r, body, t)
+		resp, err := postOnce(ctx, l, p, r, body, t)
 		if err == nil {
 			return resp, nil
 		}
@@ -142,7 +142,7 @@ func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t 
 // maxCut is how often a request that another's cancellation has hit is sent anew.
 const maxCut = 3
 
-func (l *httpLink) postOnce(ctx context.Context, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
+func postOnce(ctx context.Context, l *httpLink, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodPost, l.endpoint, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

@@ -57,6 +57,9 @@ func (l *sseLink) close(context.Context, *peer) {
 	l.posts.hc.CloseIdleConnections()
 }
 
+// confirmWait is for a server that confirms a message after it has answered it.
+const confirmWait = 500 * time.Millisecond
+
 func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if err := l.await(ctx); err != nil {
 		return answer{}, err
@@ -70,8 +73,9 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	wg.Go(func() { posted <- l.posts.send(posting, p, r, encode(id, r.method, r.params), &t) })
 	defer func() {
 		// Its connection can be used again once the server has confirmed it,
-		// which it normally has by now.
-		late := time.AfterFunc(tailWait, stop)
+		// which it normally has by now. Cancelling it could hit the next request
+		// on that connection, see [httpLink.post].
+		late := time.AfterFunc(confirmWait, stop)
 		wg.Wait()
 		late.Stop()
 		stop()
