@@ -31,6 +31,12 @@ var writing = []mutant{
 }
 
 // post sends`}},
+	{"a message over SSE goes out after its call has failed", "upstream/mcpserver/sselink.go", "", "TestSSELostBeforeAPostWentOut", changes{
+		`stop()
+		wg.Wait()
+		return t.sent.Load()`, `before := t.sent.Load()
+		wg.Wait()
+		return before`}},
 	{"an answer that broke off is asked for again", "upstream/mcpserver/httperrors.go", "aggregate", "TestLedgerHTTP", changes{
 		`return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)`,
 		`return failure(upstream.Unavailable, false, "the connection broke before the answer was complete", err)`}},

@@ -101,6 +101,13 @@ func (o *older) forget(id string) {
 	delete(o.streams, id)
 }
 
+// endStream cuts a stream off.
+func (o *older) endStream(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.streams[id].end()
+}
+
 type discard struct{}
 
 func (discard) Header() http.Header         { return http.Header{} }

@@ -71,18 +71,23 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	posting, stop := context.WithCancel(ctx)
 	posted := make(chan error, 1)
 	wg.Go(func() { posted <- l.posts.send(posting, p, r, encode(id, r.method, r.params), &t) })
-	defer func() {
-		// Its connection can be used again once the server has confirmed it,
-		// which it normally has by now. Cancelling it could hit the next request
-		// on that connection, see [httpLink.post].
-		late := time.AfterFunc(confirmWait, stop)
-		wg.Wait()
-		late.Stop()
+	defer wg.Wait()
+	defer stop()
+	// sent is known once the post has ended: until then it may still go out.
+	sent := func() bool {
 		stop()
-	}()
+		wg.Wait()
+		return t.sent.Load()
+	}
 	for {
 		select {
 		case in := <-ch:
+			// Its connection can be used again once the server has confirmed it,
+			// which it normally has by now. Cancelling it could hit the next
+			// request on that connection, see [httpLink.post].
+			late := time.AfterFunc(confirmWait, stop)
+			wg.Wait()
+			late.Stop()
 			return in.answer()
 		case err := <-posted:
 			switch {
@@ -92,13 +97,14 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 				return answer{}, refusedPost(err)
 			}
 		case <-ctx.Done():
+			sent()
 			return answer{}, l.posts.abandon(ctx, p, r.method, id, &t)
 		case <-l.dead:
 			select {
 			case in := <-ch: // its last words
 				return in.answer()
 			default:
-				return answer{}, l.gone(t.sent.Load())
+				return answer{}, l.gone(sent())
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -336,4 +337,55 @@ func TestSSEServerThatConfirmsLate(t *testing.T) {
 		return true
 	}
 	wantText(t, startSSE(t, o), "x", "before")
+}
+
+// TestSSELostBeforeAPostWentOut: what the caller is told holds for good. A message
+// that was not yet out when its call failed does not go out afterwards.
+func TestSSELostBeforeAPostWentOut(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		fail     func(o *older, cancel func())
+		answered bool
+	}{
+		{"the stream ends", func(o *older, _ func()) { o.endStream("1") }, true},
+		{"the caller gives up", func(_ *older, cancel func()) { cancel() }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var arrived atomic.Int64
+			o := &older{onPost: func(_ http.ResponseWriter, _ *http.Request, m *fakeMsg) bool {
+				if m.Method == "tools/call" {
+					arrived.Add(1)
+				}
+				return false
+			}}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			tr := &http.Transport{}
+			defer tr.CloseIdleConnections()
+			var hold atomic.Bool
+			rt := roundTripper(func(r *http.Request) (*http.Response, error) {
+				if r.Method == http.MethodPost && hold.CompareAndSwap(true, false) {
+					c.fail(o, cancel)
+					select { // as when it has to connect first
+					case <-time.After(200 * time.Millisecond):
+					case <-r.Context().Done():
+						return nil, r.Context().Err()
+					}
+				}
+				return tr.RoundTrip(r)
+			})
+			a := mcpserver.NewSSE(quickly(), serve(t, o).URL+"/sse", &http.Client{Transport: rt})
+			watch(t, a)
+			wantText(t, a, "hi", "hi")
+			hold.Store(true)
+			_, err := call(ctx, a, "echo", `{"text":"once"}`)
+			time.Sleep(300 * time.Millisecond) // for what must not go out any more
+			if n := arrived.Load() - 1; c.answered != (err == nil) || c.answered != (n == 1) || n > 1 {
+				t.Errorf("the call arrived %d times; its caller was told %v", n, err)
+			}
+			if err != nil {
+				wantKind(t, err, upstream.Cancelled, false)
+			}
+		})
+	}
 }
