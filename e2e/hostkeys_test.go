@@ -41,7 +41,7 @@ func TestPageSize(t *testing.T) {
 		t.Fatalf("the first page: %q, next %v", names, page.NextCursor)
 	}
 	last, more := c.toolPage(map[string]any{"cursor": *page.NextCursor})
-	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "crm_list_contacts", "bulkhead_read_more", "bulkhead_sources"}
+	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "crm_list_contacts", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}
 	if all := append(names, more...); !slices.Equal(all, want) || last.NextCursor != nil {
 		t.Errorf("both pages: %q, next %v", all, last.NextCursor)
 	}
@@ -56,7 +56,7 @@ func TestListBudget(t *testing.T) {
 	t.Parallel()
 	config := "[server]\nlist_budget = 5\nlist_wait = '1m'\n" + sandboxUpstream("crm", "crm", 0)
 	c := start(t, config, nil).stdio(true)
-	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "bulkhead_read_more", "bulkhead_sources"}
+	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}
 	if _, names := c.toolPage(nil); !slices.Equal(names, want) {
 		t.Errorf("%q", names)
 	}
