@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,9 +135,24 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 		}}
 		if e.m != nil {
 			t.Writes = !t.Reads && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
+			t.Requires = v.offer().exposed(e.m, e.m.Requires[e.tool.Name])
 		}
 		return t, nil
 	}
+}
+
+// exposed returns the names under which clients know a member's tools.
+func (o *offer) exposed(m *member, own []string) []string {
+	var out []string
+	for _, name := range own {
+		at := slices.IndexFunc(o.list(upstream.Tools).entries, func(e *entry) bool { return e.m == m && e.tool.Name == name })
+		if at < 0 { // it is not offered, so that no plan can have it
+			out = append(out, name)
+			continue
+		}
+		out = append(out, o.list(upstream.Tools).entries[at].name)
+	}
+	return out
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded
@@ -204,14 +220,7 @@ func valueOf(res *upstream.Result) json.RawMessage {
 	if len(texts) == 1 && rawjson.Check([]byte(texts[0]), rawjson.Limits{}) == nil {
 		return json.RawMessage(texts[0])
 	}
-	joined := ""
-	for i, t := range texts {
-		if i > 0 {
-			joined += "\n"
-		}
-		joined += t
-	}
-	return rawjson.Quote(joined)
+	return rawjson.Quote(strings.Join(texts, "\n"))
 }
 
 // progress tells the client that one more call has ended.
