@@ -44,7 +44,7 @@ func (w *wiring) newDesk(ctx context.Context, u config.Upstream, opt mcpserver.O
 	origin := "http://" + ln.Addr().String()
 	d.server, err = newTicketServer(ctx, origin, secret, u.Latency, u.Auth.Lifetime, log)
 	if err == nil {
-		u.URL, u.Auth = web.Endpoint(origin), ticketAuth(origin)
+		u.URL, u.Auth = origin+web.MCPPath, ticketAuth(origin)
 		d.signIn, err = ticketSignIn(ctx, u, credentials.NewSecret(secret), w.complain(u.Name))
 	}
 	if err == nil {
@@ -82,7 +82,7 @@ func (d *desk) expiry() time.Time { return d.signIn.sets[0].tokens.State().Expir
 // ticketAuth is the sign-in at the ticket system, but for the secret.
 func ticketAuth(origin string) config.Auth {
 	return config.Auth{
-		Type: "client_credentials", TokenURL: origin + "/token", ClientID: web.ClientID, Resource: web.Endpoint(origin),
+		Type: "client_credentials", TokenURL: origin + "/token", ClientID: web.ClientID, Resource: origin + web.MCPPath,
 		Scopes: []string{ticketsRead}, WriteScopes: []string{ticketsRead, ticketsWrite},
 	}
 }
