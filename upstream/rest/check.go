@@ -149,6 +149,7 @@ func checkConstantPath(path string) error {
 
 var (
 	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
+	argName    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 	actionName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
 )
 

@@ -60,19 +60,17 @@ func (a *Action) check(f *faults, key string, values map[string]bool, paging map
 // checkPaging returns the names of the arguments that paging adds.
 func (a *Action) checkPaging(f *faults, key string, paging map[string]*Paging) map[string]bool {
 	taken := make(map[string]bool)
-	if a.list() {
-		taken["cursor"] = true
-	}
 	if a.Paging == "" {
 		return taken
 	}
+	taken[argCursor] = true
 	p := paging[a.Paging]
 	if p == nil {
 		f.add(key+".paging", "there is no [paging.%s]", a.Paging)
 		return taken
 	}
 	if p.Size != "" {
-		taken["limit"] = true
+		taken[argLimit] = true
 	}
 	if p.In == inBody && (a.Method == "GET" || a.Method == "HEAD") {
 		f.add(key+".paging", "goes into the body, which %s has not", a.Method)
@@ -106,6 +104,9 @@ func (a *Action) checkPath(f *faults, key string, values map[string]bool) {
 }
 
 func (p *Param) check(f *faults, key string, a *Action) {
+	if !argName.MatchString(p.Arg) {
+		f.add(key, "an argument's name has at most 64 letters, digits, underscores, dots and hyphens")
+	}
 	in := a.in(p)
 	switch in {
 	case inPath:
