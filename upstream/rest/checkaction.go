@@ -5,6 +5,8 @@ import (
 	"mime"
 	"slices"
 	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 var (
@@ -141,7 +143,7 @@ func (p *Param) check(f *faults, key string, a *Action) {
 	if p.Default != nil {
 		c := compileParam(a, p)
 		if _, err := c.accept(raw(p.Default)); err != nil {
-			f.add(key+".default", "%v", err)
+			f.add(key+".default", "%s", upstream.AsError("", "", err).Public)
 		}
 	}
 }
