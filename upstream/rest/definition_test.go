@@ -117,27 +117,27 @@ func TestDefinitionIsPlainData(t *testing.T) {
 
 func TestFill(t *testing.T) {
 	d := parse(t, fullDefinition)
-	preset, auth, err := d.Fill(map[string]string{"subdomain": "acme"})
+	f, err := d.Fill(map[string]string{"subdomain": "acme"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, _ := json.Marshal([]any{preset, auth})
-	want := `[{"limit":{"concurrency":10,"rate":"200/1m"},"timeout":"30s"},[{"type":"client_credentials","keys":{"scopes":["read"],"token_url":"https://acme.example.com/oauth/tokens"}},` +
-		`{"type":"bearer"},{"type":"authorization_code","keys":{"scopes":["acme"]}}]]`
+	got, _ := json.Marshal([]any{f.BaseURL, f.Preset, f.Auth, f.Members})
+	want := `["https://acme.example.com/api",{"limit":{"concurrency":10,"rate":"200/1m"},"timeout":"30s"},[{"type":"client_credentials","keys":{"scopes":["read"],"token_url":"https://acme.example.com/oauth/tokens"}},` +
+		`{"type":"bearer"},{"type":"authorization_code","keys":{"scopes":["acme"]}}],null]`
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	_, _, err = d.Fill(map[string]string{"subdomain": "evil.example/", "tenant": "x"})
+	_, err = d.Fill(map[string]string{"subdomain": "evil.example/", "tenant": "x"})
 	for _, part := range []string{`values.subdomain: "evil.example/" does not look like one: The first part of your address. (for example "acme")`, "values.tenant: there is no such value; there are subdomain, version"} {
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%v lacks %q", err, part)
 		}
 	}
-	if _, _, err = d.Fill(nil); err == nil || !strings.Contains(err.Error(), "values.subdomain: is missing") {
+	if _, err = d.Fill(nil); err == nil || !strings.Contains(err.Error(), "values.subdomain: is missing") {
 		t.Error(err)
 	}
 	for _, bad := range []string{"a\nb", "-a", "", "a.b", "A"} {
-		if _, _, err = d.Fill(map[string]string{"subdomain": bad}); err == nil {
+		if _, err = d.Fill(map[string]string{"subdomain": bad}); err == nil {
 			t.Errorf("%q is taken", bad)
 		}
 	}
