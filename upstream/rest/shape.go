@@ -99,6 +99,39 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 	return append(buf, v...)
 }
 
+// body is the JSON text of an answer. Its members are noted while it is checked,
+// because several are looked for.
+type body struct {
+	text    json.RawMessage
+	members []rawjson.Member // nil where there are none, or too many
+}
+
+// parseBody checks a text; the error says what is wrong with it. Names that stand
+// twice in an object are the source's affair: the first counts.
+func parseBody(text []byte) (*body, error) {
+	members, _, err := rawjson.Index(text, rawjson.Limits{AllowDups: true}, "")
+	if err != nil {
+		return nil, err
+	}
+	return &body{text, members}, nil
+}
+
+// at returns the value that p leads to.
+func (b *body) at(p pointer) (json.RawMessage, bool) {
+	if b == nil {
+		return nil, false
+	}
+	if len(p) == 0 || b.members == nil {
+		return p.at(b.text)
+	}
+	for _, m := range b.members {
+		if m.Name == p[0] {
+			return p[1:].at(m.Value)
+		}
+	}
+	return nil, false
+}
+
 // pointer is a compiled JSON pointer (RFC 6901).
 type pointer []string
 
