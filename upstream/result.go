@@ -110,11 +110,15 @@ func StructuredResult(v any) (*Result, error) {
 func JSONResult(object json.RawMessage) *Result {
 	const head, mid = `{"content":[{"type":"text","text":"`, `"}],"structuredContent":`
 	buf := append(make([]byte, 0, len(head)+len(mid)+2*len(object)+len(object)/4+1), head...)
-	buf = appendCompact(buf, object, true)
+	buf, tight := appendCompact(buf, object, true)
 	content := len(buf) + len(`"}]`)
 	buf = append(buf, mid...)
 	from := len(buf)
-	buf = appendCompact(buf, object, false)
+	if tight {
+		buf = append(buf, object...)
+	} else {
+		buf, _ = appendCompact(buf, object, false)
+	}
 	to := len(buf)
 	buf = append(buf, '}')
 	return &Result{Raw: buf, members: []rawjson.Member{
@@ -125,9 +129,9 @@ func JSONResult(object json.RawMessage) *Result {
 
 // appendCompact appends JSON text without space between its tokens; quoted, as
 // the inside of a string. In checked text no string has a control character, so
-// that only two characters need an escape.
-func appendCompact(buf, v []byte, quoted bool) []byte {
-	inside := false
+// that only two characters need an escape. It reports whether there was no space.
+func appendCompact(buf, v []byte, quoted bool) (_ []byte, tight bool) {
+	inside, tight := false, true
 	for i := 0; i < len(v); {
 		j := i
 		for j < len(v) && v[j] != '"' && v[j] != '\\' && (inside || v[j] > ' ') {
@@ -155,9 +159,11 @@ func appendCompact(buf, v []byte, quoted bool) []byte {
 				buf = append(buf, v[i])
 				i++
 			}
+		default:
+			tight = false
 		}
 	}
-	return buf
+	return buf, tight
 }
 
 type text struct {

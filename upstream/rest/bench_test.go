@@ -27,7 +27,8 @@ func cpu(b *testing.B) time.Duration {
 }
 
 // BenchmarkCall measures an action beside the same request by plain net/http,
-// which reads the answer and decodes nothing. The server is in this process.
+// where the answer is only read, or the same fields are taken out of it by structs.
+// The server is in this process.
 func BenchmarkCall(b *testing.B) {
 	for name, records := range map[string]int{"one": 1, "page": 25} {
 		item := `{"id":1042,"subject":"Printer on fire","status":"open","requester":{"id":7,"name":"A","email":"a@example.com"},"description":"` + strings.Repeat("x", 200) + `","tags":["a","b"]}`
@@ -54,8 +55,8 @@ func BenchmarkCall(b *testing.B) {
 			}
 			b.ReportMetric(float64(cpu(b)-began)/float64(b.N), "cpu-ns/op")
 		}
-		b.Run(fmt.Sprint(name, "/nethttp"), func(b *testing.B) {
-			measure(b, func() error {
+		get := func(use func([]byte) error) func() error {
+			return func() error {
 				req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL+"/api/v2/tickets/1042?status=open&page%5Bsize%5D=25", nil)
 				if err != nil {
 					return err
@@ -66,9 +67,30 @@ func BenchmarkCall(b *testing.B) {
 					return err
 				}
 				defer resp.Body.Close()
-				_, err = io.ReadAll(resp.Body)
+				body, err := io.ReadAll(resp.Body)
+				if err != nil {
+					return err
+				}
+				return use(body)
+			}
+		}
+		b.Run(fmt.Sprint(name, "/nethttp"), func(b *testing.B) { measure(b, get(func([]byte) error { return nil })) })
+		b.Run(fmt.Sprint(name, "/nethttp and encoding/json"), func(b *testing.B) {
+			measure(b, get(func(body []byte) error {
+				var page struct {
+					Tickets []struct {
+						ID              json.Number
+						Subject, Status string
+						Requester       struct{ Name string }
+						Tags            []string
+					}
+				}
+				if err := json.Unmarshal(body, &page); err != nil {
+					return err
+				}
+				_, err := json.Marshal(page)
 				return err
-			})
+			}))
 		})
 		b.Run(fmt.Sprint(name, "/action"), func(b *testing.B) {
 			d, err := rest.Parse([]byte(benchDefinition), "bench")

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 type shape struct {
 	whole    bool
 	names    []string
+	quoted   []string // the names as they stand in JSON
 	children []*shape
 	// seen numbers the declared fields, see [tally]; -1 for one that is none.
 	seen int
@@ -34,6 +36,7 @@ func newShape(fields []string) *shape {
 					path = s.path + "." + name
 				}
 				s.names = append(s.names, name)
+				s.quoted = append(s.quoted, string(rawjson.Quote(name)))
 				s.children = append(s.children, &shape{seen: number, path: path})
 				number++
 			}
@@ -57,6 +60,19 @@ func (s *shape) fieldsOf() []*shape {
 	return out
 }
 
+// index returns which of the fields has this name, with its quotes; -1 if none.
+func (s *shape) index(quoted []byte) int {
+	for i, name := range s.quoted {
+		if string(quoted) == name {
+			return i
+		}
+	}
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return -1
+	}
+	return slices.Index(s.names, rawjson.String(quoted))
+}
+
 // project appends what of v is to be given. seen, where it is not nil, notes the
 // fields that were there.
 func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
@@ -67,8 +83,8 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 	case '{':
 		buf = append(buf, '{')
 		first := true
-		for m := range rawjson.Members(v) {
-			i := slices.Index(s.names, m.Name)
+		for name, value := range rawjson.Fields(v) {
+			i := s.index(name)
 			if i < 0 {
 				continue
 			}
@@ -80,8 +96,8 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			if seen != nil && c.seen >= 0 {
 				seen[c.seen] = true
 			}
-			buf = append(buf, v[m.Start:m.End-len(m.Value)]...) // its name and colon
-			buf = c.project(buf, m.Value, seen)
+			buf = append(append(buf, name...), ':')
+			buf = c.project(buf, value, seen)
 		}
 		return append(buf, '}')
 	case '[':
