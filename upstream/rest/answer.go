@@ -99,7 +99,7 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 		return nil, unusable(fmt.Errorf("HTTP %d, content type %.60q, %.200q", ans.Status, typ, ans.Body),
 			"it answered with %s", looks(ans.Body, strings.TrimSpace(shortened(typ, 60)+" instead of JSON")))
 	}
-	if strings.HasPrefix(typ, "text/") && utf8.Valid(ans.Body) {
+	if (strings.HasPrefix(typ, "text/") || strings.HasSuffix(typ, "+json")) && utf8.Valid(ans.Body) {
 		return upstream.TextResult(string(ans.Body), false), nil
 	}
 	if typ == "" {
@@ -126,31 +126,34 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) (*upstream.
 	value, found := b.at(a.records)
 	kind := rawjson.Kind(value)
 	shape, seen := a.shape, []bool(nil)
-	if v.in.fields != nil {
+	switch {
+	case v.in.fields != nil:
 		shape = v.in.fields
-	} else {
+	case ans.Status != http.StatusAccepted: // what that says is how it goes, no record (RFC 9110, section 15.3.3)
 		seen = a.drift.tally()
 	}
 	out := make([]byte, 0, min(len(value), 64<<10)+256)
 	switch {
 	case a.list || kind == '[':
-		out = a.appendRecords(out, v, &answered{body: b, header: ans.Header, url: v.url}, shape, seen)
+		out = a.appendRecords(out, v, &answered{status: ans.Status, body: b, header: ans.Header, url: v.url}, shape, seen)
 	case !found:
-		a.drift.gone(a.def.Records)
-		out = append(out, fmt.Sprintf(`{"note":%s}`, rawjson.Quote(missing(a.def.Records)))...)
+		out = append(append(append(out, `{"note":`...), rawjson.Quote(a.missing(ans.Status))...), '}')
 	case kind == '{':
 		out = shape.project(out, value, seen)
 		a.drift.check(seen, 1, value)
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
-	res := upstream.JSONResult(out)
-	res.Quota = httpcall.Quota(ans.Header)
-	return res, nil
+	return upstream.JSONResult(out), nil
 }
 
-func missing(path string) string {
-	return "the answer has nothing at " + path + ": the source may have changed"
+// missing says why there is nothing where the records should be.
+func (a *action) missing(status int) string {
+	if status == http.StatusAccepted {
+		return "it is not done yet; ask again later"
+	}
+	a.drift.gone(a.def.Records)
+	return "the answer has nothing at " + a.def.Records + ": the source may have changed"
 }
 
 // appendRecords appends a list of records and what there is to say of it.
@@ -181,8 +184,7 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 	out = strconv.AppendInt(append(out, `],"count":`...), int64(given), 10)
 	note := ""
 	if !found {
-		a.drift.gone(a.def.Records)
-		note = missing(a.def.Records)
+		note = a.missing(ans.status)
 	}
 	a.drift.check(seen, given, nil)
 	next, refused := a.next(ans, v, given)

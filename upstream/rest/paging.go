@@ -84,6 +84,7 @@ func (p *pager) turn(in *input, at *page) {
 
 // answered is what of an answer says where the next page is.
 type answered struct {
+	status int
 	body   *body
 	header http.Header
 	count  int             // records in it

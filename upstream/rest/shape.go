@@ -21,12 +21,14 @@ type shape struct {
 	path string
 }
 
-// newShape returns the shape of the fields that dotted paths name.
+// newShape returns the shape of the fields that dotted paths name. One that ends in
+// a ? may be missing; so may what leads to it, unless another field needs that.
 func newShape(fields []string) *shape {
 	root := &shape{seen: -1}
 	number := 0
 	for _, f := range fields {
 		s := root
+		f, optional := strings.CutSuffix(f, "?")
 		for name := range strings.SplitSeq(f, ".") {
 			i := slices.Index(s.names, name)
 			if i < 0 {
@@ -37,10 +39,12 @@ func newShape(fields []string) *shape {
 				}
 				s.names = append(s.names, name)
 				s.quoted = append(s.quoted, string(rawjson.Quote(name)))
-				s.children = append(s.children, &shape{seen: number, path: path})
+				s.children = append(s.children, &shape{seen: -1, path: path})
+			}
+			if s = s.children[i]; s.seen < 0 && !optional {
+				s.seen = number
 				number++
 			}
-			s = s.children[i]
 		}
 		s.whole = true
 	}
@@ -110,9 +114,27 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			first = false
 			buf = s.project(buf, e, seen)
 		}
+		if first {
+			s.unsaid(seen)
+		}
 		return append(buf, ']')
 	}
+	s.unsaid(seen)
 	return append(buf, v...)
+}
+
+// unsaid counts the fields below s as seen: an empty array, or null in the place
+// of an object, does not say that they are gone.
+func (s *shape) unsaid(seen []bool) {
+	if seen == nil {
+		return
+	}
+	for _, c := range s.children {
+		if c.seen >= 0 {
+			seen[c.seen] = true
+		}
+		c.unsaid(seen)
+	}
 }
 
 // body is the JSON text of an answer. Its members are noted while it is checked,
