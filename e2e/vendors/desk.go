@@ -21,8 +21,8 @@ import (
 	"sync"
 )
 
-// Seen is one request to the API of a stand-in, without those for tokens.
-type Seen struct {
+// Request is one request to the API of a stand-in, without those for tokens.
+type Request struct {
 	Method string
 	Path   string // as it was escaped
 	Query  url.Values
@@ -30,8 +30,8 @@ type Seen struct {
 	Body   []byte
 }
 
-// Answer is what a stand-in is told to say instead of its own answer.
-type Answer struct {
+// Reply is what a stand-in is told to say instead of its own answer.
+type Reply struct {
 	Status int
 	Header map[string]string
 	Body   string
@@ -41,30 +41,30 @@ type Answer struct {
 // concurrent use.
 type Desk struct {
 	mu      sync.Mutex
-	seen    []Seen
-	planned []Answer
+	seen    []Request
+	planned []Reply
 }
 
 // Plan makes the next requests to the API, once they are let in, be answered so.
-func (d *Desk) Plan(answers ...Answer) {
+func (d *Desk) Plan(answers ...Reply) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.planned = append(d.planned, answers...)
 }
 
 // Seen returns the requests so far.
-func (d *Desk) Seen() []Seen {
+func (d *Desk) Seen() []Request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.seen)
 }
 
 // Last returns the last request; the zero value if there was none.
-func (d *Desk) Last() Seen {
+func (d *Desk) Last() Request {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.seen) == 0 {
-		return Seen{}
+		return Request{}
 	}
 	return d.seen[len(d.seen)-1]
 }
@@ -74,7 +74,7 @@ func (d *Desk) note(r *http.Request) []byte {
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a body that breaks is short
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.seen = append(d.seen, Seen{r.Method, r.URL.EscapedPath(), r.URL.Query(), r.Header.Clone(), body})
+	d.seen = append(d.seen, Request{r.Method, r.URL.EscapedPath(), r.URL.Query(), r.Header.Clone(), body})
 	return body
 }
 
@@ -97,8 +97,8 @@ func (d *Desk) divert(w http.ResponseWriter) bool {
 	return true
 }
 
-// object is a JSON object.
-type object map[string]any
+// record is a JSON object: one of a service, or a part of one.
+type record map[string]any
 
 // say answers with v as JSON.
 func say(w http.ResponseWriter, status int, v any) {
@@ -112,24 +112,24 @@ func say(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(buf.Bytes()) // who asked may be gone
 }
 
-// fields reads a JSON object or a form as texts and other values.
-func fields(r *http.Request, body []byte) (object, bool) {
+// fields reads a JSON record or a form as texts and other values.
+func formFields(r *http.Request, body []byte) (record, bool) {
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 		form, err := url.ParseQuery(string(body))
-		o := object{}
+		o := record{}
 		for name := range form {
 			o[name] = form.Get(name)
 		}
 		return o, err == nil
 	}
-	o := object{}
+	o := record{}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
 	return o, strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") && dec.Decode(&o) == nil
 }
 
 // text returns a member as text; "" if there is none.
-func (o object) text(name string) string {
+func (o record) text(name string) string {
 	switch v := o[name].(type) {
 	case string:
 		return v
@@ -139,10 +139,10 @@ func (o object) text(name string) string {
 	return ""
 }
 
-// object returns a member that is an object; nil if it is none.
-func (o object) object(name string) object {
+// member returns a member that is an object; nil if it is none.
+func (o record) member(name string) record {
 	switch v := o[name].(type) {
-	case object:
+	case record:
 		return v
 	case map[string]any:
 		return v
@@ -151,7 +151,7 @@ func (o object) object(name string) object {
 }
 
 // with returns a copy with the members of more in it.
-func (o object) with(more object) object {
+func (o record) with(more record) record {
 	out := maps.Clone(o)
 	maps.Copy(out, more)
 	return out

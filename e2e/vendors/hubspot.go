@@ -18,12 +18,12 @@ import (
 //   - https://developers.hubspot.com/changelog/2018-11-06-rate-limit-information-headers-will-be-included-in-http-responses
 type HubSpot struct {
 	Desk
-	*Tokens
+	*Issued
 	opt HubSpotOptions
 
 	records struct {
 		sync.Mutex
-		objects map[string][]object
+		objects map[string][]record
 		used    int // requests of these ten seconds
 	}
 }
@@ -34,7 +34,7 @@ type HubSpotOptions struct {
 	Static  string // the token of a private app, which may all; "" for none
 	Limit   int    // requests that are taken in ten seconds; 0 is 190
 	Daily   int    // and in a day; 0 is 650,000
-	Objects int    // how many of each object there are; 0 is 5
+	Objects int    // how many of each record there are; 0 is 5
 }
 
 // NewHubSpot returns an account with contacts, companies, deals and tickets.
@@ -44,12 +44,12 @@ func NewHubSpot(o HubSpotOptions) *HubSpot {
 			*at = missing
 		}
 	}
-	h := &HubSpot{Tokens: newTokens("hubspot"), opt: o}
-	h.records.objects = map[string][]object{}
+	h := &HubSpot{Issued: newIssued("hubspot"), opt: o}
+	h.records.objects = map[string][]record{}
 	for name, title := range hubspotTitles {
 		for i := range o.Objects {
 			id := strconv.Itoa(500 + i)
-			h.records.objects[name] = append(h.records.objects[name], hubspotRecord(id, object{
+			h.records.objects[name] = append(h.records.objects[name], hubspotRecord(id, record{
 				title: fmt.Sprintf("%s %d", name, i+1), "hs_object_id": id, "createdate": "2026-10-01T09:00:00.000Z", "hubspot_owner_id": "71", "amount": "12345678901234567.89",
 			}))
 		}
@@ -60,13 +60,13 @@ func NewHubSpot(o HubSpotOptions) *HubSpot {
 // hubspotTitles are the objects, each with the property that the search looks in.
 var hubspotTitles = map[string]string{"contacts": "email", "companies": "name", "deals": "dealname", "tickets": "subject"}
 
-func hubspotRecord(id string, properties object) object {
-	return object{"id": id, "properties": properties, "createdAt": "2026-10-01T09:00:00.000Z", "updatedAt": "2026-10-02T09:00:00.000Z", "archived": false}
+func hubspotRecord(id string, properties record) record {
+	return record{"id": id, "properties": properties, "createdAt": "2026-10-01T09:00:00.000Z", "updatedAt": "2026-10-02T09:00:00.000Z", "archived": false}
 }
 
 // hubspotRefusal is the shape of every refusal.
-func hubspotRefusal(category, message string) object {
-	return object{"status": "error", "message": message, "correlationId": "a43683b0-5717-4ceb-80b4-104d02915d8c", "category": category}
+func hubspotRefusal(category, message string) record {
+	return record{"status": "error", "message": message, "correlationId": "a43683b0-5717-4ceb-80b4-104d02915d8c", "category": category}
 }
 
 // ServeHTTP answers for tokens and for the API.
@@ -84,9 +84,9 @@ func (h *HubSpot) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // token answers for tokens. Every parameter must stand in the body.
 func (h *HubSpot) token(w http.ResponseWriter, r *http.Request) {
-	form, ok := fields(r, readAll(r))
+	form, ok := formFields(r, readAll(r))
 	refuse := func(status, message string) {
-		say(w, http.StatusBadRequest, object{"status": status, "message": message, "correlationId": "a43683b0-5717-4ceb-80b4-104d02915d8c", "category": "VALIDATION_ERROR"})
+		say(w, http.StatusBadRequest, record{"status": status, "message": message, "correlationId": "a43683b0-5717-4ceb-80b4-104d02915d8c", "category": "VALIDATION_ERROR"})
 	}
 	switch {
 	case r.Method != http.MethodPost || !ok || len(r.URL.RawQuery) > 0 || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
@@ -99,8 +99,8 @@ func (h *HubSpot) token(w http.ResponseWriter, r *http.Request) {
 		refuse("BAD_CLIENT_SECRET", "missing or invalid client secret")
 		return
 	}
-	h.Tokens.mu.Lock()
-	defer h.Tokens.mu.Unlock()
+	h.Issued.mu.Lock()
+	defer h.Issued.mu.Unlock()
 	grant := form.text("grant_type")
 	h.count[grant]++
 	last, known := h.refresh[form.text("refresh_token")]
@@ -113,7 +113,7 @@ func (h *HubSpot) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	i := h.mint(last.family, last.scopes, false, 30*time.Minute)
-	say(w, http.StatusOK, object{"token_type": "bearer", "access_token": i.access, "refresh_token": last.refresh, "expires_in": 1800,
+	say(w, http.StatusOK, record{"token_type": "bearer", "access_token": i.access, "refresh_token": last.refresh, "expires_in": 1800,
 		"hub_id": 62515, "user_id": 123456, "scopes": i.scopes})
 }
 
@@ -141,13 +141,13 @@ func (h *HubSpot) admitted(w http.ResponseWriter, r *http.Request) bool {
 	i, how := h.bearer(r)
 	need := hubspotScopes(r)
 	switch {
-	case how == unknown:
+	case how == tokenUnknown:
 		say(w, http.StatusUnauthorized, hubspotRefusal("INVALID_AUTHENTICATION", "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more details at https://developers.hubspot.com/docs/methods/auth/oauth-overview"))
-	case how == ended:
+	case how == tokenEnded:
 		say(w, http.StatusUnauthorized, hubspotRefusal("EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired 5 minute(s) ago."))
 	case !i.has(need):
 		o := hubspotRefusal("MISSING_SCOPES", "This app hasn't been granted all required scopes to make this call. Read more about required scopes here: https://developers.hubspot.com/scopes.")
-		o["errors"] = []object{{"message": "One or more of the following scopes are required.", "context": object{"requiredGranularScopes": []string{need}}}}
+		o["errors"] = []record{{"message": "One or more of the following scopes are required.", "context": record{"requiredGranularScopes": []string{need}}}}
 		say(w, http.StatusForbidden, o)
 	default:
 		return true
@@ -174,7 +174,7 @@ func (h *HubSpot) counted(w http.ResponseWriter, r *http.Request) bool {
 	case used <= h.opt.Limit:
 		return true
 	}
-	say(w, http.StatusTooManyRequests, object{"status": "error", "message": message, "errorType": "RATE_LIMIT",
+	say(w, http.StatusTooManyRequests, record{"status": "error", "message": message, "errorType": "RATE_LIMIT",
 		"correlationId": "c033cdaa-2c40-4a64-ae48-b4cec88dad24", "policyName": policy, "requestId": "3d3e35b7-0dae-4b9f-a6e3-9c230cbcf8dd"})
 	return false
 }

@@ -3,6 +3,7 @@ package vendors
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -25,22 +26,22 @@ func (h *HubSpot) route(w http.ResponseWriter, r *http.Request, body []byte) {
 	list, known := h.records.objects[parts[min(2, len(parts)-1)]]
 	switch {
 	case what == "GET owners":
-		say(w, http.StatusOK, object{"results": []object{{"id": "71", "email": "ann@example.com", "firstName": "Ann", "lastName": "Agent", "userId": 1, "archived": false}}})
+		say(w, http.StatusOK, record{"results": []record{{"id": "71", "email": "ann@example.com", "firstName": "Ann", "lastName": "Agent", "userId": 1, "archived": false}}})
 	case !known:
-		say(w, http.StatusNotFound, hubspotRefusal("OBJECT_NOT_FOUND", "Unable to infer object type from: "+parts[len(parts)-1]))
+		say(w, http.StatusNotFound, hubspotRefusal("OBJECT_NOT_FOUND", "Unable to infer record type from: "+parts[len(parts)-1]))
 	case what == "GET properties/#":
-		say(w, http.StatusOK, object{"results": []object{{"name": "dealstage", "label": "Deal stage", "type": "enumeration", "fieldType": "radio",
-			"description": "Where it stands", "options": []object{{"value": "won", "label": "Won", "displayOrder": 0}}}}})
+		say(w, http.StatusOK, record{"results": []record{{"name": "dealstage", "label": "Deal stage", "type": "enumeration", "fieldType": "radio",
+			"description": "Where it stands", "options": []record{{"value": "won", "label": "Won", "displayOrder": 0}}}}})
 	case what == "GET objects/#":
 		h.list(w, r, list)
 	case what == "POST search":
-		h.search(w, r, body, list, hubspotTitles[parts[2]])
+		h.search(w, body, list, hubspotTitles[parts[2]])
 	case what == "GET objects/#/#":
 		h.one(w, r, list, parts[3])
 	case what == "POST objects/#":
 		h.write(w, r, body, parts[2], nil)
 	case what == "PATCH objects/#/#":
-		at := slices.IndexFunc(list, func(o object) bool { return o["id"] == parts[3] })
+		at := slices.IndexFunc(list, func(o record) bool { return o["id"] == parts[3] })
 		if at < 0 {
 			say(w, http.StatusNotFound, hubspotRefusal("OBJECT_NOT_FOUND", "Object not found. objectId are usually numeric."))
 			return
@@ -52,23 +53,23 @@ func (h *HubSpot) route(w http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 // view gives of a record the properties that are asked for.
-func hubspotView(o object, names []string) object {
-	have, want := o.object("properties"), object{}
+func hubspotView(o record, names []string) record {
+	have, want := o.member("properties"), record{}
 	for _, name := range slices.Concat([]string{"hs_object_id"}, names) {
 		if name != "" {
 			want[name] = have[name] // null where there is none
 		}
 	}
-	return o.with(object{"properties": want})
+	return o.with(record{"properties": want})
 }
 
-func (h *HubSpot) list(w http.ResponseWriter, r *http.Request, list []object) {
+func (h *HubSpot) list(w http.ResponseWriter, r *http.Request, list []record) {
 	q := r.URL.Query()
-	h.pages(w, list, q.Get("limit"), q.Get("after"), 100, strings.Split(q.Get("properties"), ","), object{})
+	h.pages(w, list, q.Get("limit"), q.Get("after"), 100, strings.Split(q.Get("properties"), ","), record{})
 }
 
 // pages answers with a page: the cursor is the id of the next record.
-func (h *HubSpot) pages(w http.ResponseWriter, list []object, limit, after string, most int, properties []string, answer object) {
+func (h *HubSpot) pages(w http.ResponseWriter, list []record, limit, after string, most int, properties []string, answer record) {
 	size := 10
 	if limit != "" {
 		n, err := strconv.Atoi(limit)
@@ -88,19 +89,19 @@ func (h *HubSpot) pages(w http.ResponseWriter, list []object, limit, after strin
 		from = n
 	}
 	to := min(from+size, len(list))
-	results := make([]object, 0, size)
+	results := make([]record, 0, size)
 	for _, o := range list[from:to] {
 		results = append(results, hubspotView(o, properties))
 	}
 	answer["results"] = results
 	if to < len(list) {
-		answer["paging"] = object{"next": object{"after": strconv.Itoa(to), "link": "?after=" + strconv.Itoa(to)}}
+		answer["paging"] = record{"next": record{"after": strconv.Itoa(to), "link": "?after=" + strconv.Itoa(to)}}
 	}
 	say(w, http.StatusOK, answer)
 }
 
 // search finds records whose title contains the query and that pass EQ filters.
-func (h *HubSpot) search(w http.ResponseWriter, r *http.Request, body []byte, list []object, title string) {
+func (h *HubSpot) search(w http.ResponseWriter, body []byte, list []record, title string) {
 	var ask struct {
 		Query        string      `json:"query"`
 		Limit        json.Number `json:"limit"`
@@ -115,8 +116,8 @@ func (h *HubSpot) search(w http.ResponseWriter, r *http.Request, body []byte, li
 		say(w, http.StatusBadRequest, hubspotRefusal("VALIDATION_ERROR", "Invalid input JSON"))
 		return
 	}
-	found := slices.DeleteFunc(slices.Clone(list), func(o object) bool {
-		p := o.object("properties")
+	found := slices.DeleteFunc(slices.Clone(list), func(o record) bool {
+		p := o.member("properties")
 		ok := len(ask.FilterGroups) == 0
 		for _, g := range ask.FilterGroups {
 			all := true
@@ -127,20 +128,20 @@ func (h *HubSpot) search(w http.ResponseWriter, r *http.Request, body []byte, li
 		}
 		return !ok || !strings.Contains(p.text(title), ask.Query)
 	})
-	h.pages(w, found, ask.Limit.String(), ask.After.String(), 200, ask.Properties, object{"total": len(found)})
+	h.pages(w, found, ask.Limit.String(), ask.After.String(), 200, ask.Properties, record{"total": len(found)})
 }
 
-func (h *HubSpot) one(w http.ResponseWriter, r *http.Request, list []object, id string) {
-	at := slices.IndexFunc(list, func(o object) bool { return o["id"] == id })
+func (h *HubSpot) one(w http.ResponseWriter, r *http.Request, list []record, id string) {
+	at := slices.IndexFunc(list, func(o record) bool { return o["id"] == id })
 	if at < 0 {
 		say(w, http.StatusNotFound, hubspotRefusal("OBJECT_NOT_FOUND", "Object not found. objectId are usually numeric."))
 		return
 	}
 	o := hubspotView(list[at], strings.Split(r.URL.Query().Get("properties"), ","))
 	if names := r.URL.Query().Get("associations"); names != "" {
-		links := object{}
+		links := record{}
 		for name := range strings.SplitSeq(names, ",") {
-			links[name] = object{"results": []object{{"id": "501", "type": "to_" + name}}}
+			links[name] = record{"results": []record{{"id": "501", "type": "to_" + name}}}
 		}
 		o["associations"] = links
 	}
@@ -148,28 +149,26 @@ func (h *HubSpot) one(w http.ResponseWriter, r *http.Request, list []object, id 
 }
 
 // write makes a record, or changes one.
-func (h *HubSpot) write(w http.ResponseWriter, r *http.Request, body []byte, name string, o object) {
-	form, ok := fields(r, body)
-	properties := form.object("properties")
+func (h *HubSpot) write(w http.ResponseWriter, r *http.Request, body []byte, name string, o record) {
+	form, ok := formFields(r, body)
+	properties := form.member("properties")
 	if !ok || properties == nil {
 		say(w, http.StatusBadRequest, hubspotRefusal("VALIDATION_ERROR", "Invalid input JSON: properties is missing"))
 		return
 	}
 	if _, bad := properties["nonsense"]; bad {
 		say(w, http.StatusBadRequest, hubspotRefusal("VALIDATION_ERROR", `Property values were not valid: [{"isValid":false,"message":"Property \"nonsense\" does not exist"}]`).with(
-			object{"errors": []object{{"message": `Property "nonsense" does not exist`, "code": "PROPERTY_DOESNT_EXIST", "context": object{"propertyName": []string{"nonsense"}}}}}))
+			record{"errors": []record{{"message": `Property "nonsense" does not exist`, "code": "PROPERTY_DOESNT_EXIST", "context": record{"propertyName": []string{"nonsense"}}}}}))
 		return
 	}
 	status := http.StatusOK
 	if o == nil {
 		status = http.StatusCreated
 		id := strconv.Itoa(500 + len(h.records.objects[name]))
-		o = hubspotRecord(id, object{"hs_object_id": id})
+		o = hubspotRecord(id, record{"hs_object_id": id})
 		h.records.objects[name] = append(h.records.objects[name], o)
 	}
-	have := o.object("properties")
-	for key, v := range properties {
-		have[key] = v
-	}
+	have := o.member("properties")
+	maps.Copy(have, properties)
 	say(w, status, o)
 }

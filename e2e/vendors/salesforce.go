@@ -25,12 +25,12 @@ import (
 //   - https://developer.salesforce.com/docs/platform/salesforce-app-limits-cheatsheet/guide/salesforce-app-limits-platform-api.html
 type Salesforce struct {
 	Desk
-	*Tokens
+	*Issued
 	opt SalesforceOptions
 
 	records struct {
 		sync.Mutex
-		objects map[string][]object
+		objects map[string][]record
 		used    int
 		refuse  string // message of REQUEST_LIMIT_EXCEEDED; "" for none
 	}
@@ -58,18 +58,18 @@ func NewSalesforce(o SalesforceOptions) *Salesforce {
 	if o.Accounts == 0 {
 		o.Accounts = 5
 	}
-	s := &Salesforce{Tokens: newTokens("salesforce"), opt: o}
-	s.records.objects = map[string][]object{"Account": nil, "Contact": {salesforceRecord("Contact", "003000000000001AAA", object{"Name": "Jo Doe", "Email": "jo@example.com"})}}
+	s := &Salesforce{Issued: newIssued("salesforce"), opt: o}
+	s.records.objects = map[string][]record{"Account": nil, "Contact": {salesforceRecord("Contact", "003000000000001AAA", record{"Name": "Jo Doe", "Email": "jo@example.com"})}}
 	for i := range o.Accounts {
-		s.records.objects["Account"] = append(s.records.objects["Account"], salesforceRecord("Account", fmt.Sprintf("001%012dAAA", i+1), object{
+		s.records.objects["Account"] = append(s.records.objects["Account"], salesforceRecord("Account", fmt.Sprintf("001%012dAAA", i+1), record{
 			"Name": fmt.Sprintf("Acme %d", i+1), "Industry": "Energy", "AnnualRevenue": json.Number("12345678901234567.89"), "Customer_No__c": strconv.Itoa(1000 + i),
 		}))
 	}
 	return s
 }
 
-func salesforceRecord(kind, id string, more object) object {
-	return object{"attributes": object{"type": kind, "url": "/services/data/" + salesforceVersion + "/sobjects/" + kind + "/" + id}, "Id": id}.with(more)
+func salesforceRecord(kind, id string, more record) record {
+	return record{"attributes": record{"type": kind, "url": "/services/data/" + salesforceVersion + "/sobjects/" + kind + "/" + id}, "Id": id}.with(more)
 }
 
 // Exceed makes all requests fail for a limit's sake until it is called with "".
@@ -83,7 +83,7 @@ func (s *Salesforce) Exceed(message string) {
 
 // salesforceRefusal answers with the list that every refusal is.
 func salesforceRefusal(w http.ResponseWriter, status int, code, message string) {
-	say(w, status, []object{{"message": message, "errorCode": code}})
+	say(w, status, []record{{"message": message, "errorCode": code}})
 }
 
 // ServeHTTP answers for tokens and for the API.
@@ -97,7 +97,7 @@ func (s *Salesforce) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body := s.note(r)
-	if i, how := s.bearer(r); how != good || !i.has("api", "full") {
+	if i, how := s.bearer(r); how != tokenGood || !i.has("api", "full") {
 		w.Header().Set("WWW-Authenticate", "Token")
 		salesforceRefusal(w, http.StatusUnauthorized, "INVALID_SESSION_ID", "Session expired or invalid")
 		return
@@ -126,17 +126,17 @@ func (s *Salesforce) counted(w http.ResponseWriter) bool {
 
 // token answers for tokens. None of the answers says how long a token is good.
 func (s *Salesforce) token(w http.ResponseWriter, r *http.Request) {
-	form, ok := fields(r, readAll(r))
+	form, ok := formFields(r, readAll(r))
 	refuse := func(code, description string) {
-		say(w, http.StatusBadRequest, object{"error": code, "error_description": description})
+		say(w, http.StatusBadRequest, record{"error": code, "error_description": description})
 	}
 	if r.Method != http.MethodPost || !ok {
 		refuse("invalid_request", "must use HTTP POST")
 		return
 	}
 	grant := form.text("grant_type")
-	s.Tokens.mu.Lock()
-	defer s.Tokens.mu.Unlock()
+	s.Issued.mu.Lock()
+	defer s.Issued.mu.Unlock()
 	s.count[grant]++
 	_, _, basic := r.BasicAuth()
 	known := s.opt.Client.matches(r, form, basic)
@@ -174,7 +174,7 @@ func (s *Salesforce) token(w http.ResponseWriter, r *http.Request) {
 	if instance == "" {
 		instance = "http://" + r.Host
 	}
-	answer := object{"access_token": i.access, "signature": "nUFHwtfIGLKDTHcLWmDBG8frv0t+HQGl/iCZFIQUarE=", "scope": strings.Join(i.scopes, " "), "token_format": "opaque",
+	answer := record{"access_token": i.access, "signature": "nUFHwtfIGLKDTHcLWmDBG8frv0t+HQGl/iCZFIQUarE=", "scope": strings.Join(i.scopes, " "), "token_format": "opaque",
 		"instance_url": instance, "id": "https://login.salesforce.com/id/00Dd0000000XXXXXXX/005d0000000XXXXXXX", "token_type": "Bearer",
 		"issued_at": strconv.FormatInt(time.Now().UnixMilli(), 10)}
 	if i.refresh != "" {
@@ -188,7 +188,7 @@ func (s *Salesforce) token(w http.ResponseWriter, r *http.Request) {
 func (s *Salesforce) assertion(text, here string) string {
 	claims, ok := verified(text, s.opt.Key)
 	aud := claims.text("aud")
-	left := claimed(claims, "exp").Sub(time.Now())
+	left := time.Until(claimed(claims, "exp"))
 	switch {
 	case !ok:
 		return "invalid assertion"
@@ -205,13 +205,13 @@ func (s *Salesforce) assertion(text, here string) string {
 }
 
 // verified reads a JSON Web Token that is signed by RS256.
-func verified(text string, key *rsa.PublicKey) (object, bool) {
+func verified(text string, key *rsa.PublicKey) (record, bool) {
 	parts := strings.Split(text, ".")
 	if key == nil || len(parts) != 3 {
 		return nil, false
 	}
 	var head struct{ Alg string }
-	claims := object{}
+	claims := record{}
 	headText, err1 := base64.RawURLEncoding.DecodeString(parts[0])
 	claimText, err2 := base64.RawURLEncoding.DecodeString(parts[1])
 	mark, err3 := base64.RawURLEncoding.DecodeString(parts[2])
@@ -223,7 +223,7 @@ func verified(text string, key *rsa.PublicKey) (object, bool) {
 }
 
 // claimed returns a claim that is a time; the zero time if it is none.
-func claimed(claims object, name string) time.Time {
+func claimed(claims record, name string) time.Time {
 	n, ok := claims[name].(float64)
 	if !ok {
 		return time.Time{}
@@ -233,15 +233,15 @@ func claimed(claims object, name string) time.Time {
 
 // revoke ends a token and all that came of the same consent.
 func (s *Salesforce) revoke(w http.ResponseWriter, r *http.Request) {
-	form, _ := fields(r, readAll(r))
-	s.Tokens.mu.Lock()
-	defer s.Tokens.mu.Unlock()
+	form, _ := formFields(r, readAll(r))
+	s.Issued.mu.Lock()
+	defer s.Issued.mu.Unlock()
 	i, ok := s.refresh[form.text("token")]
 	if !ok {
 		i, ok = s.access[form.text("token")]
 	}
 	if !ok {
-		say(w, http.StatusBadRequest, object{"error": "invalid_token", "error_description": "invalid token"})
+		say(w, http.StatusBadRequest, record{"error": "invalid_token", "error_description": "invalid token"})
 		return
 	}
 	s.drop(i.family)

@@ -29,8 +29,8 @@ func (s *Salesforce) route(w http.ResponseWriter, r *http.Request, body []byte) 
 		list := s.records.objects["Account"]
 		say(w, http.StatusOK, list[:min(max(n, 1), len(list))])
 	case "limits":
-		left := object{"Max": s.opt.Limit, "Remaining": max(s.opt.Limit-s.records.used, 0)}
-		say(w, http.StatusOK, object{"DailyApiRequests": left, "DailyBulkApiBatches": left, "DailyAsyncApexExecutions": left, "DataStorageMB": left, "FileStorageMB": left, "Other": left})
+		left := record{"Max": s.opt.Limit, "Remaining": max(s.opt.Limit-s.records.used, 0)}
+		say(w, http.StatusOK, record{"DailyApiRequests": left, "DailyBulkApiBatches": left, "DailyAsyncApexExecutions": left, "DataStorageMB": left, "FileStorageMB": left, "Other": left})
 	case "sobjects":
 		s.objects(w, r, body, parts[1:])
 	default:
@@ -73,7 +73,7 @@ func (s *Salesforce) query(w http.ResponseWriter, r *http.Request, more []string
 	list := s.records.objects[kind]
 	from = min(from, len(list))
 	to := min(from+size, len(list))
-	answer := object{"totalSize": len(list), "done": to == len(list), "records": list[from:to]}
+	answer := record{"totalSize": len(list), "done": to == len(list), "records": list[from:to]}
 	if to < len(list) {
 		answer["nextRecordsUrl"] = fmt.Sprintf("/services/data/%s/query/01g0%s-%d", salesforceVersion, kind, to)
 	}
@@ -86,7 +86,7 @@ func (s *Salesforce) find(w http.ResponseWriter, r *http.Request) {
 		salesforceRefusal(w, http.StatusBadRequest, "MALFORMED_SEARCH", "search term must be longer than one character: "+q.Get("q"))
 		return
 	}
-	var found []object
+	var found []record
 	for kind, list := range s.records.objects {
 		for _, o := range list {
 			if (q.Get("sobject") == "" || q.Get("sobject") == kind) && strings.Contains(fmt.Sprint(o["Name"]), q.Get("q")) {
@@ -98,15 +98,15 @@ func (s *Salesforce) find(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		most = 2000
 	}
-	say(w, http.StatusOK, object{"searchRecords": found[:min(most, len(found))]})
+	say(w, http.StatusOK, record{"searchRecords": found[:min(most, len(found))]})
 }
 
 // narrowed gives of a record the fields that are asked for.
-func narrowed(o object, names string) object {
+func narrowed(o record, names string) record {
 	if names == "" {
 		return o
 	}
-	out := object{"attributes": o["attributes"], "Id": o["Id"]}
+	out := record{"attributes": o["attributes"], "Id": o["Id"]}
 	for name := range strings.SplitSeq(names, ",") {
 		if v, ok := o[name]; ok {
 			out[name] = v
@@ -117,11 +117,11 @@ func narrowed(o object, names string) object {
 
 func (s *Salesforce) objects(w http.ResponseWriter, r *http.Request, body []byte, parts []string) {
 	if len(parts) == 0 {
-		var list []object
+		var list []record
 		for _, kind := range []string{"Account", "Contact"} {
-			list = append(list, object{"name": kind, "label": kind, "keyPrefix": "001", "custom": false, "queryable": true, "createable": true, "updateable": true, "urls": object{}})
+			list = append(list, record{"name": kind, "label": kind, "keyPrefix": "001", "custom": false, "queryable": true, "createable": true, "updateable": true, "urls": record{}})
 		}
-		say(w, http.StatusOK, object{"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list})
+		say(w, http.StatusOK, record{"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": list})
 		return
 	}
 	kind := parts[0]
@@ -133,9 +133,9 @@ func (s *Salesforce) objects(w http.ResponseWriter, r *http.Request, body []byte
 	case len(parts) == 1 && r.Method == http.MethodPost:
 		s.create(w, r, body, kind)
 	case len(parts) == 2 && parts[1] == "describe":
-		say(w, http.StatusOK, object{"name": kind, "label": kind, "keyPrefix": "001", "queryable": true, "fields": []object{{"name": "Id", "label": "Id", "type": "id",
-			"nillable": false, "externalId": false, "relationshipName": nil, "referenceTo": []string{}, "picklistValues": []object{}, "byteLength": 18}},
-			"childRelationships": []object{{"relationshipName": "Contacts", "childSObject": "Contact", "field": "AccountId", "cascadeDelete": true}}})
+		say(w, http.StatusOK, record{"name": kind, "label": kind, "keyPrefix": "001", "queryable": true, "fields": []record{{"name": "Id", "label": "Id", "type": "id",
+			"nillable": false, "externalId": false, "relationshipName": nil, "referenceTo": []string{}, "picklistValues": []record{}, "byteLength": 18}},
+			"childRelationships": []record{{"relationshipName": "Contacts", "childSObject": "Contact", "field": "AccountId", "cascadeDelete": true}}})
 	case len(parts) == 2 && parts[1] == "updated":
 		s.updated(w, r, kind)
 	case len(parts) == 2 || len(parts) == 3:
@@ -160,38 +160,38 @@ func (s *Salesforce) updated(w http.ResponseWriter, r *http.Request, kind string
 	for _, o := range s.records.objects[kind] {
 		ids = append(ids, o.text("Id"))
 	}
-	say(w, http.StatusOK, object{"ids": ids, "latestDateCovered": end.Format("2006-01-02T15:04:05.000+0000")})
+	say(w, http.StatusOK, record{"ids": ids, "latestDateCovered": end.Format("2006-01-02T15:04:05.000+0000")})
 }
 
 func (s *Salesforce) create(w http.ResponseWriter, r *http.Request, body []byte, kind string) {
-	form, ok := fields(r, body)
+	form, ok := formFields(r, body)
 	switch {
 	case !ok:
 		salesforceRefusal(w, http.StatusBadRequest, "JSON_PARSER_ERROR", "Unexpected character")
 		return
 	case form.text("Name") == "":
-		say(w, http.StatusBadRequest, []object{{"message": "Required fields are missing: [Name]", "errorCode": "REQUIRED_FIELD_MISSING", "fields": []string{"Name"}}})
+		say(w, http.StatusBadRequest, []record{{"message": "Required fields are missing: [Name]", "errorCode": "REQUIRED_FIELD_MISSING", "fields": []string{"Name"}}})
 		return
 	}
 	id := fmt.Sprintf("001%012dAAA", len(s.records.objects[kind])+1)
 	s.records.objects[kind] = append(s.records.objects[kind], salesforceRecord(kind, id, form))
-	say(w, http.StatusCreated, object{"id": id, "success": true, "errors": []any{}})
+	say(w, http.StatusCreated, record{"id": id, "success": true, "errors": []any{}})
 }
 
 // row answers for one record, by its id or by an external id.
 func (s *Salesforce) row(w http.ResponseWriter, r *http.Request, body []byte, kind, field, value string) {
 	list := s.records.objects[kind]
-	at := slices.IndexFunc(list, func(o object) bool {
+	at := slices.IndexFunc(list, func(o record) bool {
 		return fmt.Sprint(o[field]) == value || field == "Id" && strings.TrimSuffix(o.text("Id"), "AAA") == value
 	})
-	form, ok := fields(r, body)
+	form, ok := formFields(r, body)
 	switch {
 	case r.Method == http.MethodPatch && !ok:
 		salesforceRefusal(w, http.StatusBadRequest, "JSON_PARSER_ERROR", "Unexpected character")
 	case r.Method == http.MethodPatch && at < 0 && field != "Id":
 		id := fmt.Sprintf("001%012dAAA", len(list)+1)
-		s.records.objects[kind] = append(list, salesforceRecord(kind, id, form.with(object{field: value})))
-		say(w, http.StatusCreated, object{"id": id, "success": true, "errors": []any{}, "created": true})
+		s.records.objects[kind] = append(list, salesforceRecord(kind, id, form.with(record{field: value})))
+		say(w, http.StatusCreated, record{"id": id, "success": true, "errors": []any{}, "created": true})
 	case at < 0:
 		salesforceRefusal(w, http.StatusNotFound, "NOT_FOUND", "Provided external ID field does not exist or is not accessible: "+value)
 	case r.Method == http.MethodGet:

@@ -24,7 +24,7 @@ import (
 //   - https://docs.snowflake.com/en/user-guide/single-use-refresh-tokens
 type Snowflake struct {
 	Desk
-	*Tokens
+	*Issued
 	opt SnowflakeOptions
 
 	runs struct {
@@ -58,7 +58,7 @@ const snowflakePartition = 2
 
 // NewSnowflake returns an account without any data: it makes rows up.
 func NewSnowflake(o SnowflakeOptions) *Snowflake {
-	s := &Snowflake{Tokens: newTokens("snowflake"), opt: o}
+	s := &Snowflake{Issued: newIssued("snowflake"), opt: o}
 	s.runs.byHandle, s.runs.byID = map[string]*run{}, map[string]*run{}
 	return s
 }
@@ -72,7 +72,7 @@ func (s *Snowflake) Executed() int {
 
 // snowflakeRefusal is the shape of refusals of the API.
 func snowflakeRefusal(w http.ResponseWriter, status int, code, message string) {
-	say(w, status, object{"code": code, "message": message})
+	say(w, status, record{"code": code, "message": message})
 }
 
 // ServeHTTP answers for tokens and for the API.
@@ -94,9 +94,9 @@ func (s *Snowflake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // token answers for tokens. The client must sign in by the Authorization field.
 func (s *Snowflake) token(w http.ResponseWriter, r *http.Request) {
-	form, ok := fields(r, readAll(r))
+	form, ok := formFields(r, readAll(r))
 	refuse := func(code, message string) {
-		say(w, http.StatusBadRequest, object{"data": nil, "message": message, "code": nil, "success": false, "error": code, "headers": nil})
+		say(w, http.StatusBadRequest, record{"data": nil, "message": message, "code": nil, "success": false, "error": code, "headers": nil})
 	}
 	switch {
 	case r.Method != http.MethodPost || !ok || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded"):
@@ -106,8 +106,8 @@ func (s *Snowflake) token(w http.ResponseWriter, r *http.Request) {
 		refuse("invalid_client", "This is an invalid client.")
 		return
 	}
-	s.Tokens.mu.Lock()
-	defer s.Tokens.mu.Unlock()
+	s.Issued.mu.Lock()
+	defer s.Issued.mu.Unlock()
 	grant, given := form.text("grant_type"), form.text("refresh_token")
 	s.count[grant]++
 	if grant != "refresh_token" {
@@ -126,7 +126,7 @@ func (s *Snowflake) token(w http.ResponseWriter, r *http.Request) {
 		s.drop(last.family)
 	}
 	i := s.mint(last.family, last.scopes, s.opt.SingleUse, 10*time.Minute)
-	answer := object{"access_token": i.access, "token_type": "Bearer", "expires_in": 599, "scope": strings.Join(i.scopes, " "), "username": s.opt.User, "idpInitiated": false}
+	answer := record{"access_token": i.access, "token_type": "Bearer", "expires_in": 599, "scope": strings.Join(i.scopes, " "), "username": s.opt.User, "idpInitiated": false}
 	if i.refresh != "" {
 		answer["refresh_token"], answer["refresh_token_expires_in"] = i.refresh, 7_775_999
 	}
@@ -148,9 +148,9 @@ func (s *Snowflake) admitted(w http.ResponseWriter, r *http.Request) bool {
 		if s.opt.Static == "" || text != s.opt.Static {
 			code, message = "394400", "Programmatic access token is invalid."
 		}
-	case how == ended:
+	case how == tokenEnded:
 		code, message = "390318", "OAuth access token expired. "
-	case how == unknown:
+	case how == tokenUnknown:
 		code, message = "390303", "Invalid OAuth access token. "
 	}
 	if code == "" {
@@ -196,7 +196,7 @@ func (s *Snowflake) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		snowflakeRefusal(w, http.StatusNotFound, "000709", "Statement "+parts[0]+" not found")
 	case len(parts) == 2 && r.Method == http.MethodPost:
 		known.ended, known.polls = true, 0
-		say(w, http.StatusOK, object{"code": "000604", "sqlState": "57014", "message": "SQL execution canceled", "statementHandle": known.handle, "statementStatusUrl": s.url(known)})
+		say(w, http.StatusOK, record{"code": "000604", "sqlState": "57014", "message": "SQL execution canceled", "statementHandle": known.handle, "statementStatusUrl": s.url(known)})
 	case len(parts) == 1 && r.Method == http.MethodGet:
 		s.tell(w, r, known)
 	default:
@@ -208,7 +208,7 @@ func (s *Snowflake) url(r *run) string { return "/api/v2/statements/" + r.handle
 
 // submit executes a statement, but not one that was executed under the same id.
 func (s *Snowflake) submit(w http.ResponseWriter, r *http.Request, body []byte) {
-	form, ok := fields(r, body)
+	form, ok := formFields(r, body)
 	id, again := r.URL.Query().Get("requestId"), r.URL.Query().Get("retry") == "true"
 	switch {
 	case !ok || form.text("statement") == "":
@@ -223,7 +223,7 @@ func (s *Snowflake) submit(w http.ResponseWriter, r *http.Request, body []byte) 
 		return
 	}
 	if code, state, message, status := snowflakeFault(form); code != "" {
-		say(w, status, object{"code": code, "sqlState": state, "message": message, "statementHandle": "019c06a4-0000-df4f-0000-00100006589e", "createdOn": 1597090533987})
+		say(w, status, record{"code": code, "sqlState": state, "message": message, "statementHandle": "019c06a4-0000-df4f-0000-00100006589e", "createdOn": 1597090533987})
 		return
 	}
 	s.runs.executed++
@@ -239,7 +239,7 @@ func (s *Snowflake) submit(w http.ResponseWriter, r *http.Request, body []byte) 
 }
 
 // snowflakeFault says what of a statement fails, by a word in it.
-func snowflakeFault(form object) (code, state, message string, status int) {
+func snowflakeFault(form record) (code, state, message string, status int) {
 	text := form.text("statement")
 	switch {
 	case strings.HasPrefix(text, "SELEC "):
@@ -248,16 +248,16 @@ func snowflakeFault(form object) (code, state, message string, status int) {
 		return "003001", "42501", "SQL access control error:\nInsufficient privileges to operate on table 'SECRETS'", http.StatusUnprocessableEntity
 	case strings.Contains(text, "FOREVER"):
 		return "000630", "57014", "Statement reached its statement or warehouse timeout of 5 second(s) and was canceled.", http.StatusRequestTimeout
-	case strings.Contains(text, ";") && form.object("parameters").text("MULTI_STATEMENT_COUNT") != "0":
+	case strings.Contains(text, ";") && form.member("parameters").text("MULTI_STATEMENT_COUNT") != "0":
 		return "000008", "0A000", "Actual statement count 2 did not match the desired statement count 1.", http.StatusUnprocessableEntity
-	case strings.Count(text, "?") != len(form.object("bindings")):
+	case strings.Count(text, "?") != len(form.member("bindings")):
 		return "002049", "42601", "SQL compilation error: error line 1 at position 7\nBind variable ? not set.", http.StatusUnprocessableEntity
 	}
 	return "", "", "", 0
 }
 
 // snowflakeRows makes rows up: as many as LIMIT says, 5 otherwise.
-func snowflakeRows(form object) [][]any {
+func snowflakeRows(form record) [][]any {
 	n := 5
 	if _, limit, ok := strings.Cut(form.text("statement"), "LIMIT "); ok {
 		if m, err := strconv.Atoi(limit); err == nil {
@@ -275,11 +275,11 @@ func snowflakeRows(form object) [][]any {
 func (s *Snowflake) tell(w http.ResponseWriter, r *http.Request, x *run) {
 	switch {
 	case x.ended:
-		say(w, http.StatusUnprocessableEntity, object{"code": "000604", "sqlState": "57014", "message": "SQL execution canceled", "statementHandle": x.handle})
+		say(w, http.StatusUnprocessableEntity, record{"code": "000604", "sqlState": "57014", "message": "SQL execution canceled", "statementHandle": x.handle})
 		return
 	case x.polls > 0:
 		x.polls--
-		say(w, http.StatusAccepted, object{"code": "333334", "message": "Asynchronous execution in progress. Use provided query id to perform query monitoring and management.",
+		say(w, http.StatusAccepted, record{"code": "333334", "message": "Asynchronous execution in progress. Use provided query id to perform query monitoring and management.",
 			"statementHandle": x.handle, "statementStatusUrl": s.url(x)})
 		return
 	}
@@ -294,17 +294,17 @@ func (s *Snowflake) tell(w http.ResponseWriter, r *http.Request, x *run) {
 	}
 	rows := x.rows[min(n*snowflakePartition, len(x.rows)):min((n+1)*snowflakePartition, len(x.rows))]
 	if n > 0 { // what the columns are was told with the first
-		say(w, http.StatusOK, object{"data": rows})
+		say(w, http.StatusOK, record{"data": rows})
 		return
 	}
-	info := []object{}
+	info := []record{}
 	for p := range parts {
-		info = append(info, object{"rowCount": min(snowflakePartition, len(x.rows)-p*snowflakePartition), "uncompressedSize": 64, "compressedSize": 32})
+		info = append(info, record{"rowCount": min(snowflakePartition, len(x.rows)-p*snowflakePartition), "uncompressedSize": 64, "compressedSize": 32})
 	}
-	column := func(name, kind string) object {
-		return object{"name": name, "database": "D", "schema": "PUBLIC", "table": "T", "type": kind, "scale": 0, "precision": 38, "nullable": true}
+	column := func(name, kind string) record {
+		return record{"name": name, "database": "D", "schema": "PUBLIC", "table": "T", "type": kind, "scale": 0, "precision": 38, "nullable": true}
 	}
-	say(w, http.StatusOK, object{"code": "090001", "sqlState": "00000", "message": "Statement executed successfully.", "statementHandle": x.handle, "statementStatusUrl": s.url(x),
-		"createdOn": 1597090533987, "data": rows, "resultSetMetaData": object{"numRows": len(x.rows), "format": "jsonv2", "partitionInfo": info,
-			"rowType": []object{column("N", "fixed"), column("BIG", "fixed"), column("NOTHING", "text")}}})
+	say(w, http.StatusOK, record{"code": "090001", "sqlState": "00000", "message": "Statement executed successfully.", "statementHandle": x.handle, "statementStatusUrl": s.url(x),
+		"createdOn": 1597090533987, "data": rows, "resultSetMetaData": record{"numRows": len(x.rows), "format": "jsonv2", "partitionInfo": info,
+			"rowType": []record{column("N", "fixed"), column("BIG", "fixed"), column("NOTHING", "text")}}})
 }

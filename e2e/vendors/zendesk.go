@@ -19,14 +19,14 @@ import (
 //   - https://developer.zendesk.com/api-reference/ticketing/ticket-management/search/
 type Zendesk struct {
 	Desk
-	*Tokens
+	*Issued
 	opt ZendeskOptions
 
 	records struct {
 		sync.Mutex
-		tickets  []object
-		comments map[int][]object
-		keys     map[string]object // tickets by idempotency key
+		tickets  []record
+		comments map[int][]record
+		keys     map[string]record // tickets by idempotency key
 		used     int               // requests of this minute
 	}
 }
@@ -48,39 +48,39 @@ func NewZendesk(o ZendeskOptions) *Zendesk {
 	if o.Tickets == 0 {
 		o.Tickets = 5
 	}
-	z := &Zendesk{Tokens: newTokens("zendesk"), opt: o}
-	z.records.comments, z.records.keys = map[int][]object{}, map[string]object{}
+	z := &Zendesk{Issued: newIssued("zendesk"), opt: o}
+	z.records.comments, z.records.keys = map[int][]record{}, map[string]record{}
 	for i := range o.Tickets {
 		z.records.tickets = append(z.records.tickets, zendeskTicket(i+1, fmt.Sprintf("Printer %d is on fire", i+1)))
-		z.records.comments[i+1] = []object{zendeskComment(i*10+1, "It burns.", true), zendeskComment(i*10+2, "Bought another one.", false)}
+		z.records.comments[i+1] = []record{zendeskComment(i*10+1, "It burns.", true), zendeskComment(i*10+2, "Bought another one.", false)}
 	}
 	return z
 }
 
-func zendeskTicket(id int, subject string) object {
-	return object{
+func zendeskTicket(id int, subject string) record {
+	return record{
 		"id": id, "url": fmt.Sprintf("https://acme.zendesk.com/api/v2/tickets/%d.json", id), "subject": subject, "raw_subject": subject,
 		"description": "It burns.", "status": "open", "priority": "high", "type": "incident", "requester_id": int64(9007199254740993),
 		"submitter_id": 22, "assignee_id": 22, "organization_id": 31, "group_id": 41, "collaborator_ids": []int{}, "tags": []string{"fire"},
-		"custom_fields": []object{{"id": 27642, "value": "745"}}, "due_at": nil, "via": object{"channel": "email", "source": object{}},
+		"custom_fields": []record{{"id": 27642, "value": "745"}}, "due_at": nil, "via": record{"channel": "email", "source": record{}},
 		"created_at": "2026-10-01T09:00:00Z", "updated_at": "2026-10-02T09:00:00Z",
 	}
 }
 
-func zendeskComment(id int, text string, public bool) object {
-	return object{"id": id, "type": "Comment", "author_id": 21, "body": text, "plain_body": text, "html_body": "<p>" + text + "</p>",
-		"public": public, "attachments": []object{{"file_name": "fire.jpg", "size": 1234, "content_url": "https://acme.zendesk.com/x"}}, "created_at": "2026-10-01T09:00:00Z"}
+func zendeskComment(id int, text string, public bool) record {
+	return record{"id": id, "type": "Comment", "author_id": 21, "body": text, "plain_body": text, "html_body": "<p>" + text + "</p>",
+		"public": public, "attachments": []record{{"file_name": "fire.jpg", "size": 1234, "content_url": "https://acme.zendesk.com/x"}}, "created_at": "2026-10-01T09:00:00Z"}
 }
 
-var zendeskUsers = []object{
+var zendeskUsers = []record{
 	{"id": 21, "name": "Jo Doe", "email": "jo@example.com", "phone": nil, "role": "end-user", "organization_id": 31, "time_zone": "London", "locale": "en-GB",
-		"tags": []string{}, "notes": "", "details": "", "user_fields": object{}, "suspended": false, "last_login_at": nil, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"},
+		"tags": []string{}, "notes": "", "details": "", "user_fields": record{}, "suspended": false, "last_login_at": nil, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"},
 	{"id": 22, "name": "Ann Agent", "email": "ann@example.com", "phone": nil, "role": "agent", "organization_id": 31, "time_zone": "London", "locale": "en-GB",
-		"tags": []string{}, "notes": "", "details": "", "user_fields": object{}, "suspended": false, "last_login_at": nil, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"},
+		"tags": []string{}, "notes": "", "details": "", "user_fields": record{}, "suspended": false, "last_login_at": nil, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"},
 }
 
-var zendeskOrganizations = []object{{"id": 31, "name": "Acme", "domain_names": []string{"example.com"}, "details": "", "notes": "", "tags": []string{}, "group_id": nil,
-	"organization_fields": object{}, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}}
+var zendeskOrganizations = []record{{"id": 31, "name": "Acme", "domain_names": []string{"example.com"}, "details": "", "notes": "", "tags": []string{}, "group_id": nil,
+	"organization_fields": record{}, "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z"}}
 
 // ServeHTTP answers for tokens and for the API.
 func (z *Zendesk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -97,9 +97,9 @@ func (z *Zendesk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // token answers POST /oauth/tokens.
 func (z *Zendesk) token(w http.ResponseWriter, r *http.Request) {
-	form, ok := fields(r, readAll(r))
+	form, ok := formFields(r, readAll(r))
 	refuse := func(status int, code, description string) {
-		say(w, status, object{"error": code, "error_description": description})
+		say(w, status, record{"error": code, "error_description": description})
 	}
 	switch {
 	case r.Method != http.MethodPost || !ok:
@@ -119,16 +119,16 @@ func (z *Zendesk) token(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, "invalid_request", "refresh_token_expires_in must be more than 604800 and less than 7776000")
 		return
 	}
-	z.Tokens.mu.Lock()
-	defer z.Tokens.mu.Unlock()
+	z.Issued.mu.Lock()
+	defer z.Issued.mu.Unlock()
 	grant := form.text("grant_type")
-	z.Tokens.count[grant]++
+	z.count[grant]++
 	var i issue
 	switch grant {
 	case "client_credentials":
 		i = z.mint("", strings.Fields(form.text("scope")), false, life)
 	case "refresh_token":
-		last, ok := z.Tokens.refresh[form.text("refresh_token")]
+		last, ok := z.refresh[form.text("refresh_token")]
 		if !ok {
 			refuse(http.StatusBadRequest, "invalid_grant", "The provided authorization grant is invalid, expired, revoked, does not match the redirection URI used in the authorization request, or was issued to another client.")
 			return
@@ -139,7 +139,7 @@ func (z *Zendesk) token(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, "unsupported_grant_type", "The authorization grant type is not supported by the authorization server.")
 		return
 	}
-	answer := object{"access_token": i.access, "token_type": "bearer", "scope": strings.Join(i.scopes, " "), "expires_in": int(life.Seconds())}
+	answer := record{"access_token": i.access, "token_type": "bearer", "scope": strings.Join(i.scopes, " "), "expires_in": int(life.Seconds())}
 	if i.refresh != "" {
 		answer["refresh_token"], answer["refresh_token_expires_in"] = i.refresh, int(rest.Seconds())
 	}
@@ -147,7 +147,7 @@ func (z *Zendesk) token(w http.ResponseWriter, r *http.Request) {
 }
 
 // zendeskLife reads a lifetime in seconds, which must lie between two others.
-func zendeskLife(form object, name string, above, below int, missing time.Duration) (time.Duration, bool) {
+func zendeskLife(form record, name string, above, below int, missing time.Duration) (time.Duration, bool) {
 	text := form.text(name)
 	if text == "" {
 		return missing, true
@@ -162,7 +162,7 @@ func (z *Zendesk) admitted(w http.ResponseWriter, r *http.Request) bool {
 		if z.opt.APIToken != "" && user == z.opt.User+"/token" && password == z.opt.APIToken {
 			return true
 		}
-		say(w, http.StatusUnauthorized, object{"error": "Couldn't authenticate you"})
+		say(w, http.StatusUnauthorized, record{"error": "Couldn't authenticate you"})
 		return false
 	}
 	i, how := z.bearer(r)
@@ -172,12 +172,12 @@ func (z *Zendesk) admitted(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch {
 	case r.Header.Get("Authorization") == "":
-		say(w, http.StatusUnauthorized, object{"error": "Couldn't authenticate you"})
-	case how != good:
+		say(w, http.StatusUnauthorized, record{"error": "Couldn't authenticate you"})
+	case how != tokenGood:
 		w.Header().Set("WWW-Authenticate", `Bearer realm="Zendesk", error="invalid_token", error_description="The access token provided is expired, revoked, malformed or invalid for other reasons."`)
-		say(w, http.StatusUnauthorized, object{"error": "invalid_token", "error_description": "The access token provided is expired, revoked, malformed or invalid for other reasons."})
+		say(w, http.StatusUnauthorized, record{"error": "invalid_token", "error_description": "The access token provided is expired, revoked, malformed or invalid for other reasons."})
 	case !i.has(need):
-		say(w, http.StatusForbidden, object{"error": "Forbidden", "description": "You are missing the following required scopes: " + need})
+		say(w, http.StatusForbidden, record{"error": "Forbidden", "description": "You are missing the following required scopes: " + need})
 	default:
 		return true
 	}
@@ -215,8 +215,8 @@ func (z *Zendesk) Created() int {
 }
 
 // zendeskFind returns the record with an id.
-func zendeskFind(list []object, id string) object {
-	i := slices.IndexFunc(list, func(o object) bool { return fmt.Sprint(o["id"]) == id })
+func zendeskFind(list []record, id string) record {
+	i := slices.IndexFunc(list, func(o record) bool { return fmt.Sprint(o["id"]) == id })
 	if i < 0 {
 		return nil
 	}

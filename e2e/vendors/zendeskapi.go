@@ -25,7 +25,7 @@ func (z *Zendesk) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		id, _ := strconv.Atoi(parts[1]) // the shape says that it is a number
 		z.page(w, r, "comments", z.records.comments[id])
 	case "GET users/#/tickets/requested":
-		z.page(w, r, "tickets", slices.DeleteFunc(slices.Clone(z.records.tickets), func(t object) bool { return fmt.Sprint(t["requester_id"]) != parts[1] }))
+		z.page(w, r, "tickets", slices.DeleteFunc(slices.Clone(z.records.tickets), func(t record) bool { return fmt.Sprint(t["requester_id"]) != parts[1] }))
 	case "GET users/#":
 		z.one(w, "user", zendeskFind(zendeskUsers, parts[1]))
 	case "GET organizations":
@@ -38,7 +38,7 @@ func (z *Zendesk) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		z.search(w, r, "users", zendeskUsers)
 	case "GET search/export":
 		if r.URL.Query().Get("filter[type]") != "ticket" {
-			say(w, http.StatusUnprocessableEntity, object{"error": "invalid", "description": "Invalid search: filter[type] is required"})
+			say(w, http.StatusUnprocessableEntity, record{"error": "invalid", "description": "Invalid search: filter[type] is required"})
 			return
 		}
 		z.page(w, r, "results", typed(z.records.tickets, "ticket"))
@@ -48,14 +48,14 @@ func (z *Zendesk) route(w http.ResponseWriter, r *http.Request, body []byte) {
 		z.update(w, r, body, zendeskFind(z.records.tickets, parts[1]))
 	case "DELETE tickets/#":
 		before := len(z.records.tickets)
-		z.records.tickets = slices.DeleteFunc(z.records.tickets, func(t object) bool { return fmt.Sprint(t["id"]) == parts[1] })
+		z.records.tickets = slices.DeleteFunc(z.records.tickets, func(t record) bool { return fmt.Sprint(t["id"]) == parts[1] })
 		if len(z.records.tickets) == before {
 			z.one(w, "ticket", nil)
 			return
 		}
 		w.WriteHeader(http.StatusNoContent)
 	default:
-		say(w, http.StatusNotFound, object{"error": object{"title": "No such endpoint", "message": "There is nothing at this path"}})
+		say(w, http.StatusNotFound, record{"error": record{"title": "No such endpoint", "message": "There is nothing at this path"}})
 	}
 }
 
@@ -70,35 +70,35 @@ func zendeskShape(parts []string) []string {
 	return shape
 }
 
-func typed(list []object, name string) []object {
-	out := make([]object, len(list))
+func typed(list []record, name string) []record {
+	out := make([]record, len(list))
 	for i, o := range list {
-		out[i] = o.with(object{"result_type": name})
+		out[i] = o.with(record{"result_type": name})
 	}
 	return out
 }
 
-func (z *Zendesk) everything() []object {
+func (z *Zendesk) everything() []record {
 	return slices.Concat(typed(z.records.tickets, "ticket"), typed(zendeskUsers, "user"), typed(zendeskOrganizations, "organization"))
 }
 
 // one answers with a record, or that there is none.
-func (z *Zendesk) one(w http.ResponseWriter, name string, o object) {
+func (z *Zendesk) one(w http.ResponseWriter, name string, o record) {
 	if o == nil {
-		say(w, http.StatusNotFound, object{"error": "RecordNotFound", "description": "Not found"})
+		say(w, http.StatusNotFound, record{"error": "RecordNotFound", "description": "Not found"})
 		return
 	}
-	say(w, http.StatusOK, object{name: o})
+	say(w, http.StatusOK, record{name: o})
 }
 
 // page answers with a page by cursor: 100 records at most.
-func (z *Zendesk) page(w http.ResponseWriter, r *http.Request, name string, list []object) {
+func (z *Zendesk) page(w http.ResponseWriter, r *http.Request, name string, list []record) {
 	q := r.URL.Query()
 	size := 100
 	if text := q.Get("page[size]"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 || n > 100 {
-			say(w, http.StatusBadRequest, object{"error": "InvalidPaginationParameter", "description": "page[size] must be between 1 and 100"})
+			say(w, http.StatusBadRequest, record{"error": "InvalidPaginationParameter", "description": "page[size] must be between 1 and 100"})
 			return
 		}
 		size = n
@@ -108,27 +108,27 @@ func (z *Zendesk) page(w http.ResponseWriter, r *http.Request, name string, list
 		text, err := base64.RawURLEncoding.DecodeString(after)
 		n, err2 := strconv.Atoi(strings.TrimPrefix(string(text), name+":"))
 		if err != nil || err2 != nil || n > len(list) {
-			say(w, http.StatusBadRequest, object{"error": "InvalidPaginationParameter", "description": "page[after] is not valid"})
+			say(w, http.StatusBadRequest, record{"error": "InvalidPaginationParameter", "description": "page[after] is not valid"})
 			return
 		}
 		from = n
 	}
 	to := min(from+size, len(list))
 	cursor := base64.RawURLEncoding.EncodeToString([]byte(name + ":" + strconv.Itoa(to)))
-	meta := object{"has_more": to < len(list), "after_cursor": cursor, "before_cursor": cursor}
-	links := object{"prev": nil, "next": nil}
+	meta := record{"has_more": to < len(list), "after_cursor": cursor, "before_cursor": cursor}
+	links := record{"prev": nil, "next": nil}
 	if to < len(list) {
 		links["next"] = "https://acme.zendesk.com" + r.URL.Path + "?page%5Bafter%5D=" + cursor
 	}
-	say(w, http.StatusOK, object{name: list[from:to], "meta": meta, "links": links})
+	say(w, http.StatusOK, record{name: list[from:to], "meta": meta, "links": links})
 }
 
 // search answers with a page by number; 1,000 records can be had.
-func (z *Zendesk) search(w http.ResponseWriter, r *http.Request, name string, list []object) {
+func (z *Zendesk) search(w http.ResponseWriter, r *http.Request, name string, list []record) {
 	q := r.URL.Query()
 	for _, param := range []string{"page", "per_page"} {
 		if _, err := strconv.Atoi(q.Get(param)); q.Has(param) && err != nil || q.Has(param+"[size]") {
-			say(w, http.StatusBadRequest, object{"error": object{"title": "Invalid attribute",
+			say(w, http.StatusBadRequest, record{"error": record{"title": "Invalid attribute",
 				"message": "You passed an invalid value for the page attribute. Invalid parameter: page must be an integer from api/v2/search/index"}})
 			return
 		}
@@ -141,12 +141,12 @@ func (z *Zendesk) search(w http.ResponseWriter, r *http.Request, name string, li
 		size, _ = strconv.Atoi(q.Get("per_page"))
 	}
 	if number*size > 1000 {
-		say(w, http.StatusUnprocessableEntity, object{"error": "invalid", "description": "Invalid search: Requested response size was greater than Search Response Limits"})
+		say(w, http.StatusUnprocessableEntity, record{"error": "invalid", "description": "Invalid search: Requested response size was greater than Search Response Limits"})
 		return
 	}
 	from := min((number-1)*size, len(list))
 	to := min(from+size, len(list))
-	answer := object{name: list[from:to], "count": len(list), "next_page": nil, "previous_page": nil}
+	answer := record{name: list[from:to], "count": len(list), "next_page": nil, "previous_page": nil}
 	if to < len(list) {
 		next := url.Values{"query": {q.Get("query")}, "page": {strconv.Itoa(number + 1)}, "per_page": {strconv.Itoa(size)}}
 		answer["next_page"] = "http://" + r.Host + r.URL.Path + ".json?" + next.Encode()
@@ -155,21 +155,21 @@ func (z *Zendesk) search(w http.ResponseWriter, r *http.Request, name string, li
 }
 
 func (z *Zendesk) create(w http.ResponseWriter, r *http.Request, body []byte) {
-	form, ok := fields(r, body)
-	ticket := form.object("ticket")
+	form, ok := formFields(r, body)
+	ticket := form.member("ticket")
 	if !ok || ticket == nil {
-		say(w, http.StatusBadRequest, object{"error": object{"title": "Bad Request", "message": "ticket is missing"}})
+		say(w, http.StatusBadRequest, record{"error": record{"title": "Bad Request", "message": "ticket is missing"}})
 		return
 	}
 	key := r.Header.Get("Idempotency-Key")
 	if before, ok := z.records.keys[key]; ok && key != "" {
 		w.Header().Set("x-idempotency-lookup", "hit")
-		say(w, http.StatusCreated, object{"ticket": before})
+		say(w, http.StatusCreated, record{"ticket": before})
 		return
 	}
-	if ticket.object("comment").text("body") == "" {
-		say(w, http.StatusUnprocessableEntity, object{"error": "RecordInvalid", "description": "Record validation errors",
-			"details": object{"base": []object{{"description": "Description: cannot be blank", "error": "BlankValue"}}}})
+	if ticket.member("comment").text("body") == "" {
+		say(w, http.StatusUnprocessableEntity, record{"error": "RecordInvalid", "description": "Record validation errors",
+			"details": record{"base": []record{{"description": "Description: cannot be blank", "error": "BlankValue"}}}})
 		return
 	}
 	id := len(z.records.tickets) + 1
@@ -180,20 +180,20 @@ func (z *Zendesk) create(w http.ResponseWriter, r *http.Request, body []byte) {
 		}
 	}
 	z.records.tickets = append(z.records.tickets, made)
-	z.records.comments[id] = []object{zendeskComment(id*10, ticket.object("comment").text("body"), true)}
+	z.records.comments[id] = []record{zendeskComment(id*10, ticket.member("comment").text("body"), true)}
 	if key != "" {
 		z.records.keys[key] = made
 		w.Header().Set("x-idempotency-lookup", "miss")
 	}
-	say(w, http.StatusCreated, object{"ticket": made})
+	say(w, http.StatusCreated, record{"ticket": made})
 }
 
-func (z *Zendesk) update(w http.ResponseWriter, r *http.Request, body []byte, t object) {
-	form, ok := fields(r, body)
-	change := form.object("ticket")
+func (z *Zendesk) update(w http.ResponseWriter, r *http.Request, body []byte, t record) {
+	form, ok := formFields(r, body)
+	change := form.member("ticket")
 	switch {
 	case !ok || change == nil:
-		say(w, http.StatusBadRequest, object{"error": object{"title": "Bad Request", "message": "ticket is missing"}})
+		say(w, http.StatusBadRequest, record{"error": record{"title": "Bad Request", "message": "ticket is missing"}})
 		return
 	case t == nil:
 		z.one(w, "ticket", nil)
@@ -204,10 +204,10 @@ func (z *Zendesk) update(w http.ResponseWriter, r *http.Request, body []byte, t 
 			t[name] = v
 		}
 	}
-	if c := change.object("comment"); c != nil {
+	if c := change.member("comment"); c != nil {
 		id, _ := t["id"].(int)
 		public, _ := c["public"].(bool)
 		z.records.comments[id] = append(z.records.comments[id], zendeskComment(id*10+5, c.text("body"), public))
 	}
-	say(w, http.StatusOK, object{"ticket": t, "audit": object{"id": 1}})
+	say(w, http.StatusOK, record{"ticket": t, "audit": record{"id": 1}})
 }

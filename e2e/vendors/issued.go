@@ -15,7 +15,7 @@ type Client struct{ ID, Secret string }
 
 // matches reports whether a request for a token comes from the client: by the
 // Authorization field (RFC 6749, section 2.3.1), or by its body.
-func (c Client) matches(r *http.Request, form object, basic bool) bool {
+func (c Client) matches(r *http.Request, form record, basic bool) bool {
 	if !basic {
 		return form.text("client_id") == c.ID && form.text("client_secret") == c.Secret && r.Header.Get("Authorization") == ""
 	}
@@ -25,8 +25,8 @@ func (c Client) matches(r *http.Request, form object, basic bool) bool {
 	return ok && err1 == nil && err2 == nil && id == c.ID && secret == c.Secret
 }
 
-// Tokens are those that a stand-in has issued. It is safe for concurrent use.
-type Tokens struct {
+// Issued are those that a stand-in has issued. It is safe for concurrent use.
+type Issued struct {
 	mu      sync.Mutex
 	name    string
 	issued  int
@@ -44,12 +44,12 @@ type issue struct {
 	ends    time.Time
 }
 
-func newTokens(name string) *Tokens {
-	return &Tokens{name: name, access: map[string]issue{}, refresh: map[string]issue{}, spent: map[string]string{}, count: map[string]int{}}
+func newIssued(name string) *Issued {
+	return &Issued{name: name, access: map[string]issue{}, refresh: map[string]issue{}, spent: map[string]string{}, count: map[string]int{}}
 }
 
 // SignIn is what a person's consent brings.
-func (t *Tokens) SignIn(scopes ...string) (access, refresh string) {
+func (t *Issued) SignIn(scopes ...string) (access, refresh string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i := t.mint("", scopes, true, time.Hour)
@@ -58,14 +58,14 @@ func (t *Tokens) SignIn(scopes ...string) (access, refresh string) {
 
 // Granted returns how often tokens were asked for by a grant, such as
 // refresh_token.
-func (t *Tokens) Granted(grant string) int {
+func (t *Issued) Granted(grant string) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.count[grant]
 }
 
 // EndAll makes all access tokens end now, as if their time were over.
-func (t *Tokens) EndAll() {
+func (t *Issued) EndAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for a, i := range t.access {
@@ -75,7 +75,7 @@ func (t *Tokens) EndAll() {
 }
 
 // mint issues a token; t.mu is held. A new family is begun where it is "".
-func (t *Tokens) mint(family string, scopes []string, refresh bool, life time.Duration) issue {
+func (t *Issued) mint(family string, scopes []string, refresh bool, life time.Duration) issue {
 	t.issued++
 	if family == "" {
 		family = fmt.Sprint(t.issued)
@@ -90,7 +90,7 @@ func (t *Tokens) mint(family string, scopes []string, refresh bool, life time.Du
 }
 
 // drop forgets all tokens of a family; t.mu is held.
-func (t *Tokens) drop(family string) {
+func (t *Issued) drop(family string) {
 	for a, i := range t.access {
 		if i.family == family {
 			delete(t.access, a)
@@ -108,27 +108,27 @@ func (t *Tokens) drop(family string) {
 type state uint8
 
 const (
-	unknown state = iota
-	ended
-	good
+	tokenUnknown state = iota
+	tokenEnded
+	tokenGood
 )
 
 // bearer looks at the token of a request.
-func (t *Tokens) bearer(r *http.Request) (issue, state) {
+func (t *Issued) bearer(r *http.Request) (issue, state) {
 	text, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
-		return issue{}, unknown
+		return issue{}, tokenUnknown
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	i, ok := t.access[text]
 	switch {
 	case !ok:
-		return issue{}, unknown
+		return issue{}, tokenUnknown
 	case time.Now().After(i.ends):
-		return i, ended
+		return i, tokenEnded
 	}
-	return i, good
+	return i, tokenGood
 }
 
 // has reports whether one of the scopes was granted.
