@@ -37,7 +37,7 @@ type ZendeskOptions struct {
 	User     string // who has APIToken: an e-mail address
 	APIToken string // "" if the account takes none any more
 	Limit    int    // requests that are taken; 0 is 700
-	Tickets  int    // how many there are; 0 is 5
+	Tickets  int    // how many there are, at least 2; 0 is 5
 }
 
 // NewZendesk returns an account with tickets, two users and an organization.
@@ -54,6 +54,7 @@ func NewZendesk(o ZendeskOptions) *Zendesk {
 		z.records.tickets = append(z.records.tickets, zendeskTicket(i+1, fmt.Sprintf("Printer %d is on fire", i+1)))
 		z.records.comments[i+1] = []record{zendeskComment(i*10+1, "It burns.", true), zendeskComment(i*10+2, "Bought another one.", false)}
 	}
+	z.records.comments[2][0]["attachments"] = []record{{"file_name": "fire.jpg", "size": 1234, "content_url": "https://acme.zendesk.com/x"}}
 	return z
 }
 
@@ -69,7 +70,7 @@ func zendeskTicket(id int, subject string) record {
 
 func zendeskComment(id int, text string, public bool) record {
 	return record{"id": id, "type": "Comment", "author_id": 21, "body": text, "plain_body": text, "html_body": "<p>" + text + "</p>",
-		"public": public, "attachments": []record{{"file_name": "fire.jpg", "size": 1234, "content_url": "https://acme.zendesk.com/x"}}, "created_at": "2026-10-01T09:00:00Z"}
+		"public": public, "attachments": []record{}, "created_at": "2026-10-01T09:00:00Z"}
 }
 
 var zendeskUsers = []record{
@@ -102,7 +103,7 @@ func (z *Zendesk) token(w http.ResponseWriter, r *http.Request) {
 		say(w, status, record{"error": code, "error_description": description})
 	}
 	switch {
-	case r.Method != http.MethodPost || !ok:
+	case r.Method != http.MethodPost || !ok || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json"):
 		refuse(http.StatusBadRequest, "invalid_request", "The request is missing a required parameter, includes an unsupported parameter value, or is otherwise malformed.")
 		return
 	case !z.opt.Client.matches(r, form, false):

@@ -149,7 +149,7 @@ func (z *Zendesk) search(w http.ResponseWriter, r *http.Request, name string, li
 	answer := record{name: list[from:to], "count": len(list), "next_page": nil, "previous_page": nil}
 	if to < len(list) {
 		next := url.Values{"query": {q.Get("query")}, "page": {strconv.Itoa(number + 1)}, "per_page": {strconv.Itoa(size)}}
-		answer["next_page"] = "http://" + r.Host + r.URL.Path + ".json?" + next.Encode()
+		answer["next_page"] = "http://" + r.Host + strings.TrimSuffix(r.URL.Path, ".json") + ".json?" + next.Encode()
 	}
 	say(w, http.StatusOK, answer)
 }

@@ -94,9 +94,27 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			first = false
 			buf = s.project(buf, e, seen)
 		}
+		if first {
+			s.unsaid(seen)
+		}
 		return append(buf, ']')
 	}
+	s.unsaid(seen)
 	return append(buf, v...)
+}
+
+// unsaid counts the fields below s as seen: an empty array, or null in the place
+// of an object, does not say that they are gone.
+func (s *shape) unsaid(seen []bool) {
+	if seen == nil {
+		return
+	}
+	for _, c := range s.children {
+		if c.seen >= 0 {
+			seen[c.seen] = true
+		}
+		c.unsaid(seen)
+	}
 }
 
 // pointer is a compiled JSON pointer (RFC 6901).
