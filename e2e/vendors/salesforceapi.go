@@ -3,6 +3,7 @@ package vendors
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,12 +14,15 @@ import (
 func (s *Salesforce) route(w http.ResponseWriter, r *http.Request, body []byte) {
 	s.records.Lock()
 	defer s.records.Unlock()
-	path, ok := strings.CutPrefix(r.URL.Path, "/services/data/"+salesforceVersion+"/")
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/services/data/"+salesforceVersion+"/")
 	if !ok {
 		salesforceRefusal(w, http.StatusNotFound, "NOT_FOUND", "The requested resource does not exist")
 		return
 	}
 	parts := strings.Split(path, "/")
+	for i, p := range parts {
+		parts[i], _ = url.PathUnescape(p) // it was read from a URL
+	}
 	switch parts[0] {
 	case "query":
 		s.query(w, r, parts[1:])

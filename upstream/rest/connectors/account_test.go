@@ -239,3 +239,10 @@ func (c *connected) fail(t *testing.T, tool, args string, failures map[string]fa
 		}
 	}
 }
+
+// called makes a call without arguments.
+func (c *connected) called(t *testing.T, tool string) (json.RawMessage, error) {
+	t.Helper()
+	content, _, err := c.tell(t.Context(), tool, `{}`)
+	return content, err
+}
