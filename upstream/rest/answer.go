@@ -125,9 +125,10 @@ func (a *action) structured(ans *httpcall.Answer, v *visit) (*upstream.Result, e
 	value, found := a.records.at(ans.Body)
 	kind := rawjson.Kind(value)
 	shape, seen := a.shape, []bool(nil)
-	if v.in.fields != nil {
+	switch {
+	case v.in.fields != nil:
 		shape = v.in.fields
-	} else {
+	case ans.Status != http.StatusAccepted: // what that says is how it goes, no record (RFC 9110, section 15.3.3)
 		seen = a.drift.tally()
 	}
 	out := make([]byte, 0, len(value)+64)
@@ -182,7 +183,10 @@ func (a *action) appendRecords(out []byte, ans *httpcall.Answer, v *visit, value
 	}
 	out = strconv.AppendInt(append(out, `],"count":`...), int64(given), 10)
 	note := ""
-	if !found {
+	switch {
+	case !found && ans.Status == http.StatusAccepted:
+		note = "it is not done yet; ask again later"
+	case !found:
 		a.drift.gone(a.def.Records)
 		note = missing(a.def.Records)
 	}
