@@ -74,6 +74,16 @@ func (t *Issued) EndAll() {
 	}
 }
 
+// Spend makes all refresh tokens as if somebody else had used them.
+func (t *Issued) Spend() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for r, i := range t.refresh {
+		t.spent[r] = i.family
+	}
+	clear(t.refresh)
+}
+
 // mint issues a token; t.mu is held. A new family is begun where it is "".
 func (t *Issued) mint(family string, scopes []string, refresh bool, life time.Duration) issue {
 	t.issued++
