@@ -95,7 +95,7 @@ func TestSalesforceFailures(t *testing.T) {
 
 // Each answer tells what of the day is used, by all of the organization.
 func TestSalesforceLimits(t *testing.T) {
-	c, acc := salesforce(t, vendors.SalesforceOptions{Limit: 2})
+	c, _ := salesforce(t, vendors.SalesforceOptions{Limit: 2})
 	_, res, err := c.tell(t.Context(), "list_objects", `{}`)
 	if err != nil || res.Quota == nil || res.Quota.Remaining != 1 {
 		t.Fatalf("%+v %v", res, err)
@@ -105,7 +105,7 @@ func TestSalesforceLimits(t *testing.T) {
 	if e := upstream.AsError("", "", err); e.Kind != upstream.RateLimited || e.Sent || !strings.Contains(e.Public, "TotalRequests Limit exceeded.") {
 		t.Errorf("%+v", e)
 	}
-	c, acc = salesforce(t, vendors.SalesforceOptions{})
+	c, acc := salesforce(t, vendors.SalesforceOptions{})
 	acc.Exceed("ConcurrentRequests (Concurrent API Requests) Limit exceeded.")
 	_, _, err = c.tell(t.Context(), "list_objects", `{}`)
 	if e := upstream.AsError("", "", err); e.Kind != upstream.RateLimited || !strings.Contains(e.Public, "Concurrent API Requests") {
