@@ -32,10 +32,11 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
-	{"aggregate", []string{"cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
+	{"aggregate/plan", []string{"upstream/rawjson"}, "a plan knows calls by their names and results as JSON"},
+	{"aggregate", []string{"aggregate/plan", "cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
 	{"upstream/httpcall", []string{"upstream", "upstream/limits"}, "one request and what its failure means, whatever is asked"},
 	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
