@@ -33,7 +33,7 @@ func ask(c *call, fields map[string]resolver, mistake func(string) Answer) (data
 	if !ok || f.kind != kind {
 		return refuse("cannot " + kind + " " + root[0].name)
 	}
-	for _, part := range strings.FieldsSeq(strings.ReplaceAll(root[0].args, ",", " ")) {
+	for part := range strings.FieldsSeq(strings.ReplaceAll(root[0].args, ",", " ")) {
 		if name, isName := strings.CutSuffix(part, ":"); isName && !slices.Contains(strings.Fields(f.args), name) {
 			if !strings.Contains(root[0].args, "{") { // inside an input object they are the vendor's to know
 				return refuse("there is no argument " + name)
