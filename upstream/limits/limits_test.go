@@ -84,6 +84,9 @@ func FuzzRead(f *testing.F) {
 
 // What single vendors have of their own.
 func TestReadVendors(t *testing.T) {
+	known := func(remaining float64, reset time.Duration) limits.Limits {
+		return limits.Limits{Known: true, Remaining: remaining, Reset: reset}
+	}
 	for text, want := range map[string]limits.Limits{
 		// Jira: to the minute; and its points of an hour.
 		"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 2026-11-22T12:02Z":                known(0, 2*time.Minute),
