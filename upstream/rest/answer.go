@@ -213,14 +213,14 @@ func (a *action) appendRecords(out []byte, ans *httpcall.Answer, v *visit, value
 // what is given at once, or at the next page.
 func (a *action) next(ans *httpcall.Answer, v *visit, all, given int, last json.RawMessage) (*page, bool) {
 	if v.at.Skip+given < all {
-		if a.def.Writes() {
-			return nil, false // it would be done again
+		if !a.goesOn {
+			return nil, false
 		}
 		rest := *v.at
 		rest.Skip += given
 		return &rest, false
 	}
-	if a.pager == nil {
+	if a.pager == nil || !a.goesOn {
 		return nil, false
 	}
 	return a.pager.after(&answered{body: ans.Body, header: ans.Header, count: all, last: last, url: v.url}, v.at, v.in)

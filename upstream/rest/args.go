@@ -98,7 +98,7 @@ func (a *action) readOne(in *input, name string, v json.RawMessage) error {
 		}
 		in.values[i] = value
 		return nil
-	case name == argCursor && a.list:
+	case name == argCursor && a.goesOn:
 		if in.cursor = rawjson.String(v); in.cursor == "" && !rawjson.IsNull(v) && rawjson.Kind(v) != '"' {
 			return invalid("cursor must be the next_cursor of an earlier answer")
 		}

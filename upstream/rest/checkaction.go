@@ -5,6 +5,8 @@ import (
 	"mime"
 	"slices"
 	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 var (
@@ -14,7 +16,7 @@ var (
 	styles  = []string{"", "form", "comma", "space", "pipe", "deep", "brackets", "json"}
 )
 
-func (a *Action) check(f *faults, key string, values map[string]bool, paging map[string]*Paging) {
+func (a *Action) check(f *Faults, key string, values map[string]bool, paging map[string]*Paging) {
 	if !actionName.MatchString(a.Name) {
 		f.add(key, "a name has at most 64 letters, digits, underscores and hyphens, and begins with a letter")
 	}
@@ -58,21 +60,19 @@ func (a *Action) check(f *faults, key string, values map[string]bool, paging map
 }
 
 // checkPaging returns the names of the arguments that paging adds.
-func (a *Action) checkPaging(f *faults, key string, paging map[string]*Paging) map[string]bool {
+func (a *Action) checkPaging(f *Faults, key string, paging map[string]*Paging) map[string]bool {
 	taken := make(map[string]bool)
-	if a.list() {
-		taken["cursor"] = true
-	}
 	if a.Paging == "" {
 		return taken
 	}
+	taken[argCursor] = true
 	p := paging[a.Paging]
 	if p == nil {
 		f.add(key+".paging", "there is no [paging.%s]", a.Paging)
 		return taken
 	}
 	if p.Size != "" {
-		taken["limit"] = true
+		taken[argLimit] = true
 	}
 	if p.In == inBody && (a.Method == "GET" || a.Method == "HEAD") {
 		f.add(key+".paging", "goes into the body, which %s has not", a.Method)
@@ -80,7 +80,7 @@ func (a *Action) checkPaging(f *faults, key string, paging map[string]*Paging) m
 	return taken
 }
 
-func (a *Action) checkPath(f *faults, key string, values map[string]bool) {
+func (a *Action) checkPath(f *Faults, key string, values map[string]bool) {
 	ps, err := parts(a.Path)
 	if err == nil && !strings.HasPrefix(a.Path, "/") && a.Path != "" {
 		err = fmt.Errorf("must begin with /")
@@ -105,7 +105,10 @@ func (a *Action) checkPath(f *faults, key string, values map[string]bool) {
 	}
 }
 
-func (p *Param) check(f *faults, key string, a *Action) {
+func (p *Param) check(f *Faults, key string, a *Action) {
+	if !argName.MatchString(p.Arg) {
+		f.add(key, "an argument's name has at most 64 letters, digits, underscores, dots and hyphens")
+	}
 	in := a.in(p)
 	switch in {
 	case inPath:
@@ -140,12 +143,12 @@ func (p *Param) check(f *faults, key string, a *Action) {
 	if p.Default != nil {
 		c := compileParam(a, p)
 		if _, err := c.accept(raw(p.Default)); err != nil {
-			f.add(key+".default", "%v", err)
+			f.add(key+".default", "%s", upstream.AsError("", "", err).Public)
 		}
 	}
 }
 
-func (a *Action) checkBody(f *faults, key string) {
+func (a *Action) checkBody(f *Faults, key string) {
 	var whole, part []string
 	for i := range a.Params {
 		p := &a.Params[i]

@@ -17,6 +17,7 @@ type action struct {
 	byArg     map[string]int
 	offered   string // the names of the arguments
 	list      bool
+	goesOn    bool // the model may give a cursor
 	choosable bool // the model may choose fields
 	shape     *shape
 	records   pointer
@@ -59,6 +60,8 @@ func compile(id upstream.ID, d *Definition, def *Action, values map[string]strin
 	if _, taken := a.byArg[argFields]; !taken && !def.Writes() && def.Answer == "" {
 		a.choosable = a.list || a.shape != nil || def.verb() == "get"
 	}
+	_, taken := a.byArg[argCursor]
+	a.goesOn = a.list && !taken && !def.Writes()
 	a.drift = newWatch(a)
 	if err := a.compilePath(values); err != nil {
 		return nil, fmt.Errorf("action.%s.path: %w", def.Name, err)
@@ -81,7 +84,7 @@ func compile(id upstream.ID, d *Definition, def *Action, values map[string]strin
 	if a.pager != nil && a.pager.size >= 0 {
 		names = append(names, argLimit)
 	}
-	if a.list {
+	if a.goesOn {
 		names = append(names, argCursor)
 	}
 	if a.choosable {

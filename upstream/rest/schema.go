@@ -110,7 +110,7 @@ func (a *action) inputSchema() json.RawMessage {
 		}
 		properties.add(argLimit, o.json())
 	}
-	if a.list && !a.def.Writes() {
+	if a.goesOn {
 		properties.add(argCursor, []byte(`{"type":"string","description":"next_cursor of the answer before, to go on from there with the same arguments."}`))
 	}
 	if a.choosable {
