@@ -63,10 +63,20 @@ func Stripe() *Server {
 
 func stripeThing(kind string) func(int) object {
 	prefix := map[string]string{"customers": "cus", "subscriptions": "sub", "invoices": "in", "payment_intents": "pi", "refunds": "re"}[kind]
+	more := map[string]object{
+		"customers": {"name": "Ada", "email": Mail, "phone": nil, "balance": 0, "delinquent": false, "address": nil, "default_source": nil, "invoice_settings": object{"default_payment_method": nil, "footer": nil}},
+		"subscriptions": {"customer": "cus_1", "status": "active", "start_date": 1761990000, "cancel_at": nil, "cancel_at_period_end": false, "canceled_at": nil, "trial_end": nil, "latest_invoice": "in_1",
+			"default_payment_method": nil, "collection_method": "charge_automatically",
+			"items": object{"object": "list", "has_more": false, "data": []object{{"id": "si_1", "quantity": 2, "current_period_end": 1764582000, "price": object{"id": "price_1", "unit_amount": 4200, "recurring": object{"interval": "month"}}}}}},
+		"invoices": {"customer": "cus_1", "customer_email": Mail, "number": "A-1", "status": "open", "subtotal": 4200, "total": 4200, "amount_due": 4200, "amount_paid": 0, "amount_remaining": 4200, "due_date": nil, "attempt_count": 1,
+			"next_payment_attempt": nil, "billing_reason": "subscription_cycle", "lines": object{"object": "list", "data": []object{{"id": "il_1", "description": "Plan", "amount": 4200, "quantity": 1}}}},
+		"payment_intents": {"customer": "cus_1", "status": "requires_payment_method", "amount": 4200, "amount_received": 0, "latest_charge": "ch_1", "last_payment_error": object{"code": "card_declined", "message": "Your card was declined."}, "client_secret": "never"},
+		"refunds":         {"payment_intent": "pi_1", "charge": "ch_1", "status": "succeeded", "amount": 4200, "reason": nil},
+	}[kind]
 	return func(i int) object {
-		return object{"id": fmt.Sprintf("%s_%d", prefix, i), "object": strings.TrimSuffix(kind, "s"), "name": "Ada", "email": "ada@example.com", "customer": "cus_1",
-			"status": "active", "currency": "usd", "amount": 4200, "total": 4200, "created": 1761990000 + i, "livemode": false, "metadata": object{"plan": "pro"},
-			"payment_intent": "pi_1", "address": nil, "default_source": nil}
+		one := object{"id": fmt.Sprintf("%s_%d", prefix, i), "object": strings.TrimSuffix(kind, "s"), "created": 1761990000 + i, "currency": "usd", "livemode": false, "metadata": object{"plan": "pro"}, "description": nil}
+		maps.Copy(one, more)
+		return one
 	}
 }
 

@@ -19,12 +19,14 @@ type shape struct {
 	path string
 }
 
-// newShape returns the shape of the fields that dotted paths name.
+// newShape returns the shape of the fields that dotted paths name. One that ends in
+// a ? may be missing; so may what leads to it, unless another field needs that.
 func newShape(fields []string) *shape {
 	root := &shape{seen: -1}
 	number := 0
 	for _, f := range fields {
 		s := root
+		f, optional := strings.CutSuffix(f, "?")
 		for name := range strings.SplitSeq(f, ".") {
 			i := slices.Index(s.names, name)
 			if i < 0 {
@@ -34,10 +36,12 @@ func newShape(fields []string) *shape {
 					path = s.path + "." + name
 				}
 				s.names = append(s.names, name)
-				s.children = append(s.children, &shape{seen: number, path: path})
+				s.children = append(s.children, &shape{seen: -1, path: path})
+			}
+			if s = s.children[i]; s.seen < 0 && !optional {
+				s.seen = number
 				number++
 			}
-			s = s.children[i]
 		}
 		s.whole = true
 	}
@@ -94,9 +98,24 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			first = false
 			buf = s.project(buf, e, seen)
 		}
+		if first {
+			s.excuse(seen)
+		}
 		return append(buf, ']')
+	case 'n':
+		s.excuse(seen)
 	}
 	return append(buf, v...)
+}
+
+// excuse notes that what is below s cannot be there.
+func (s *shape) excuse(seen []bool) {
+	for _, c := range s.children {
+		if seen != nil && c.seen >= 0 {
+			seen[c.seen] = true
+		}
+		c.excuse(seen)
+	}
 }
 
 // pointer is a compiled JSON pointer (RFC 6901).

@@ -193,6 +193,9 @@ func TestActions(t *testing.T) {
 					t.Errorf("%s: the quota is not read", st.tool)
 				}
 			}
+			for _, d := range s.a.Drift() {
+				t.Errorf("%s: %s %s", d.Tool, d.Field, d.Problem)
+			}
 			for _, a := range s.def.Actions {
 				if !done[a.Name] {
 					t.Errorf("nothing calls %s", a.Name)
@@ -206,7 +209,10 @@ func TestActions(t *testing.T) {
 func (s *stage) checkProjected(t *testing.T, tool string, r *upstream.Result) {
 	t.Helper()
 	i := slices.IndexFunc(s.def.Actions, func(a rest.Action) bool { return a.Name == tool })
-	fields := s.def.Actions[i].Fields
+	var fields []string
+	for _, f := range s.def.Actions[i].Fields {
+		fields = append(fields, strings.TrimSuffix(f, "?"))
+	}
 	if len(fields) == 0 {
 		return
 	}
