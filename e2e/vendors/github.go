@@ -128,6 +128,11 @@ func gitHubRoutes(s *Server, wrong func(int, string) Answer) {
 			return a
 		})
 	}
+	gitHubSingle(s, issue, pull, comment)
+}
+
+// gitHubSingle adds what is about one thing.
+func gitHubSingle(s *Server, issue, pull, comment func(int) object) {
 	one := func(make func(int) object) func(*call) Answer {
 		return func(c *call) Answer {
 			if n := number(c.PathValue("number"), 0); n > 0 && n <= 7 {

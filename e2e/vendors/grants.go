@@ -160,17 +160,14 @@ func (t *Tokens) answer(r *http.Request) Answer {
 // held.
 func (t *Tokens) renew(form url.Values) any {
 	access, old := t.issue(), form.Get("refresh_token")
-	next := old
-	switch {
-	case old == "", t.rotates:
-		next = "refresh-" + rand.Text()
-		t.refresh[next] = grant{access}
-		if !t.lingers {
-			delete(t.refresh, old)
-		}
-	default:
+	if old != "" && !t.rotates {
 		t.refresh[old] = grant{access}
-		next = "" // it stays as it is
+		return t.response(access, "", t.ttl, form)
+	}
+	next := "refresh-" + rand.Text()
+	t.refresh[next] = grant{access}
+	if !t.lingers {
+		delete(t.refresh, old)
 	}
 	return t.response(access, next, t.ttl, form)
 }

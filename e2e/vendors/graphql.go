@@ -17,26 +17,26 @@ type resolver struct {
 func ask(c *call, fields map[string]resolver, mistake func(string) Answer) (data object, a *Answer) {
 	document, _ := c.body["query"].(string)
 	variables, _ := c.body["variables"].(object)
-	refuse := func(problem string) (object, *Answer) {
+	refuse := func(problem string) *Answer {
 		c.from.complain("%s: %s", problem, document)
 		a := mistake(problem)
-		return nil, &a
+		return &a
 	}
 	kind, root, err := parse(document, variables)
 	switch {
 	case err != nil:
-		return refuse(err.Error())
+		return nil, refuse(err.Error())
 	case len(root) != 1:
-		return refuse("one field is asked for at a time")
+		return nil, refuse("one field is asked for at a time")
 	}
 	f, ok := fields[root[0].name]
 	if !ok || f.kind != kind {
-		return refuse("cannot " + kind + " " + root[0].name)
+		return nil, refuse("cannot " + kind + " " + root[0].name)
 	}
 	for part := range strings.FieldsSeq(strings.ReplaceAll(root[0].args, ",", " ")) {
 		if name, isName := strings.CutSuffix(part, ":"); isName && !slices.Contains(strings.Fields(f.args), name) {
 			if !strings.Contains(root[0].args, "{") { // inside an input object they are the vendor's to know
-				return refuse("there is no argument " + name)
+				return nil, refuse("there is no argument " + name)
 			}
 		}
 	}
@@ -45,7 +45,7 @@ func ask(c *call, fields map[string]resolver, mistake func(string) Answer) (data
 	}
 	got, err := pick(f.get(variables), root[0].fields, root[0].name)
 	if err != nil {
-		return refuse(err.Error())
+		return nil, refuse(err.Error())
 	}
 	return object{root[0].name: got}, nil
 }

@@ -121,6 +121,10 @@ func slackRoutes(s *Server) {
 		return Answer{Body: object{"ok": true, "query": c.query.Get("query"), "messages": object{"total": len(found), "matches": page(found, (at-1)*size, size),
 			"paging": object{"count": size, "page": at, "pages": (len(found) + size - 1) / size, "total": len(found)}}}}
 	})
+	slackWrites(s)
+}
+
+func slackWrites(s *Server) {
 	write := func(body func(c *call) object) func(*call) Answer {
 		return func(c *call) Answer {
 			if c.body["channel"] == nil {
