@@ -99,22 +99,25 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			buf = s.project(buf, e, seen)
 		}
 		if first {
-			s.excuse(seen)
+			s.unsaid(seen)
 		}
 		return append(buf, ']')
-	case 'n':
-		s.excuse(seen)
 	}
+	s.unsaid(seen)
 	return append(buf, v...)
 }
 
-// excuse notes that what is below s cannot be there.
-func (s *shape) excuse(seen []bool) {
+// unsaid counts the fields below s as seen: an empty array, or null in the place
+// of an object, does not say that they are gone.
+func (s *shape) unsaid(seen []bool) {
+	if seen == nil {
+		return
+	}
 	for _, c := range s.children {
-		if seen != nil && c.seen >= 0 {
+		if c.seen >= 0 {
 			seen[c.seen] = true
 		}
-		c.excuse(seen)
+		c.unsaid(seen)
 	}
 }
 
