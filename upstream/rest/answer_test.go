@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"runtime"
 	"strings"
@@ -169,9 +170,7 @@ path = "/"`
 		{200, `{"ok":false,"error":"broken"}`, upstream.Unavailable, true, "", nil},
 	} {
 		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			for name, v := range c.header {
-				w.Header()[name] = v
-			}
+			maps.Copy(w.Header(), c.header)
 			w.Header().Set("Content-Type", "application/json")
 			w.WriteHeader(c.status)
 			_, _ = io.WriteString(w, c.body)

@@ -85,20 +85,20 @@ func (a *Action) checkPath(f *Faults, key string, values map[string]bool) {
 	if err == nil && !strings.HasPrefix(a.Path, "/") && a.Path != "" {
 		err = fmt.Errorf("must begin with /")
 	}
-	sample := ""
+	var sample strings.Builder
 	for _, p := range ps {
 		switch {
 		case p.name == "":
-			sample += p.text
+			sample.WriteString(p.text)
 			continue
 		case values[p.name], slices.ContainsFunc(a.Params, func(q Param) bool { return q.wire() == p.name && a.in(&q) == inPath }):
 		default:
 			f.add(key+".path", "{%s} is neither a parameter nor a value", p.name)
 		}
-		sample += "x"
+		sample.WriteByte('x')
 	}
 	if err == nil {
-		err = checkConstantPath(sample)
+		err = checkConstantPath(sample.String())
 	}
 	if err != nil {
 		f.add(key+".path", "%v", err)
