@@ -60,6 +60,7 @@ var quotaFields = []struct {
 	{"Ratelimit-Remaining", "Ratelimit-Reset", guess}, // draft-ietf-httpapi-ratelimit-headers before 08; Zendesk counts alike
 	{"X-Ratelimit-Remaining", "X-Ratelimit-Reset", guess},
 	{"X-Rate-Limit-Remaining", "X-Rate-Limit-Reset", guess},
+	{"X-Ratelimit-Complexity-Remaining", "X-Ratelimit-Complexity-Reset", guess}, // Linear's points, of which a call costs several
 	{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests", guess},
 	{"X-Ratelimit-Requests-Remaining", "X-Ratelimit-Requests-Reset", guess},
 	{"X-Hubspot-Ratelimit-Remaining", "X-Hubspot-Ratelimit-Interval-Milliseconds", millis}, // of the last ten seconds; all are back after as long again
@@ -75,6 +76,9 @@ func Read(h http.Header, now time.Time) Limits {
 			l.RetryAfter = d
 			break
 		}
+	}
+	for _, v := range h.Values("Beta-Ratelimit") { // Jira's points of an hour, as in the draft
+		l.readDraft(v)
 	}
 	for _, f := range quotaFields {
 		if n, ok := number(h.Get(f.remaining)); ok {
@@ -152,6 +156,10 @@ func (l *Limits) readUsage(v string) {
 	}
 }
 
+// minutes is how Jira writes a moment.
+// https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
+const minutes = "2006-01-02T15:04Z07:00"
+
 // The numbers that can only be moments, not durations: seconds, and milliseconds,
 // since the epoch.
 const (
@@ -180,7 +188,7 @@ func until(v string, u unit, now time.Time) (time.Duration, bool) {
 	if d, err := time.ParseDuration(v); err == nil {
 		return clamp(d.Seconds())
 	}
-	for _, layout := range []string{http.TimeFormat, time.RFC3339, time.RFC850, time.ANSIC} {
+	for _, layout := range []string{http.TimeFormat, time.RFC3339, time.RFC850, time.ANSIC, minutes} {
 		if at, err := time.Parse(layout, v); err == nil {
 			return clamp(at.Sub(now).Seconds())
 		}

@@ -88,3 +88,23 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// What single vendors have of their own.
+func TestReadVendors(t *testing.T) {
+	known := func(remaining float64, reset time.Duration) limits.Limits {
+		return limits.Limits{Known: true, Remaining: remaining, Reset: reset}
+	}
+	for text, want := range map[string]limits.Limits{
+		// Jira: to the minute; and its points of an hour.
+		"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 2026-11-22T12:02Z":                known(0, 2*time.Minute),
+		"X-RateLimit-Remaining: 349\nBeta-RateLimit: \"tenant-app-quota\";r=12;t=600":   known(12, 10*time.Minute),
+		"X-RateLimit-Remaining: 3\nBeta-RateLimit: \"tenant-app-quota\";r=17842;t=2107": known(3, 0),
+		"X-RateLimit-Requests-Remaining: 90\nX-RateLimit-Complexity-Remaining: many":    known(90, 0),
+		"X-RateLimit-Requests-Remaining: 90\nX-RateLimit-Requests-Reset: 1795348860000\n" + // Linear
+			"X-RateLimit-Complexity-Remaining: 3\nX-RateLimit-Complexity-Reset: 1795348830000": known(3, 30*time.Second),
+	} {
+		if got := limits.Read(header(text), now); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
+}

@@ -98,7 +98,7 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 		return nil, unusable(fmt.Errorf("HTTP %d, content type %.60q, %.200q", ans.Status, typ, ans.Body),
 			"it answered with %s", looks(ans.Body, strings.TrimSpace(shortened(typ, 60)+" instead of JSON")))
 	}
-	if strings.HasPrefix(typ, "text/") && utf8.Valid(ans.Body) {
+	if (strings.HasPrefix(typ, "text/") || strings.HasSuffix(typ, "+json")) && utf8.Valid(ans.Body) {
 		return upstream.TextResult(string(ans.Body), false), nil
 	}
 	if typ == "" {
@@ -144,12 +144,7 @@ func (a *action) structured(ans *httpcall.Answer, v *visit) (*upstream.Result, e
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
-	res, err := upstream.StructuredResult(json.RawMessage(out))
-	if err != nil {
-		return nil, err
-	}
-	res.Quota = httpcall.Quota(ans.Header)
-	return res, nil
+	return upstream.StructuredResult(json.RawMessage(out))
 }
 
 func missing(path string) string {

@@ -19,12 +19,14 @@ type shape struct {
 	path string
 }
 
-// newShape returns the shape of the fields that dotted paths name.
+// newShape returns the shape of the fields that dotted paths name. One that ends in
+// a ? may be missing; so may what leads to it, unless another field needs that.
 func newShape(fields []string) *shape {
 	root := &shape{seen: -1}
 	number := 0
 	for _, f := range fields {
 		s := root
+		f, optional := strings.CutSuffix(f, "?")
 		for name := range strings.SplitSeq(f, ".") {
 			i := slices.Index(s.names, name)
 			if i < 0 {
@@ -34,10 +36,12 @@ func newShape(fields []string) *shape {
 					path = s.path + "." + name
 				}
 				s.names = append(s.names, name)
-				s.children = append(s.children, &shape{seen: number, path: path})
+				s.children = append(s.children, &shape{seen: -1, path: path})
+			}
+			if s = s.children[i]; s.seen < 0 && !optional {
+				s.seen = number
 				number++
 			}
-			s = s.children[i]
 		}
 		s.whole = true
 	}
