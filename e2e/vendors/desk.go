@@ -1,12 +1,3 @@
-// Package vendors has stand-ins for services that people keep their data with.
-//
-// Job: answer as a service's public documentation says that it does: its tokens
-// and how they end, its limits and how it tells them, its pages and the shapes of
-// its refusals. Each file cites what it was written from.
-//
-// It owns a small set of records for each service, and what each was asked. It
-// must not know who asks, and imports nothing of ours: a stand-in that was made
-// of our own code would share its mistakes.
 package vendors
 
 import (
