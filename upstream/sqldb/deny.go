@@ -33,6 +33,10 @@ var denied = map[Driver][]string{
 	SQLite: {"load_extension", "fts3_tokenizer", "readfile", "writefile", "edit", "fsdir", "sqlar_*", "zipfile*", "lsmode"},
 }
 
+// placeholders are the characters that have no other meaning than that of a
+// parameter; the server itself finds those of PostgreSQL.
+var placeholders = map[Driver]string{MySQL: "?", SQLite: "?:@$"}
+
 func deniedFunction(driver Driver, name string) bool {
 	return slices.ContainsFunc(denied[driver], func(d string) bool {
 		if begin, ok := strings.CutSuffix(d, "*"); ok {
@@ -49,7 +53,10 @@ func (p *parsed) refuse(driver Driver) error {
 			return fmt.Errorf("the function %.60s may not be called here", name)
 		}
 	}
-	for i := range p.tokens {
+	for i, t := range p.tokens {
+		if t.kind == other && strings.Contains(placeholders[driver], p.source[t.from:t.to]) {
+			return fmt.Errorf("it has a parameter (%s); write the value", p.source[t.from:t.to])
+		}
 		next := p.keyword(i + 1)
 		switch p.keyword(i) {
 		case "into":

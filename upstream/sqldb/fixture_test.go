@@ -177,3 +177,11 @@ func kindOf(err error) string {
 	}
 	return e.Kind.Code()
 }
+
+// public returns what the model reads of an error.
+func public(err error) string {
+	if e, ok := errors.AsType[*upstream.Error](err); ok {
+		return e.Public
+	}
+	return ""
+}

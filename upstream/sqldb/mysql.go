@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -273,33 +274,37 @@ func mysqlCode(err error) uint16 {
 	return 0
 }
 
+// account is how the server names who is refused, with the address.
+var account = regexp.MustCompile(`'[^']*'@'[^']*'`)
+
 // meaning implements dialect.
 func (m *mysqlDB) meaning(err error) (cause, string) {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
 	if !ok {
 		return lost, ""
 	}
+	said := account.ReplaceAllString(e.Message, "this role")
 	switch e.Number {
 	case 1045, 1698, 1251, 1275, 3118, 4151, 1862:
-		return login, e.Message
+		return login, said
 	case 1044, 1142, 1143, 1227, 1370, 1792, 1290, 1223, 1419:
-		return forbidden, e.Message
+		return forbidden, said
 	case 1205, 1213, 1614:
-		return again, e.Message
+		return again, said
 	case 1040, 1203, 1226:
-		return crowded, e.Message
+		return crowded, said
 	case 1053, 1049, 1129, 1130, 1836, 1927, 1021, 1037, 1041:
-		return away, e.Message
+		return away, said
 	case 1969, 3024, 1317, 1028:
-		return late, e.Message
+		return late, said
 	case 1292, 1366, 1264, 1406, 1411, 1525, 3140, 1367:
-		return unfit, e.Message
+		return unfit, said
 	case erDupField:
-		return misshapen, e.Message + "; give each column of the answer a name of its own, with AS"
+		return misshapen, said + "; give each column of the answer a name of its own, with AS"
 	case 1064, 1054, 1146, 1051, 1052, 1055, 1056, 1066, 1109, 1140, 1166, 1222, 1235, 1241, 1247, 1248, 1305, 1318, 1149, 1295, 1327, 1582, 1584, 1615, 1630, 3065:
-		return misshapen, e.Message
+		return misshapen, said
 	}
-	return faulty, e.Message
+	return faulty, said
 }
 
 // schema implements dialect.

@@ -260,7 +260,7 @@ func runs(err error) stage {
 
 // sqliteColumn goes by the declared type, which says little; values bring their own.
 func sqliteColumn(t *sql.ColumnType) column {
-	c := column{name: t.Name(), typ: strings.ToLower(t.DatabaseTypeName())}
+	c := column{name: t.Name(), typ: strings.ToLower(t.DatabaseTypeName()), class: asAny}
 	if c.typ == "" {
 		c.typ = "any"
 	}

@@ -28,6 +28,7 @@ const (
 	asBytes
 	asTime // as the databases write it: 2026-06-30 18:00:00.5+00
 	asJSON
+	asAny // as the value itself is: bytes are bytes, a string is text
 )
 
 // column is one column of an answer.
@@ -164,6 +165,9 @@ func (t *table) value(class class, v any) {
 	case string:
 		t.cell(class, []byte(v))
 	case []byte:
+		if class == asAny {
+			class = asBytes
+		}
 		t.cell(class, v)
 	default:
 		t.cell(asText, fmt.Append(nil, v))
