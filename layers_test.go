@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate/plan", []string{"upstream/rawjson"}, "a plan knows calls by their names and results as JSON"},
@@ -42,6 +42,7 @@ var layers = []layer{
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
+	{"upstream/sqldb", []string{"upstream", "upstream/rawjson"}, "an adapter takes a *sql.DB; who may connect is decided by whoever opens it"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", []string{"bench/peer", "bench/report"}, "the benchmark drives the real binary from outside"},
@@ -80,6 +81,9 @@ var owners = []struct {
 	{"golang.org/x/oauth2", []string{"credentials"}, "tokens are handled in one place"},
 	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
+	{"github.com/jackc/pgx", []string{"upstream/sqldb"}, "databases are asked in one place"},
+	{"github.com/go-sql-driver/mysql", []string{"upstream/sqldb"}, "databases are asked in one place"},
+	{"modernc.org", []string{"upstream/sqldb", "internal/sandbox/warehousedb"}, "databases are asked in one place; the sample one is written in another"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
