@@ -171,7 +171,7 @@ func (d *decoder) checkSQL(at string, u *Upstream) {
 	file := strings.HasPrefix(db.Literal, "sqlite:")
 	switch {
 	case u.Auth.Type != "none" && u.Auth.Type != "basic":
-		d.fault(join(at, "auth.type"), "is none that a database takes", `use type = "basic" with user and password, or make the whole address a reference: database = { env = "NAME" }`)
+		d.fault(join(join(at, "auth"), "type"), "is none that a database takes", `use type = "basic" with user and password, or make the whole address a reference: database = { env = "NAME" }`)
 	case u.Auth.Type == "basic" && file:
 		d.fault(join(at, "auth"), "has no effect: a file asks for no password", "remove it")
 	case u.Auth.Type == "basic" && db.Ref != nil:
