@@ -184,46 +184,59 @@ func (s *pgSession) column(f pgconn.FieldDescription) column {
 }
 
 // execute runs a prepared statement in a transaction of its own, in one round
-// trip: BEGIN, the statement, and, whatever became of it, ROLLBACK or COMMIT. The
-// server is asked for one row more than is wanted, and for no other.
+// trip: BEGIN, the statement, and ROLLBACK or COMMIT. The server skips the last of
+// these if the statement fails; then ROLLBACK is sent again. It is asked for one row
+// more than is wanted, and for no other.
 func (s *pgSession) execute(ctx context.Context, req *request, st *pgStatement, values [][]byte, out *table) error {
-	f := s.pg.Frontend()
-	simple := func(sql string) {
-		f.SendParse(&pgproto3.Parse{Query: sql})
-		f.SendBind(&pgproto3.Bind{})
-		f.SendExecute(&pgproto3.Execute{})
-	}
 	begin, end := "begin read only", "rollback"
 	if req.write {
 		begin, end = "begin read write", "commit"
 	}
-	simple(begin)
+	f := s.pg.Frontend()
+	s.simple(begin)
 	f.SendBind(&pgproto3.Bind{PreparedStatement: st.name, Parameters: values})
 	f.SendExecute(&pgproto3.Execute{MaxRows: uint32(req.rows) + 1})
-	if req.write {
-		simple(end) // not reached if the statement fails
-	}
-	f.SendSync(&pgproto3.Sync{})
-	simple("rollback") // of a failed one; else there is nothing to undo
 	if req.key == "" {
-		simple("select pg_catalog.pg_advisory_unlock_all()")
+		s.simple(unlock)
 	}
-	f.SendSync(&pgproto3.Sync{})
-	if err := f.Flush(); err != nil {
+	s.simple(end)
+	err := s.sync(ctx, req, st, out)
+	if !s.broken && s.pg.TxStatus() != 'I' {
+		s.simple("rollback")
+		if req.key == "" {
+			s.simple(unlock)
+		}
+		if undone := s.sync(ctx, req, nil, nil); undone != nil {
+			s.broken = true
+		}
+	}
+	return err
+}
+
+// unlock gives back what functions may have locked for the session.
+const unlock = "select pg_catalog.pg_advisory_unlock_all()"
+
+// simple sends a statement of ours that has no parameters.
+func (s *pgSession) simple(sql string) {
+	f := s.pg.Frontend()
+	f.SendParse(&pgproto3.Parse{Query: sql})
+	f.SendBind(&pgproto3.Bind{})
+	f.SendExecute(&pgproto3.Execute{})
+}
+
+// sync sends what has been gathered and reads the answers. The rows of the second
+// statement, which is the one that was asked, go to out; nil if none was.
+func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out *table) (failed error) {
+	s.pg.Frontend().SendSync(&pgproto3.Sync{})
+	if err := s.pg.Frontend().Flush(); err != nil {
 		s.broken = true
 		return at(running, err)
 	}
-	return s.receive(context.WithoutCancel(ctx), req, st, out)
-}
-
-// receive reads the answers to what execute has sent.
-func (s *pgSession) receive(ctx context.Context, req *request, st *pgStatement, out *table) error {
-	var failed error
-	commands, synced := 0, 0
-	if len(st.columns) > 0 {
+	ctx = context.WithoutCancel(ctx) // the deadline is set on the connection
+	if out != nil && len(st.columns) > 0 {
 		out.head(st.columns)
 	}
-	for synced < 2 {
+	for commands := 0; ; {
 		msg, err := s.pg.ReceiveMessage(ctx)
 		if err != nil {
 			s.broken = true
@@ -234,7 +247,7 @@ func (s *pgSession) receive(ctx context.Context, req *request, st *pgStatement, 
 		}
 		switch msg := msg.(type) {
 		case *pgproto3.DataRow:
-			if synced > 0 || out.over != "" || !out.row() {
+			if out == nil || commands != 1 || out.over != "" || !out.row() {
 				continue
 			}
 			for i, v := range msg.Values {
@@ -242,23 +255,22 @@ func (s *pgSession) receive(ctx context.Context, req *request, st *pgStatement, 
 			}
 			out.endRow()
 		case *pgproto3.CommandComplete:
-			if commands++; commands == 2 && req.write && synced == 0 {
+			if commands++; commands == 2 && out != nil && req.write {
 				out.affected = pgconn.NewCommandTag(string(msg.CommandTag)).RowsAffected()
 			}
 		case *pgproto3.PortalSuspended:
 			commands++
 		case *pgproto3.ErrorResponse:
-			if failed == nil && synced == 0 {
+			if failed == nil {
 				failed = at(running, pgconn.ErrorResponseToPgError(msg))
 			}
-		case *pgproto3.ReadyForQuery:
-			synced++
 		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
 			s.broken = true
 			return at(running, errors.New("the statement copies; that is not asked here"))
+		case *pgproto3.ReadyForQuery:
+			return failed
 		}
 	}
-	return failed
 }
 
 func (s *pgSession) cell(out *table, class class, v []byte) {

@@ -1,11 +1,11 @@
 package sqldb
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -133,7 +133,7 @@ func (t *table) cell(class class, v []byte) {
 	case asBytes:
 		t.bytes(v)
 	case asTime:
-		t.buf = appendString(t.buf, rfc3339(v))
+		t.buf = rfc3339(t.buf, v)
 	case asJSON:
 		if len(v) <= t.maxCell && rawjson.Check(v, rawjson.Limits{}) == nil {
 			t.buf = append(t.buf, v...)
@@ -253,20 +253,29 @@ func (t *table) result(clean func([]byte)) (*upstream.Result, error) {
 	return upstream.ParseResult(raw)
 }
 
-// rfc3339 turns what databases write into RFC 3339; what is none stays.
-func rfc3339(v []byte) string {
-	s := string(v)
-	if len(s) < 19 || s[10] != ' ' && s[10] != 'T' || s[4] != '-' {
-		return s
+// rfc3339 appends what databases write in RFC 3339, as a JSON string; what is
+// none stays.
+func rfc3339(dst, v []byte) []byte {
+	if len(v) < 19 || v[10] != ' ' && v[10] != 'T' || v[4] != '-' {
+		return appendString(dst, string(v))
 	}
-	s = s[:10] + "T" + s[11:]
-	if at := strings.LastIndexAny(s, "+-"); at > 18 && len(s)-at == 3 { // +00
-		s += ":00"
+	dst = append(dst, '"')
+	dst = append(dst, v[:10]...)
+	dst = append(dst, 'T')
+	rest, offset := v[11:], []byte(nil)
+	if at := bytes.LastIndexAny(rest, "+-"); at > 0 {
+		rest, offset = rest[:at], rest[at:]
 	}
-	if strings.HasSuffix(s, "+00:00") {
-		s = s[:len(s)-6] + "Z"
+	dst = append(dst, rest...)
+	switch {
+	case string(offset) == "+00" || string(offset) == "+00:00":
+		dst = append(dst, 'Z')
+	case len(offset) == 3:
+		dst = append(append(dst, offset...), ":00"...)
+	default:
+		dst = append(dst, offset...)
 	}
-	return s
+	return append(dst, '"')
 }
 
 const hexDigits = "0123456789abcdef"
