@@ -55,8 +55,8 @@ var sqlFaults = []faultCase{
 	{"a file takes none", upstream("kind = 'sql'", "database = 'sqlite:a'", "auth = { type = 'basic', user = 'a', password = { env = 'T' } }"), []string{"upstream.crm.auth: has no effect | remove it"}},
 	{"two passwords", upstream("kind = 'sql'", "database = { env = 'D' }", "auth = { type = 'basic', user = 'a', password = { env = 'T' } }"), []string{"upstream.crm.auth: has no effect | remove it"}},
 	{"nothing offered", database("schema = false"), []string{"upstream.crm: offers nothing | query = true"}},
-	{"statements", database("[upstream.crm.statements]", "a = { sql = ' ' }", "b = { descripton = 'x' }", "'c d' = { sql = 'x' }", "[upstream.crm.statements.e]", "sql = 'SELECT 1'", "params.x = { type = 'text' }", "params.y = { default = { a = 1 } }", "params.'1' = {}", "params.z = { required = true, default = 1 }", "params.w = { default = [[1]] }"), []string{
-		"upstream.crm.statements.a.sql: is empty |", "upstream.crm.statements.b.descripton: unknown key | description", "upstream.crm.statements.b.sql: is missing |", "upstream.crm.statements.\"c d\": is no name of a tool |",
+	{"statements", database("[upstream.crm.statements]", "a = { sql = ' ' }", "b = { sqll = 'x' }", "'c d' = { sql = 'x' }", "[upstream.crm.statements.e]", "sql = 'SELECT 1'", "params.x = { type = 'text' }", "params.y = { default = { a = 1 } }", "params.'1' = {}", "params.z = { required = true, default = 1 }", "params.w = { default = [[1]] }"), []string{
+		"upstream.crm.statements.a.sql: is empty |", "upstream.crm.statements.b.sqll: unknown key | did you mean sql", "upstream.crm.statements.b.sql: is missing |", "upstream.crm.statements.\"c d\": is no name of a tool |",
 		"upstream.crm.statements.e.params.x.type: |", "upstream.crm.statements.e.params.y.default: must be a string, number, boolean or a list of these, not a table |", "upstream.crm.statements.e.params.1: is no name of a parameter |", "upstream.crm.statements.e.params.z: is required and has a default |", "upstream.crm.statements.e.params.w.default[0]: must be a string, number or boolean, not a list |",
 	}},
 }

@@ -43,7 +43,7 @@ type lexer struct {
 
 // lex takes sql apart.
 func lex(driver Driver, sql string, params bool) ([]token, error) {
-	if i := strings.IndexByte(sql, 0); i >= 0 {
+	if strings.Contains(sql, "\x00") {
 		return nil, errors.New("it has a NUL character")
 	}
 	l := &lexer{sql: sql, driver: driver, params: params}

@@ -182,10 +182,7 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 		return at(preparing, err)
 	}
 	defer stmt.Close() //nolint:errcheck // ends with the connection at the latest
-	args, err := mysqlValues(req.args)
-	if err != nil {
-		return at(preparing, err)
-	}
+	args := mysqlValues(req.args)
 	if req.write {
 		if err := m.change(ctx, stmt, args, out); err != nil {
 			return err
@@ -220,7 +217,7 @@ func (m *mysqlDB) change(ctx context.Context, stmt *sql.Stmt, args []any, out *t
 // read has the server read a statement, and what only reads as a subquery.
 func (m *mysqlDB) read(ctx context.Context, tx *sql.Tx, req *request) (*sql.Stmt, error) {
 	if req.probe != "" {
-		probe, err := tx.PrepareContext(ctx, "SELECT * FROM (\n"+req.probe+"\n) AS q WHERE 1=0")
+		probe, err := tx.PrepareContext(ctx, inSubquery(req.probe))
 		switch {
 		case err == nil:
 			_ = probe.Close() // ends with the connection at the latest

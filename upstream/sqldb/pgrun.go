@@ -137,7 +137,7 @@ func (s *pgSession) statement(ctx context.Context, req *request) (*pgStatement, 
 	}
 	ctx = context.WithoutCancel(ctx) // the deadline is set on the connection
 	if req.probe != "" {
-		if _, err := s.pg.Prepare(ctx, "", "SELECT * FROM (\n"+req.probe+"\n) AS q WHERE 1=0", nil); err != nil {
+		if _, err := s.pg.Prepare(ctx, "", inSubquery(req.probe), nil); err != nil {
 			return nil, err
 		}
 	}

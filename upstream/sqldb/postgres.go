@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"strconv"
@@ -50,9 +51,7 @@ func (p *postgres) connector(dsn string) (driver.Connector, error) {
 		return nil, errors.New("sslmode must be verify-full, verify-ca, require or disable: the others let anybody on the way switch encryption off")
 	}
 	settings := map[string]string{"host": a.host, "port": a.port, "user": a.user, "password": a.password, "database": a.database, "sslmode": mode}
-	for name, v := range quiet {
-		settings[name] = v
-	}
+	maps.Copy(settings, quiet)
 	if cert := a.query.Get("sslrootcert"); cert != "" {
 		settings["sslrootcert"] = cert
 	}

@@ -38,7 +38,7 @@ func readRows(rows *sql.Rows, describe func(*sql.ColumnType) column, out *table)
 }
 
 // mysqlValues writes arguments as MySQL reads them.
-func mysqlValues(args []any) ([]any, error) {
+func mysqlValues(args []any) []any {
 	out := make([]any, len(args))
 	for i, arg := range args {
 		switch v := arg.(type) {
@@ -52,7 +52,7 @@ func mysqlValues(args []any) ([]any, error) {
 			out[i] = v
 		}
 	}
-	return out, nil
+	return out
 }
 
 // sqliteValues writes arguments as SQLite's functions of dates read them.

@@ -52,16 +52,19 @@ func TestRoles(t *testing.T) {
 // watch runs Watch until the adapter says that it is in this state.
 func watch(t *testing.T, a *sqldb.Adapter, state upstream.State, says string) {
 	t.Helper()
+	watchUntil(t, a, func() bool { h := a.Health(); return h.State == state && strings.Contains(h.Err, says) })
+	if h := a.Health(); h.State != state || !strings.Contains(h.Err, says) {
+		t.Errorf("it is %+v, want %s, %q", h, state, says)
+	}
+}
+
+func watchUntil(t *testing.T, a *sqldb.Adapter, fine func() bool) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
 	go func() { done <- a.Watch(ctx, upstream.Events{}) }()
-	until := time.Now().Add(generous)
-	h := a.Health()
-	for ; (h.State != state || !strings.Contains(h.Err, says)) && time.Now().Before(until); h = a.Health() {
+	for until := time.Now().Add(generous); !fine() && time.Now().Before(until); {
 		time.Sleep(5 * time.Millisecond)
-	}
-	if h.State != state || !strings.Contains(h.Err, says) {
-		t.Errorf("it is %+v, want %s, %q", h, state, says)
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -131,10 +134,9 @@ func garbage(t *testing.T) string {
 func TestOperatorsFault(t *testing.T) {
 	each(t, func(t *testing.T, d sqldb.Driver) {
 		a := start(t, sqldb.Options{Driver: d, Statements: map[string]sqldb.Statement{"old": {SQL: "SELECT gone FROM orders"}, "fine": {SQL: "SELECT id FROM orders"}}}, "reader")
-		watch(t, a, upstream.Up, "")
-		until := time.Now().Add(generous)
-		for len(a.Drift()) == 0 && time.Now().Before(until) {
-			watch(t, a, upstream.Up, "")
+		watchUntil(t, a, func() bool { return len(a.Drift()) > 0 })
+		if h := a.Health(); h.State != upstream.Up {
+			t.Errorf("%+v", h)
 		}
 		if notes := a.Drift(); len(notes) != 1 || notes[0].Tool != "old" || !strings.Contains(notes[0].Problem, "does not fit") {
 			t.Errorf("%+v", notes)

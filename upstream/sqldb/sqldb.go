@@ -220,8 +220,8 @@ func (a *Adapter) Call(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(a.ended, func() { cancel(errClosed) })()
-	req, err := act.request(a, c.Arguments)
+	defer context.AfterFunc(a.ended, func() { cancel(errClosed) })() //nolint:contextcheck // the adapter ends its calls
+	req, err := act.request(c.Arguments)
 	if err != nil {
 		return a.explain(ctx, c.Name, act.free, at(connecting, err))
 	}

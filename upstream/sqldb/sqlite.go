@@ -201,7 +201,7 @@ func (s *sqliteDB) ask(ctx context.Context, conn *sql.Conn, req *request, out *t
 func (s *sqliteDB) probe(ctx context.Context, conn *sql.Conn, req *request) error {
 	texts := []string{req.text.sql}
 	if req.probe != "" {
-		texts = []string{"SELECT * FROM (\n" + req.probe + "\n) AS q WHERE 1=0", req.text.sql}
+		texts = []string{inSubquery(req.probe), req.text.sql}
 	}
 	for _, t := range texts {
 		stmt, err := conn.PrepareContext(ctx, t)

@@ -101,6 +101,10 @@ func (p *parsed) shape(driver Driver) (string, error) {
 	return "", fmt.Errorf("it is no query; only %s can be asked", strings.ToUpper(strings.Join(queries, ", "))+" and EXPLAIN of these")
 }
 
+// inSubquery is what the server has to be able to prepare of a query, which it never
+// runs.
+func inSubquery(query string) string { return "SELECT * FROM (\n" + query + "\n) AS q WHERE 1=0" }
+
 // onlyNames reports whether nothing but names follows the first word.
 func (p *parsed) onlyNames() bool {
 	return len(p.tokens) > 1 && !slices.ContainsFunc(p.tokens[1:], func(t token) bool {

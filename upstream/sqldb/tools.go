@@ -28,7 +28,7 @@ type action struct {
 }
 
 // request returns what a call asks.
-func (act *action) request(a *Adapter, raw json.RawMessage) (*request, error) {
+func (act *action) request(raw json.RawMessage) (*request, error) {
 	args, err := arguments(act.spec.Name, act.params, raw)
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ const (
 func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(a.ended, cancel)()
+	defer context.AfterFunc(a.ended, cancel)() //nolint:contextcheck // the adapter ends its watch
 	tell.Change("")
 	for wait := againFirst; ; wait = min(2*wait, againAtMost) {
 		err := a.look(ctx)
