@@ -90,6 +90,9 @@ func TestRESTPresets(t *testing.T) {
 	if members, suffixes, err = fromToken(u); members != nil || suffixes != nil || err != nil {
 		t.Errorf("its address is known: %v, %v, %v", members, suffixes, err)
 	}
+	if _, err = parsed(t, "auth = { type = 'bearer', token = { env = 'T' } }"); err == nil || !strings.Contains(err.Error(), "upstream.sf.url: is missing") {
+		t.Error(err)
+	}
 	if _, err = parsed(t, "values.login = '..'"); err == nil || !strings.Contains(err.Error(), "upstream.sf.values.login") {
 		t.Error(err)
 	}
