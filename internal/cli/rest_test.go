@@ -98,6 +98,21 @@ func TestRESTPresets(t *testing.T) {
 	}
 }
 
+func TestNoAddress(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "d.toml")
+	if err := os.WriteFile(file, []byte("[action.get_x]\nmethod = 'GET'\npath = '/x'"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	doc := "[upstream.sf]\nkind = 'rest'\ndefinition = '" + file + "'\n"
+	_, err := config.Reader{Presets: presets}.Parse([]byte(doc), "config.toml", nil)
+	if err == nil || !strings.Contains(err.Error(), "upstream.sf.url: is missing: the definition has no base_url") {
+		t.Error(err)
+	}
+	if _, err = (config.Reader{Presets: presets}).Parse([]byte(doc+"url = 'https://example.com'"), "config.toml", nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // Every example is good as it is.
 func TestExamples(t *testing.T) {
 	files, err := filepath.Glob("../../examples/*.toml")
