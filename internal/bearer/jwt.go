@@ -54,6 +54,10 @@ func NewJWT(o Options) (*JWT, error) {
 	return &JWT{opt: o, keys: keys{fetch: (&source{o.Issuer, o.Client}).keys}}, nil
 }
 
+// Ready asks the issuer for its keys, if it has not just been asked, and returns
+// why there are none.
+func (j *JWT) Ready(ctx context.Context) error { return j.keys.ready(ctx) }
+
 // Close ends what is asked of the authorization server, and lets go of its
 // connections.
 func (j *JWT) Close() {

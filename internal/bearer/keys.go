@@ -37,26 +37,48 @@ type keys struct {
 // and an algorithm. The error is a refusal if the issuer has none.
 func (k *keys) find(ctx context.Context, id, algorithm string) ([]jose.JSONWebKey, error) {
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	now := time.Now()
 	have := k.matching(id, algorithm, now)
 	if len(have) == 0 || now.Sub(k.got) > keysFresh {
 		k.ask(ctx, now)
 	}
-	flight := k.flight
-	if len(have) > 0 || flight == nil {
-		defer k.mu.Unlock()
-		return have, k.verdict(have)
+	if len(have) > 0 {
+		return have, nil
 	}
-	k.mu.Unlock()
-	select {
-	case <-flight:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	if err := k.wait(ctx); err != nil {
+		return nil, err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
 	have = k.matching(id, algorithm, time.Now())
 	return have, k.verdict(have)
+}
+
+// ready is [JWT.Ready].
+func (k *keys) ready(ctx context.Context) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ask(ctx, time.Now())
+	if err := k.wait(ctx); err != nil {
+		return err
+	}
+	return k.verdict(k.all)
+}
+
+// wait needs k.mu, and gives it back meanwhile. It waits for the question that is
+// under way, if any.
+func (k *keys) wait(ctx context.Context) error {
+	flight := k.flight
+	if flight == nil {
+		return nil
+	}
+	k.mu.Unlock()
+	defer k.mu.Lock()
+	select {
+	case <-flight:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // verdict says why there are no keys. If the issuer could not be asked it may
