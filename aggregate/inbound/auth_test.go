@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,9 @@ const publicURL = "https://mcp.example.com"
 // users takes "Bearer NAME" for the user NAME, with some exceptions, and notes
 // for which addresses it was asked.
 type users struct {
-	until     time.Time
+	until time.Time
+
+	mu        sync.Mutex
 	resources []string
 }
 
@@ -29,7 +32,9 @@ func (u *users) auth() *inbound.Auth {
 	return &inbound.Auth{
 		URL: publicURL, Servers: []string{"https://login.example.com"}, Scopes: []string{"mcp", "profile"},
 		Authenticate: func(_ context.Context, r *http.Request, resources []string) (inbound.Caller, error) {
+			u.mu.Lock()
 			u.resources = resources
+			u.mu.Unlock()
 			switch name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); name {
 			case "":
 				return inbound.Caller{}, &inbound.Refusal{Why: "a token is needed"}
