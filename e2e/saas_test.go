@@ -101,8 +101,10 @@ func TestConnectors(t *testing.T) {
 				t.Errorf("over the limit: %s", r.text())
 			}
 			asked := len(v.Requests())
-			if r = cl.mustCall("shut_"+c.tool, c.args); c.wait > 20*time.Second && (r.Meta.Error.Code != "rate_limited" || len(v.Requests()) != asked) {
-				t.Errorf("again within the wait of %s: %s, asked %d times", c.wait, r.text(), len(v.Requests())-asked)
+			if c.wait > 30*time.Second { // longer than a call may take, so that it is refused at once
+				if r = cl.mustCall("shut_"+c.tool, c.args); r.Meta.Error.Code != "rate_limited" || len(v.Requests()) != asked {
+					t.Errorf("again within the wait of %s: %s, asked %d times", c.wait, r.text(), len(v.Requests())-asked)
+				}
 			}
 			for _, secret := range []string{vendors.Token, vendors.Secret} {
 				if strings.Contains(p.log.String(), secret) {
