@@ -22,8 +22,9 @@ func TestConnectorExamples(t *testing.T) {
 			continue
 		}
 		for _, u := range cfg.Upstreams {
-			if u.REST.Connector != name || u.URL == "" || u.Auth.Type == "none" {
-				t.Errorf("%s: %+v", name, u)
+			members, _, err := fromToken(u)
+			if u.REST.Connector != name || (u.URL == "") != (members != nil) || u.Auth.Type == "none" || err != nil {
+				t.Errorf("%s: %+v, %v", name, u, err)
 			}
 		}
 	}

@@ -63,8 +63,9 @@ var quotaFields = []struct {
 	{"X-Ratelimit-Complexity-Remaining", "X-Ratelimit-Complexity-Reset", guess}, // Linear's points, of which a call costs several
 	{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests", guess},
 	{"X-Ratelimit-Requests-Remaining", "X-Ratelimit-Requests-Reset", guess},
-	{"X-Hubspot-Ratelimit-Remaining", "", guess},          // of the last ten seconds
-	{"X-Hubspot-Ratelimit-Secondly-Remaining", "", guess}, // of the last second
+	{"X-Hubspot-Ratelimit-Remaining", "X-Hubspot-Ratelimit-Interval-Milliseconds", millis}, // of the last ten seconds; all are back after as long again
+	{"X-Hubspot-Ratelimit-Secondly-Remaining", "", guess},                                  // of the last second
+	{"X-Hubspot-Ratelimit-Daily-Remaining", "", guess},
 }
 
 // Read returns what the header fields of a response say at the moment now.
@@ -88,6 +89,7 @@ func Read(h http.Header, now time.Time) Limits {
 	for _, v := range h.Values("Ratelimit") {
 		l.readDraft(v)
 	}
+	l.readUsage(h.Get("Sforce-Limit-Info"))
 	return l
 }
 
@@ -95,7 +97,7 @@ func Read(h http.Header, now time.Time) Limits {
 // say nothing, which costs one look at each name.
 func Left(h http.Header, now time.Time) (Limits, bool) {
 	for name := range h {
-		if strings.HasPrefix(name, "R") || strings.HasPrefix(name, "X-") {
+		if strings.HasPrefix(name, "R") || strings.HasPrefix(name, "X-") || strings.HasPrefix(name, "Sf") {
 			if strings.Contains(name, "limit") || strings.Contains(name, "-Limit") { // Ratelimit, Rate-Limit
 				l := Read(h, now)
 				return l, l.Known
@@ -134,6 +136,22 @@ func (l *Limits) readDraft(v string) {
 		}
 		if left {
 			l.learn(remaining, reset)
+		}
+	}
+}
+
+// readUsage reads what Salesforce says of the last 24 hours: what was used, of how
+// much, by all and by the app that asks, as in "api-usage=18/5000;
+// per-app-api-usage=17/250(appName=x)".
+// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_api_usage.htm
+func (l *Limits) readUsage(v string) {
+	for item := range strings.SplitSeq(v, ";") {
+		_, usage, _ := strings.Cut(item, "=")
+		used, most, ok := strings.Cut(usage, "/")
+		most, _, _ = strings.Cut(most, "(")
+		u, isNumber := number(used)
+		if m, ok2 := number(most); ok && ok2 && isNumber {
+			l.learn(m-u, 0)
 		}
 	}
 }

@@ -63,6 +63,13 @@ func TestRead(t *testing.T) {
 		"X-RateLimit-Remaining: 10, 10;w=1":                                            known(10, 0),
 		"RateLimit-Remaining: 0\nRateLimit-Reset: 60":                                  known(0, time.Minute),
 		"X-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Secondly-Remaining: 2": known(2, 0),
+		"X-HubSpot-RateLimit-Max: 100\nX-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Interval-Milliseconds: 10000\nX-HubSpot-RateLimit-Daily-Remaining: 4000": known(90, 10*time.Second),
+		"X-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Interval-Milliseconds: 10000\nX-HubSpot-RateLimit-Daily-Remaining: 3":                                  known(3, 0),
+		// Salesforce: what was used, of how much.
+		"Sforce-Limit-Info: api-usage=18/5000": known(4982, 0),
+		"Sforce-Limit-Info: api-usage=18/5000; per-app-api-usage=245/250(appName=sample-connected-app)": known(5, 0),
+		"Sforce-Limit-Info: api-usage=5001/5000":                                                        known(0, 0),
+		"Sforce-Limit-Info: api-usage=some/5000; x/":                                                    {},
 	} {
 		if got := limits.Read(header(text), now); got != want {
 			t.Errorf("%q: %+v, want %+v", text, got, want)
