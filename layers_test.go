@@ -43,6 +43,7 @@ var layers = []layer{
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
 	{"upstream/rest", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles and plain data"},
 	{"upstream/rest/connectors", []string{"upstream/rest"}, "definitions in files, whoever asks with them"},
+	{"upstream/openapi", []string{"upstream/rawjson", "upstream/rest"}, "a document becomes a definition; it neither fetches nor asks"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", []string{"bench/peer", "bench/report"}, "the benchmark drives the real binary from outside"},
@@ -83,6 +84,8 @@ var owners = []struct {
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
 	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
+	{"github.com/getkin/kin-openapi", []string{"upstream/openapi"}, "documents are read in one place"},
+	{"github.com/oasdiff/yaml", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 
