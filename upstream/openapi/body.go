@@ -46,6 +46,9 @@ func (c *compiler) body(b *openapi3.RequestBody) ([]argument, error) {
 	switch kind {
 	case "raw":
 		schema = json.RawMessage(`{"type":"string"}`)
+		if m := c.action.ContentType; !strings.HasPrefix(m, "text/") && !strings.HasSuffix(m, "xml") {
+			schema = json.RawMessage(`{"type":"string","format":"byte","description":"In base64."}`)
+		}
 	case "form", "multipart":
 		if !b.Required && c.shape(schema) != "" {
 			c.action.Body = ""
