@@ -12,13 +12,14 @@ import (
 type sourceKind struct {
 	name  string
 	where []string // exactly one of them
+	with  []string // all of them
 	also  []string
 	hint  string // how it may be said where the source is
 }
 
 var sourceKinds = []sourceKind{
-	{"mcp", []string{"command", "url", "sandbox"}, []string{"latency", "env", "dir", "allow_http", "era", "ask", "auth"},
-		`add one of command = ["..."], url = "https://..." or sandbox = "crm"`},
+	{name: "mcp", where: []string{"command", "url", "sandbox"}, also: []string{"latency", "env", "dir", "allow_http", "era", "ask", "auth"},
+		hint: `add one of command = ["..."], url = "https://..." or sandbox = "crm"`},
 	restKind, openapiKind, graphqlKind, sqlKind,
 }
 
@@ -26,7 +27,7 @@ var sourceKinds = []sourceKind{
 func (k *sourceKind) built() bool { return k.where != nil }
 
 func (k *sourceKind) has(name string) bool {
-	return slices.Contains(k.where, name) || slices.Contains(k.also, name)
+	return slices.Contains(k.where, name) || slices.Contains(k.with, name) || slices.Contains(k.also, name)
 }
 
 func kindNames(built bool) []string {
@@ -53,6 +54,11 @@ func checkSource(d *decoder, at string, u *Upstream) string {
 			d.fault(join(at, name), "does not belong to an upstream of kind "+strconv.Quote(kind.name), "remove it")
 		}
 	}
+	for _, name := range kind.with {
+		if !given(name) {
+			d.fault(join(at, name), "is missing", "an upstream of kind "+strconv.Quote(kind.name)+" needs it")
+		}
+	}
 	where := slices.DeleteFunc(slices.Clone(kind.where), func(s string) bool { return !given(s) })
 	switch len(where) {
 	case 0:
@@ -69,7 +75,7 @@ func checkSource(d *decoder, at string, u *Upstream) string {
 func kindKeys() map[string]bool {
 	out := map[string]bool{}
 	for i := range sourceKinds {
-		for _, name := range slices.Concat(sourceKinds[i].where, sourceKinds[i].also) {
+		for _, name := range slices.Concat(sourceKinds[i].where, sourceKinds[i].with, sourceKinds[i].also) {
 			out[name] = true
 		}
 	}
@@ -95,6 +101,9 @@ func sourceRules() []any {
 			where = append(where, object{"required": []any{name}})
 		}
 		then := object{"oneOf": where}
+		if kind.with != nil {
+			then["required"] = kind.with
+		}
 		when := object{"properties": object{"kind": object{"const": kind.name}}, "required": []any{"kind"}}
 		if kind.name == "mcp" { // which it is where nothing says otherwise
 			then["dependentRequired"] = dependent

@@ -29,7 +29,7 @@ func (c *compiler) note(format string, args ...any) {
 }
 
 func (c *compiler) compile(src operationSource, class string, room int) {
-	c.op = Operation{ID: src.id, Method: src.method, Path: src.path, Tool: cut(src.name, room)}
+	c.op = Operation{ID: src.id, Named: src.named, Method: src.method, Path: src.path, Tool: cut(src.name, room)}
 	c.action = rest.Action{Name: c.op.Tool, Method: src.method, Path: src.path, Class: class}
 	c.op.Class = class
 	if class == "" {
@@ -168,6 +168,26 @@ func (c *compiler) accept(name string) {
 	if m := media(name); !strings.Contains(m, "*") && m != "application/json" {
 		c.action.Headers = map[string]string{"Accept": m}
 	}
+}
+
+// servers is where the document says that the source is.
+func (d *document) servers() []string {
+	const most = 5
+	root := d.members("")
+	var out []string
+	add := func(server string) {
+		if server != "" && len(out) < most {
+			out = append(out, brief(server, 300))
+		}
+	}
+	for s := range rawjson.Elements(root["servers"]) {
+		url, _ := rawjson.GetString(s, "url")
+		add(url)
+	}
+	if host := rawjson.String(root["host"]); d.swagger && host != "" {
+		add("https://" + host + strings.TrimSuffix(rawjson.String(root["basePath"]), "/"))
+	}
+	return out
 }
 
 // title is what the document calls itself.

@@ -28,6 +28,9 @@ type Compiled struct {
 	Operations []Operation     `json:"operations"`          // those that were named
 	Unmatched  []string        `json:"unmatched,omitempty"` // what names no operation
 	Lost       []string        `json:"lost,omitempty"`      // what cannot be followed of the document itself
+	// Servers is where the document says that the source is. It is for people to
+	// look at: no request goes there for that.
+	Servers []string `json:"servers,omitempty"`
 }
 
 // Key binds a compiled form to what it was made of: document is a hash of the

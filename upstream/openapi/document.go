@@ -44,6 +44,7 @@ type operationSource struct {
 	method, path string
 	id           string // operationId; "" if it has none
 	name         string // its tool's name, not yet cut
+	named        string // see [Operation]
 	item, text   json.RawMessage
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxName is what hosts allow a tool's name to have, with the prefix that it
@@ -36,9 +37,17 @@ func plain(s string) string {
 // document, so that one stays what it is whatever else is chosen. Of two that
 // would have the same, the second by path and method gets a hash of these.
 func (d *document) name() {
+	ids := make(map[string]int, len(d.paths))
+	for i := range d.paths {
+		ids[d.paths[i].id]++
+	}
 	taken := make(map[string]bool, len(d.paths))
 	for i := range d.paths {
 		op := &d.paths[i]
+		op.named = op.id
+		if ids[op.id] > 1 || op.id == "" || strings.HasPrefix(op.id, "/") || strings.ContainsFunc(op.id, odd) {
+			op.named = op.method + " " + op.path
+		}
 		op.name = plain(op.id)
 		if op.name == "" {
 			op.name = plain(strings.ToLower(op.method) + " " + op.path)
@@ -52,6 +61,9 @@ func (d *document) name() {
 		taken[strings.ToLower(op.name)] = true
 	}
 }
+
+// odd reports whether a character of an operationId cannot stand in a selection.
+func odd(r rune) bool { return r == '*' || unicode.IsSpace(r) || !unicode.IsPrint(r) }
 
 // cut shortens a name to room characters, the last of them a hash of the whole.
 func cut(name string, room int) string {

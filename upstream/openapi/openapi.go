@@ -42,7 +42,9 @@ type Selection struct {
 
 // Operation is what was found of one operation.
 type Operation struct {
-	ID         string    `json:"id,omitempty"` // its operationId
+	ID string `json:"id,omitempty"` // its operationId
+	// Named is what names it and nothing else in [Selection].Operations.
+	Named      string    `json:"named"`
 	Method     string    `json:"method"`
 	Path       string    `json:"path"`
 	Tool       string    `json:"tool"`  // the name of its tool
@@ -53,6 +55,9 @@ type Operation struct {
 	Notes      []string  `json:"notes,omitempty"`   // what is other than the document says
 	Problem    string    `json:"problem,omitempty"` // why there is no tool; "" if there is one
 }
+
+// Usual is the class that the method says.
+func (o *Operation) Usual() string { return classOf(o.Method) }
 
 // Renamed is an argument that is not called what the document calls it.
 type Renamed struct {
@@ -74,7 +79,7 @@ func Compile(ctx context.Context, text []byte, s Selection) (*Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Compiled{Version: version, Definition: rest.Definition{Title: d.title()}, Lost: d.lost}
+	out := &Compiled{Version: version, Definition: rest.Definition{Title: d.title()}, Lost: d.lost, Servers: d.servers()}
 	room := s.Room
 	if room <= 0 || room > maxName {
 		room = maxName
