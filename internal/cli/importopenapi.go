@@ -129,13 +129,13 @@ func (inv *invocation) remark(c *openapi.Compiled, all bool) {
 }
 
 func printOperations(out io.Writer, c *openapi.Compiled) error {
-	operations := c.Operations
-	if operations == nil {
-		operations = []openapi.Operation{}
-	}
-	raw, err := json.Marshal(map[string]any{
-		"title": c.Definition.Title, "servers": c.Servers, "operations": operations, "unmatched": c.Unmatched, "lost": c.Lost,
-	})
+	raw, err := json.Marshal(struct {
+		Title      string              `json:"title"`
+		Servers    []string            `json:"servers,omitempty"`
+		Operations []openapi.Operation `json:"operations"`
+		Unmatched  []string            `json:"unmatched,omitempty"`
+		Lost       []string            `json:"lost,omitempty"`
+	}{c.Definition.Title, c.Servers, append([]openapi.Operation{}, c.Operations...), c.Unmatched, c.Lost})
 	if err != nil {
 		return err
 	}
@@ -188,16 +188,18 @@ func (inv *invocation) configureOpenAPI(from string, c *openapi.Compiled) error 
 	}
 	whole := slices.Concat(old, []byte("\n"+table))
 	if _, err := (config.Reader{Presets: presets}).Parse(whole, path, inv.Environ); err != nil {
-		return &hintError{fmt.Errorf("%s would not be right with it, and is left as it is:\n%w", path, err), "name another upstream with --name"}
+		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "name another upstream with --name"}
 	}
-	if err := os.WriteFile(path+".bak", old, info.Mode().Perm()); err != nil {
-		return err
-	}
-	if err := writeWhole(path, whole); err != nil {
-		return err
-	}
-	if err := os.Chmod(path, info.Mode().Perm()); err != nil {
-		return err
+	for _, file := range []struct {
+		path string
+		text []byte
+	}{{path + ".bak", old}, {path, whole}} {
+		if err := writeWhole(file.path, file.text); err != nil {
+			return err
+		}
+		if err := os.Chmod(file.path, info.Mode().Perm()); err != nil {
+			return err
+		}
 	}
 	_, err = fmt.Fprintf(inv.Err, "bulkhead: upstream %s added to %s; as it was: %s.bak\n", inv.opt.importing.name, path, path)
 	return err
