@@ -112,7 +112,7 @@ func decoded(schema json.RawMessage) map[string]any {
 
 // parameter turns a parameter into no argument, one, or one for each property.
 func (c *compiler) parameter(p *openapi3.Parameter) ([]argument, error) {
-	if c.credential(p.In, p.Name) {
+	if c.credential(p) {
 		c.note("%s parameter %s is left out: credentials come from auth", p.In, quoted(p.Name))
 		return nil, nil
 	}
@@ -274,22 +274,31 @@ func (c *compiler) placeholders(args []argument) error {
 // credential reports whether a parameter carries one: it is named by a security
 // scheme, it is a cookie, or its name says so. A model must neither see nor
 // give those.
-func (c *compiler) credential(in, name string) bool {
-	lower := strings.ToLower(name)
-	if in == "cookie" || c.doc.secrets[in+" "+lower] {
+func (c *compiler) credential(p *openapi3.Parameter) bool {
+	lower := strings.ToLower(p.Name)
+	word := strings.NewReplacer("-", "", "_", "").Replace(lower)
+	switch {
+	case p.In == "cookie" || c.doc.secrets[p.In+" "+lower]:
 		return true
-	}
-	if in != "header" {
+	case p.In == "query":
+		return slices.Contains(queryCredentials[:], word) || (word == "token" && strings.Contains(strings.ToLower(p.Description), "authenticat"))
+	case p.In != "header":
 		return false
 	}
-	word := strings.NewReplacer("-", "", "_", "").Replace(lower)
-	for _, s := range []string{"authorization", "apikey", "secret", "password", "cookie", "session", "credential", "accesskey", "subscriptionkey", "signature"} {
+	for _, s := range headerCredentials {
 		if strings.Contains(word, s) {
 			return true
 		}
 	}
 	return strings.HasSuffix(word, "token") || strings.HasSuffix(word, "auth")
 }
+
+// Names of credentials, without hyphens and underscores. In a query a token may
+// as well be one of a page.
+var (
+	queryCredentials  = [...]string{"accesstoken", "apikey", "apitoken", "authtoken", "authorization", "clientsecret", "sessiontoken"}
+	headerCredentials = [...]string{"authorization", "apikey", "secret", "password", "cookie", "session", "credential", "accesskey", "subscriptionkey", "signature"}
+)
 
 // ours reports whether a header is set by whoever sends the request: Accept
 // and Content-Type are no parameters (OpenAPI 3.1, §4.8.12.1), the others

@@ -222,7 +222,11 @@ func (w *inliner) object(kw map[string]json.RawMessage) {
 		}
 		w.buf.Write(rawjson.Quote(name))
 		w.buf.WriteByte(':')
-		w.inside(k.as, v, hidden)
+		if kind := rawjson.Kind(v); k.name == "additionalProperties" && kind != '{' {
+			w.buf.Write(rawjson.OneLine(v)) // as booleans hosts know them
+		} else {
+			w.inside(k.as, v, hidden)
+		}
 		if w.buf.Len() > w.room {
 			return
 		}
