@@ -26,47 +26,42 @@ import (
 // maxToolName is what hosts take as the name of a tool, its prefix included.
 const maxToolName = 64
 
-// newOpenAPI builds what speaks to a source that a document describes: at once
-// if the compiled form is there. If not, others do not wait for it.
-func newOpenAPI(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
+// newOpenAPI builds what speaks to a source that a document describes. Nobody
+// waits for that to be read.
+func newOpenAPI(_ context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
 	k := w.keptOpenAPI(u)
-	if c, err := k.load(); err == nil {
-		return w.describedBy(ctx, u, c, signedIn)
-	}
-	return newDeferred(upstream.ID(u.Name), w.log, func(ctx context.Context) (upstream.Adapter, error) {
-		c, err := k.compile(ctx)
-		if err == nil {
-			var a upstream.Adapter
-			if a, err = w.describedBy(ctx, u, c, signedIn); err == nil {
-				return a, nil
-			}
-		}
-		return nil, &upstream.Error{
+	useless := func(err error) error {
+		return &upstream.Error{
 			Upstream: upstream.ID(u.Name), Op: "connect", Kind: upstream.Unavailable,
 			Public: "its OpenAPI document is of no use; the operator has to see to it", Err: err,
 		}
+	}
+	return newDeferred(upstream.ID(u.Name), w.log, func(ctx context.Context) (upstream.Adapter, error) {
+		c, err := k.load()
+		if err != nil {
+			c, err = k.compile(ctx)
+		}
+		if err != nil {
+			return nil, useless(err)
+		}
+		warnOpenAPI(w.log, u.Name, c)
+		if len(c.Definition.Actions) == 0 {
+			return nil, useless(errors.New("nothing in the document became a tool: bulkhead import-openapi says why"))
+		}
+		h, err := w.http(ctx, u, signedIn)
+		if err != nil {
+			return nil, err
+		}
+		a, err := rest.New(rest.Options{
+			ID: upstream.ID(u.Name), Definition: &c.Definition, BaseURL: u.URL, Key: w.key(), MaxMessage: u.MaxMessage,
+			Writes: u.Writes != "deny", Log: w.log, ClientFor: h.clientFor,
+		}, h.client)
+		if err != nil {
+			h.release()
+			return nil, useless(err)
+		}
+		return &closingPlain{a, h.release}, nil
 	}), nil
-}
-
-// describedBy builds the adapter of a compiled document.
-func (w *wiring) describedBy(ctx context.Context, u config.Upstream, c *openapi.Compiled, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
-	warnOpenAPI(w.log, u.Name, c)
-	if len(c.Definition.Actions) == 0 {
-		return nil, errors.New("nothing in the document became a tool: bulkhead import-openapi says why")
-	}
-	h, err := w.http(ctx, u, signedIn)
-	if err != nil {
-		return nil, err
-	}
-	a, err := rest.New(rest.Options{
-		ID: upstream.ID(u.Name), Definition: &c.Definition, BaseURL: u.URL, Key: w.key(), MaxMessage: u.MaxMessage,
-		Writes: u.Writes != "deny", Log: w.log, ClientFor: h.clientFor,
-	}, h.client)
-	if err != nil {
-		h.release()
-		return nil, err
-	}
-	return &closingPlain{a, h.release}, nil
 }
 
 // maxWarnings is how many operations are named in the log that became no tool.

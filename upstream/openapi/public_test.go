@@ -32,7 +32,7 @@ var documents = flag.Bool("documents", false, "compile all of the documents of G
 const fetchTime = 5 * time.Minute
 
 // needed skips a test for what cannot be had, but not in CI.
-func needed(t *testing.T, err error) {
+func needed(t testing.TB, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
@@ -44,7 +44,7 @@ func needed(t *testing.T, err error) {
 }
 
 // stripe returns Stripe's document, which the module of stripe-mock has in it.
-func stripe(t *testing.T) []byte {
+func stripe(t testing.TB) []byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), fetchTime)
 	defer cancel()
@@ -64,7 +64,7 @@ func stripe(t *testing.T) []byte {
 }
 
 // packed returns files of a version of an npm package, without installing it.
-func packed(t *testing.T, name string, files ...string) map[string][]byte {
+func packed(t testing.TB, name string, files ...string) map[string][]byte {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), fetchTime)
 	defer cancel()
