@@ -30,6 +30,9 @@ var shownBy = map[string]string{
 	"server.drain":             "TestClientGoesAway",
 	"server.cache_size":        "TestCache",
 	"upstream.*.kind":          "kinds.txtar",
+	"upstream.*.connector":     "TestRESTFaults",
+	"upstream.*.definition":    "TestREST",
+	"upstream.*.values":        "TestREST",
 	"upstream.*.command":       "TestSurroundings",
 	"upstream.*.url":           "TestAuth",
 	"upstream.*.sandbox":       "TestEightSources",
@@ -105,6 +108,7 @@ var shownBy = map[string]string{
 
 	"upstream.*.tools.override.*.cost":        "TestRates",
 	"upstream.*.tools.override.*.hedge":       "TestHedge",
+	"upstream.*.tools.override.*.requires":    "TestBatch",
 	"upstream.*.tools.override.*.ttl":         "TestCache",
 	"upstream.*.tools.override.*.read_only":   "TestAnnotations",
 	"upstream.*.tools.override.*.destructive": "TestAnnotations",

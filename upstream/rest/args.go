@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -120,13 +121,10 @@ func (in *input) readFields(v json.RawMessage) error {
 	} else if json.Unmarshal(v, &fields) != nil {
 		return invalid(`fields must be an array of dotted paths, such as ["id", "owner.name"]`)
 	}
-	for _, f := range fields {
-		if f == "*" {
-			in.fields = &shape{whole: true}
-			return nil
-		}
-	}
-	if len(fields) > 0 {
+	switch {
+	case slices.Contains(fields, "*"):
+		in.fields = &shape{whole: true}
+	case len(fields) > 0:
 		in.fields = newShape(fields)
 	}
 	return nil

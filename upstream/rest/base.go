@@ -38,6 +38,9 @@ func newBases(o *Options, values map[string]string) (*bases, error) {
 			if names[v.Name] && v.Token != "" {
 				b.tokens = append(b.tokens, v)
 			}
+			if names[v.Name] && strings.ContainsAny(values[v.Name], `/\?#@`) && !strings.HasPrefix(o.Definition.BaseURL, "{"+v.Name+"}") {
+				return nil, fmt.Errorf("values.%s: it stands inside the base URL and cannot have one of / \\ ? # @ in it", v.Name)
+			}
 			if names[v.Name] {
 				b.suffixes = append(b.suffixes, v.Suffixes...)
 			}

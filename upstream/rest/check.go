@@ -16,12 +16,12 @@ import (
 // as it would stand in TOML; nil if nothing is. A definition without a base URL
 // is good: it may be given in [Options].
 func (d *Definition) Check() error {
-	var f faults
+	var f Faults
 	d.check(&f)
-	return f.err("")
+	return f.err()
 }
 
-func (d *Definition) check(f *faults) {
+func (d *Definition) check(f *Faults) {
 	values := make(map[string]bool)
 	for i := range d.Values {
 		values[d.Values[i].Name] = true
@@ -66,7 +66,7 @@ func (v *Value) matches(text string) bool {
 	return err == nil && re.MatchString(text) && !strings.ContainsFunc(text, isControl)
 }
 
-func (v *Value) check(f *faults) {
+func (v *Value) check(f *Faults) {
 	key := "values." + v.Name
 	if _, err := v.pattern(); err != nil {
 		f.add(key+".pattern", "%v", err)
@@ -87,7 +87,7 @@ func (v *Value) check(f *faults) {
 	}
 }
 
-func (d *Definition) checkBase(f *faults, values map[string]bool) {
+func (d *Definition) checkBase(f *Faults, values map[string]bool) {
 	if d.BaseURL == "" {
 		return
 	}
@@ -169,7 +169,7 @@ func checkHeaderName(name string) error {
 	return nil
 }
 
-func checkHeaders(f *faults, key string, headers map[string]string) {
+func checkHeaders(f *Faults, key string, headers map[string]string) {
 	for _, name := range sortedKeys(headers) {
 		if err := checkHeaderName(name); err != nil {
 			f.add(key+"."+name, "%v", err)
@@ -189,7 +189,7 @@ var kinds = map[string]upstream.Kind{
 	"unavailable": upstream.Unavailable, "upstream_error": upstream.UpstreamError,
 }
 
-func (e *Errors) check(f *faults) {
+func (e *Errors) check(f *Faults) {
 	if e.Failed != nil {
 		checkPointer(f, "errors.failed.path", e.Failed.Path)
 		if e.Failed.Present == (e.Failed.Equals != nil) {
@@ -207,13 +207,13 @@ func (e *Errors) check(f *faults) {
 	}
 }
 
-func checkPointer(f *faults, key, pointer string) {
+func checkPointer(f *Faults, key, pointer string) {
 	if pointer != "" && pointer[0] != '/' {
 		f.add(key, "%.60q is no JSON pointer: it must begin with /", pointer)
 	}
 }
 
-func oneOf(f *faults, key, got string, want []string) bool {
+func oneOf(f *Faults, key, got string, want []string) bool {
 	if slices.Contains(want, got) {
 		return true
 	}
@@ -227,7 +227,7 @@ var needs = map[string][]string{
 	"offset": {"param"}, "page": {"param"}, "partition": {"param", "next"},
 }
 
-func (p *Paging) check(f *faults) {
+func (p *Paging) check(f *Faults) {
 	key := "paging." + p.Name
 	if !oneOf(f, key+".kind", p.Kind, slices.Sorted(maps.Keys(needs))) {
 		return

@@ -5,6 +5,8 @@ import (
 	"mime"
 	"slices"
 	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 var (
@@ -14,7 +16,7 @@ var (
 	styles  = []string{"", "form", "comma", "space", "pipe", "deep", "brackets", "json"}
 )
 
-func (a *Action) check(f *faults, key string, values map[string]bool, paging map[string]*Paging) {
+func (a *Action) check(f *Faults, key string, values map[string]bool, paging map[string]*Paging) {
 	if !actionName.MatchString(a.Name) {
 		f.add(key, "a name has at most 64 letters, digits, underscores and hyphens, and begins with a letter")
 	}
@@ -58,7 +60,7 @@ func (a *Action) check(f *faults, key string, values map[string]bool, paging map
 }
 
 // checkPaging returns the names of the arguments that paging adds.
-func (a *Action) checkPaging(f *faults, key string, paging map[string]*Paging) map[string]bool {
+func (a *Action) checkPaging(f *Faults, key string, paging map[string]*Paging) map[string]bool {
 	taken := make(map[string]bool)
 	if a.Paging == "" {
 		return taken
@@ -78,32 +80,32 @@ func (a *Action) checkPaging(f *faults, key string, paging map[string]*Paging) m
 	return taken
 }
 
-func (a *Action) checkPath(f *faults, key string, values map[string]bool) {
+func (a *Action) checkPath(f *Faults, key string, values map[string]bool) {
 	ps, err := parts(a.Path)
 	if err == nil && !strings.HasPrefix(a.Path, "/") && a.Path != "" {
 		err = fmt.Errorf("must begin with /")
 	}
-	sample := ""
+	var sample strings.Builder
 	for _, p := range ps {
 		switch {
 		case p.name == "":
-			sample += p.text
+			sample.WriteString(p.text)
 			continue
 		case values[p.name], slices.ContainsFunc(a.Params, func(q Param) bool { return q.wire() == p.name && a.in(&q) == inPath }):
 		default:
 			f.add(key+".path", "{%s} is neither a parameter nor a value", p.name)
 		}
-		sample += "x"
+		sample.WriteByte('x')
 	}
 	if err == nil {
-		err = checkConstantPath(sample)
+		err = checkConstantPath(sample.String())
 	}
 	if err != nil {
 		f.add(key+".path", "%v", err)
 	}
 }
 
-func (p *Param) check(f *faults, key string, a *Action) {
+func (p *Param) check(f *Faults, key string, a *Action) {
 	if !argName.MatchString(p.Arg) {
 		f.add(key, "an argument's name has at most 64 letters, digits, underscores, dots and hyphens")
 	}
@@ -141,12 +143,12 @@ func (p *Param) check(f *faults, key string, a *Action) {
 	if p.Default != nil {
 		c := compileParam(a, p)
 		if _, err := c.accept(raw(p.Default)); err != nil {
-			f.add(key+".default", "%v", err)
+			f.add(key+".default", "%s", upstream.AsError("", "", err).Public)
 		}
 	}
 }
 
-func (a *Action) checkBody(f *faults, key string) {
+func (a *Action) checkBody(f *Faults, key string) {
 	var whole, part []string
 	for i := range a.Params {
 		p := &a.Params[i]

@@ -89,7 +89,7 @@ type Action struct {
 	Records     string            `toml:"records" json:"records,omitempty"`
 	Fields      []string          `toml:"fields" json:"fields,omitempty"`
 	Paging      string            `toml:"paging" json:"paging,omitempty"`
-	Cost        float64           `toml:"cost" json:"cost,omitempty"`
+	Cost        int64             `toml:"cost" json:"cost,omitempty"`
 	Idempotency string            `toml:"idempotency" json:"idempotency,omitempty"` // a header; "?name" is a query parameter
 	Body        string            `toml:"body" json:"body,omitempty"`               // json form multipart raw
 	ContentType string            `toml:"content_type" json:"content_type,omitempty"`

@@ -13,21 +13,21 @@ import (
 
 // Parse reads a definition in TOML and checks it. name is what its faults are
 // told under, such as the path of the file. An unknown key is a fault. The error
-// names every fault with its key.
+// names every fault with its key; unless it is about the syntax it is [Faults].
 func Parse(text []byte, name string) (*Definition, error) {
 	var tree map[string]any
 	if err := toml.Unmarshal(text, &tree); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, syntaxError(err))
 	}
-	var f faults
+	var f Faults
 	d := &Definition{}
 	dec := decoder{order: keyOrder(text), faults: &f}
 	dec.table("", reflect.ValueOf(d).Elem(), tree)
 	if len(f) == 0 {
 		d.check(&f)
 	}
-	if err := f.err(name); err != nil {
-		return nil, err
+	if len(f) > 0 {
+		return nil, &fileError{name, f}
 	}
 	return d, nil
 }
@@ -40,26 +40,46 @@ func syntaxError(err error) error {
 	return err
 }
 
-// faults are what is wrong with a definition, each with its key.
-type faults []string
-
-func (f *faults) add(key, format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if key != "" {
-		text = key + ": " + text
-	}
-	*f = append(*f, text)
+// Fault is one thing that is wrong with a definition or with the values for it.
+type Fault struct {
+	Key     string // as it would stand in TOML, such as action.list_x.path
+	Problem string
 }
 
-func (f faults) err(name string) error {
+// Faults is everything that is wrong.
+type Faults []Fault
+
+func (f Faults) Error() string { return f.text("") }
+
+// text tells the faults, each on a line that begins with prefix.
+func (f Faults) text(prefix string) string {
+	lines := make([]string, len(f))
+	for i, one := range f {
+		lines[i] = prefix + one.Key + ": " + one.Problem
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (f *Faults) add(key, format string, args ...any) {
+	*f = append(*f, Fault{key, fmt.Sprintf(format, args...)})
+}
+
+// err returns f as an error, nil if there are none.
+func (f Faults) err() error {
 	if len(f) == 0 {
 		return nil
 	}
-	if name != "" {
-		name += ": "
-	}
-	return fmt.Errorf("%s%s", name, strings.Join(f, "\n"+name))
+	return f
 }
+
+// fileError is the faults of one file.
+type fileError struct {
+	name string
+	Faults
+}
+
+func (e *fileError) Error() string { return e.text(e.name + ": ") }
+func (e *fileError) Unwrap() error { return e.Faults }
 
 // keyOrder returns at which place each key stands first. A TOML table has no
 // order, but tools are listed as their author wrote them.
@@ -116,7 +136,7 @@ func keyOf(n *unstable.Node) []string {
 // definition has, goes on after a fault, and names each by its key.
 type decoder struct {
 	order  map[string]int
-	faults *faults
+	faults *Faults
 }
 
 func below(path, key string) string {

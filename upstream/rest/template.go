@@ -106,25 +106,44 @@ func mapKeys[V any](m map[string]V) iter.Seq[string] { return maps.Keys(m) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// Fill returns the fragments of configuration with the values in their places:
-// for [upstream.NAME], and for its auth in the order of the definition. values
-// is what the operator gives; the error says which are missing or wrong.
-func (d *Definition) Fill(values map[string]string) (preset map[string]any, auth []Auth, err error) {
+// Filled is a definition with the values in their places, as far as the
+// configuration needs it.
+type Filled struct {
+	// BaseURL is where the source is; "" if that is in the token response.
+	BaseURL string
+	Preset  map[string]any // a fragment of [upstream.NAME]
+	Auth    []Auth         // fragments of its auth, in the order of the definition
+	// Members are those of the token response that are needed, Suffixes what the
+	// host that they name must end in.
+	Members, Suffixes []string
+}
+
+// Fill puts the values that the operator gives into their places. The error is
+// [Faults].
+func (d *Definition) Fill(values map[string]string) (*Filled, error) {
 	all, err := d.values(values)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	f := &Filled{BaseURL: fill(d.BaseURL, all), Preset: fillTable(d.Preset, all)}
 	for _, a := range d.Auth {
-		auth = append(auth, Auth{a.Type, fillTable(a.Keys, all)})
+		f.Auth = append(f.Auth, Auth{a.Type, fillTable(a.Keys, all)})
 	}
-	return fillTable(d.Preset, all), auth, nil
+	names := placeholders(d.BaseURL)
+	for _, v := range d.Values {
+		if v.Token != "" && names[v.Name] {
+			f.BaseURL = ""
+			f.Members, f.Suffixes = append(f.Members, v.Token), append(f.Suffixes, v.Suffixes...)
+		}
+	}
+	return f, nil
 }
 
 // values returns what the operator gives, completed by the defaults. The error
 // names everything that is missing or wrong.
 func (d *Definition) values(given map[string]string) (map[string]string, error) {
 	all := make(map[string]string, len(d.Values))
-	var f faults
+	var f Faults
 	for i := range d.Values {
 		v := &d.Values[i]
 		text, ok := given[v.Name]
@@ -151,7 +170,7 @@ func (d *Definition) values(given map[string]string) (map[string]string, error) 
 			f.add("values."+name, "there is no such value%s", d.offered())
 		}
 	}
-	return all, f.err("")
+	return all, f.err()
 }
 
 func (v *Value) hint() string {
