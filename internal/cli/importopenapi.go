@@ -107,8 +107,10 @@ func named(title string) string {
 // remark says what is to be known beside the answer.
 func (inv *invocation) remark(c *openapi.Compiled, all bool) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(inv.Err, "bulkhead: "+format+"\n", args...) }
-	for _, p := range c.Unmatched {
-		say("warning: %q names no operation", p)
+	if !all { // else the document has none
+		for _, p := range c.Unmatched {
+			say("warning: %q names no operation", p)
+		}
 	}
 	for _, l := range c.Lost {
 		say("warning: %s", aggregate.Printable(l, 200))

@@ -18,7 +18,7 @@ import (
 // is made of it.
 const (
 	MaxDocument   = 32 << 20 // bytes of JSON; the largest public ones have 13 MB
-	maxYAML       = 8 << 20  // bytes of YAML, which needs many times its size to be read
+	maxYAML       = 4 << 20  // bytes of YAML, which needs 25 to 120 times its size to be read
 	maxDepth      = 200      // levels of objects and arrays
 	maxOperations = 5000
 	maxLost       = 20 // paths that lead nowhere are told
