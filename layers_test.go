@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/restapi", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate/search", nil, "ranks texts, whatever they are about"},
@@ -46,6 +46,7 @@ var layers = []layer{
 	{"upstream/rest", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles and plain data"},
 	{"upstream/rest/connectors", []string{"upstream/rest"}, "definitions in files, whoever asks with them"},
 	{"upstream/openapi", []string{"upstream/rawjson", "upstream/rest"}, "a document becomes a definition; it neither fetches nor asks"},
+	{"upstream/sqldb", []string{"upstream", "upstream/rawjson"}, "an adapter takes a *sql.DB; who may connect is decided by whoever opens it"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", []string{"bench/peer", "bench/report"}, "the benchmark drives the real binary from outside"},
@@ -70,6 +71,7 @@ var layers = []layer{
 	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
 	{"internal/sandbox/web", []string{"internal/sandbox/authserver", "upstream/rawjson"}, "a guarded endpoint reads of a request what it needs, not who answers it"},
 	{"internal/sandbox/restapi", []string{"upstream", "upstream/rawjson"}, "a sample service asks a sample source, whoever is in front of it"},
+	{"internal/sandbox/warehousedb", []string{"internal/sandbox/data"}, "the sample warehouse is a file, whoever asks it"},
 	{"internal/sandbox/data", nil, "sample data is apart from how it is served"},
 }
 
@@ -86,6 +88,9 @@ var owners = []struct {
 	{"golang.org/x/oauth2", []string{"credentials"}, "tokens are handled in one place"},
 	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
+	{"github.com/jackc/pgx", []string{"upstream/sqldb"}, "databases are asked in one place"},
+	{"github.com/go-sql-driver/mysql", []string{"upstream/sqldb"}, "databases are asked in one place"},
+	{"modernc.org", []string{"upstream/sqldb", "internal/sandbox/warehousedb"}, "databases are asked in one place; the sample one is written in another"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
 	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
 	{"github.com/getkin/kin-openapi", []string{"upstream/openapi"}, "documents are read in one place"},

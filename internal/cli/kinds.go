@@ -16,6 +16,7 @@ import (
 var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
 	"openapi": newOpenAPI,
 	"rest":    newREST,
+	"sql":     newSQL,
 }
 
 // presets returns what stands under an upstream's own table.
