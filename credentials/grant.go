@@ -104,10 +104,14 @@ func validFieldValue(v string) bool {
 type Spec struct {
 	Name    string   // of the upstream, for errors
 	Origins []string // scheme://host[:port] of http or https; none allows no request
-	Attach  Attachment
-	Scopes  map[string]Attachment // instead of Attach, for requests that need other scopes; see [Grant.Scoped]
-	Env     map[string]Secret     // of children, on top of the sealed environment
-	Dir     string                // working directory of children; "" is ours
+	// Suffixes allow the https origins besides, at the usual port, whose host ends
+	// in one of them at the boundary of a label: for sources that say with the token
+	// where they are.
+	Suffixes []string
+	Attach   Attachment
+	Scopes   map[string]Attachment // instead of Attach, for requests that need other scopes; see [Grant.Scoped]
+	Env      map[string]Secret     // of children, on top of the sealed environment
+	Dir      string                // working directory of children; "" is ours
 	// Database is the address for [Grant.OpenDB]: a URL, or sqlite: and a path. It
 	// may have user and password in it; else Attach is [Basic] or nothing. A grant
 	// for a database has no origins.
@@ -129,6 +133,7 @@ type Grant struct {
 func NewGrant(spec Spec) (*Grant, error) {
 	g := &Grant{spec: spec, origins: map[origin]bool{}}
 	g.spec.Origins = slices.Clone(spec.Origins)
+	g.spec.Suffixes = slices.Clone(spec.Suffixes)
 	g.spec.Env = maps.Clone(spec.Env)
 	fail := func(err error) (*Grant, error) {
 		return nil, fmt.Errorf("credentials of %s: %w", spec.Name, err)
@@ -140,12 +145,15 @@ func NewGrant(spec Spec) (*Grant, error) {
 		}
 		g.origins[o] = true
 	}
+	if err := checkSuffixes(spec.Suffixes); err != nil {
+		return fail(err)
+	}
 	if err := g.attach(spec); err != nil {
 		return fail(err)
 	}
 	g.spec.Scopes = nil
 	for set, attach := range spec.Scopes {
-		if err := attach.check(g.origins); err != nil {
+		if err := attach.check(len(g.origins) + len(spec.Suffixes)); err != nil {
 			return fail(fmt.Errorf("scopes %s: %w", set, err))
 		}
 		own := g.spec
@@ -166,17 +174,17 @@ func NewGrant(spec Spec) (*Grant, error) {
 // attach checks that the credential fits where it may go.
 func (g *Grant) attach(spec Spec) (err error) {
 	if spec.Database.IsZero() {
-		return spec.Attach.check(g.origins)
+		return spec.Attach.check(len(g.origins) + len(spec.Suffixes))
 	}
-	if len(g.origins) > 0 || len(spec.Scopes) > 0 {
+	if len(g.origins)+len(spec.Suffixes) > 0 || len(spec.Scopes) > 0 {
 		return errors.New("a database has no origins beside it, and no scopes")
 	}
 	g.database, err = newDatabase(spec.Database, spec.Attach)
 	return err
 }
 
-func (a Attachment) check(origins map[origin]bool) error {
-	if a.err == nil && a.kind != "" && len(origins) == 0 {
+func (a Attachment) check(origins int) error {
+	if a.err == nil && a.kind != "" && origins == 0 {
 		return errors.New("a credential without an origin to send it to")
 	}
 	return a.err
@@ -201,9 +209,9 @@ func (g *Grant) Client(base http.RoundTripper) *http.Client {
 	if base == nil {
 		base = &http.Transport{} // the default one is everybody's
 	}
-	t := &bound{base: base, name: g.spec.Name, origins: g.origins, attach: g.spec.Attach}
+	t := &bound{base: base, name: g.spec.Name, origins: g.origins, suffixes: g.spec.Suffixes, attach: g.spec.Attach}
 	if !g.taken.CompareAndSwap(false, true) {
-		t.origins, t.attach, t.spent = nil, Attachment{}, true
+		t.origins, t.suffixes, t.attach, t.spent = nil, nil, Attachment{}, true
 	}
 	return &http.Client{Transport: t, CheckRedirect: t.redirect}
 }
@@ -245,6 +253,7 @@ func (g *Grant) Fingerprint() string {
 	}
 	slices.Sort(origins)
 	write(origins...)
+	write(g.spec.Suffixes...)
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(g.spec.Env)) {
 		env = append(env, name, g.spec.Env[name].reveal())

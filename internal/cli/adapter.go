@@ -61,7 +61,9 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 }
 
 // signsIn reports whether an upstream is asked with tokens that end.
-func signsIn(u config.Upstream) bool { return u.Auth.Tokens() || u.Sandbox == ticketSystem }
+func signsIn(u config.Upstream) bool {
+	return u.Auth.Tokens() || u.Sandbox == ticketSystem || u.Sandbox != "" && u.Kind == "rest"
+}
 
 // overHTTP builds the adapter of an MCP server that is asked over HTTP.
 func overHTTP(u config.Upstream, opt mcpserver.Options, h *httpSide) *closing {
@@ -127,11 +129,14 @@ func grant(ctx context.Context, u config.Upstream, s *signIn) (*credentials.Gran
 		}
 		spec.Origins = []string{parsed.Scheme + "://" + parsed.Host}
 	}
+	var err error
+	if _, spec.Suffixes, err = fromToken(u); err != nil {
+		return nil, err
+	}
 	if s != nil {
 		spec.Attach, spec.Scopes = s.attach()
 		return credentials.NewGrant(spec)
 	}
-	var err error
 	if spec.Attach, err = attachment(ctx, u.Auth); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}

@@ -37,9 +37,10 @@ type Param struct {
 	Doc      string
 }
 
-var sqlKind = sourceKind{"sql", []string{"database"},
-	[]string{"auth", "statements", "query", "schema", "max_rows", "max_cell", "allow_privileged"},
-	`add database = "postgres://reader@db.example.com/sales", or { env = "DATABASE_URL" }`}
+var sqlKind = sourceKind{
+	name: "sql", where: []string{"database"}, also: []string{"auth", "statements", "query", "schema", "max_rows", "max_cell", "allow_privileged"},
+	hint: `add database = "postgres://reader@db.example.com/sales", or { env = "DATABASE_URL" }`,
+}
 
 // value is a text, or where it is kept if it is secret.
 var value = &kind{"string or secret reference", decodeValue, func(k *key) map[string]any {

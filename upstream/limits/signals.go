@@ -49,6 +49,8 @@ var signals = []Signal{
 		Source: "https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api"},
 	{Status: []int{403}, Pointer: "/error/errors/*/reason", Values: []string{"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"},
 		Source: "https://developers.google.com/workspace/drive/api/guides/handle-errors"},
+	{Status: []int{403}, Pointer: "/*/errorCode", Values: []string{"REQUEST_LIMIT_EXCEEDED"},
+		Source: "https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.md"},
 	{Status: []int{400}, Pointer: "/errors/*/extensions/code", Values: []string{"RATELIMITED"},
 		Source: "https://linear.app/developers/rate-limiting"},
 	{Status: []int{200}, Pointer: "/errors/*/extensions/code", Values: []string{"THROTTLED"},
