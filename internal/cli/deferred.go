@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -36,6 +37,14 @@ type buildFailure struct {
 	err   error
 	since time.Time
 	next  time.Time
+}
+
+// public is what the model may know of the failure.
+func (f *buildFailure) public() string {
+	if e, ok := errors.AsType[*upstream.Error](f.err); ok && e.Public != "" {
+		return e.Public
+	}
+	return secretMissing
 }
 
 func newDeferred(id upstream.ID, log *slog.Logger, build func(context.Context) (upstream.Adapter, error)) *deferred {
@@ -87,7 +96,7 @@ func (d *deferred) ready(ctx context.Context) (upstream.Adapter, error) {
 	}
 	f := d.fail.Load()
 	return nil, &upstream.Error{Upstream: d.id, Op: "connect", Kind: upstream.Unavailable,
-		Public: secretMissing, RetryAfter: max(time.Until(f.next), 0), Err: f.err}
+		Public: f.public(), RetryAfter: max(time.Until(f.next), 0), Err: f.err}
 }
 
 // Tools implements upstream.Adapter.
@@ -117,7 +126,7 @@ func (d *deferred) Health() upstream.Health {
 		return upstream.Health{State: upstream.Up}
 	}
 	if f := d.fail.Load(); f != nil {
-		return upstream.Health{State: upstream.Down, Since: f.since, Err: secretMissing, Detail: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
+		return upstream.Health{State: upstream.Down, Since: f.since, Err: f.public(), Detail: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
 	}
 	return upstream.Health{State: upstream.Connecting, Since: d.began}
 }
