@@ -176,7 +176,7 @@ func (g *Grant) attach(spec Spec) (err error) {
 	if spec.Database.IsZero() {
 		return spec.Attach.check(len(g.origins) + len(spec.Suffixes))
 	}
-	if len(g.origins)+len(spec.Suffixes) > 0 || len(spec.Scopes) > 0 {
+	if len(g.origins) > 0 || len(spec.Suffixes) > 0 || len(spec.Scopes) > 0 {
 		return errors.New("a database has no origins beside it, and no scopes")
 	}
 	g.database, err = newDatabase(spec.Database, spec.Attach)

@@ -72,8 +72,26 @@ func GitHub() *Server {
 		"bad gateway": {Status: http.StatusBadGateway, Body: "<html><title>Unicorn!</title></html>", Header: map[string]string{"Content-Type": "text/html"}},
 	})
 	gitHubRoutes(s, wrong)
+	s.mux.HandleFunc("POST /app/installations/{installation}/access_tokens", func(w http.ResponseWriter, r *http.Request) {
+		proof, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		claims, ok := jwt(proof)
+		switch now := float64(time.Now().Unix()); {
+		case !ok || claims["iss"] != App || claims["iat"].(float64) > now || claims["exp"].(float64) > now+600: //nolint:errcheck // of a fake
+			s.send(w, wrong(http.StatusUnauthorized, "A JSON web token could not be decoded"))
+		case r.PathValue("installation") != "42":
+			s.send(w, s.unknown)
+		default:
+			s.Tokens.mu.Lock()
+			defer s.Tokens.mu.Unlock()
+			s.send(w, Answer{Status: http.StatusCreated, Body: object{"token": s.Tokens.issue(), "expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+				"permissions": object{"issues": "read", "metadata": "read"}, "repository_selection": "all"}})
+		}
+	})
 	return s
 }
+
+// App is the GitHub App that the fake knows; its installation is 42.
+const App = "Iv23liVendor"
 
 func gitHubRoutes(s *Server, wrong func(int, string) Answer) {
 	person := object{"login": "ada", "id": 1, "type": "User"}

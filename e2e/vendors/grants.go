@@ -30,6 +30,7 @@ type Tokens struct {
 	refresh map[string]grant // refresh tokens that are good
 	fails   []Answer
 	asked   []url.Values
+	codes   map[string]url.Values // of people who have agreed, with what was asked for them
 
 	proof    string // "basic", "post" or "either"
 	json     bool   // it wants JSON, no form
@@ -93,7 +94,7 @@ func (t *Tokens) Asked() []url.Values {
 
 // endpoint makes s answer requests for tokens at a path, by rules.
 func (s *Server) endpoint(path string, rules *Tokens) {
-	rules.live, rules.refresh = map[string]bool{}, map[string]grant{Refresh: {}}
+	rules.live, rules.refresh, rules.codes = map[string]bool{}, map[string]grant{Refresh: {}}, map[string]url.Values{}
 	if rules.refusal == nil {
 		rules.refusal = func(code string) Answer {
 			status := http.StatusBadRequest
@@ -114,6 +115,24 @@ func (s *Server) endpoint(path string, rules *Tokens) {
 	}
 	s.Tokens = rules
 	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.send(w, rules.answer(r)) })
+}
+
+// consent makes s answer at a path to browsers: everybody agrees to everything.
+func (s *Server) consent(path string) {
+	s.mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		back, err := url.Parse(q.Get("redirect_uri"))
+		if q.Get("response_type") != "code" || q.Get("client_id") != ID || q.Get("state") == "" || err != nil || back.Hostname() != "127.0.0.1" && back.Hostname() != "localhost" {
+			http.Error(w, "this request is not understood", http.StatusBadRequest)
+			return
+		}
+		code := "code-" + rand.Text()
+		s.Tokens.mu.Lock()
+		s.Tokens.codes[code] = q
+		s.Tokens.mu.Unlock()
+		back.RawQuery = url.Values{"code": {code}, "state": {q.Get("state")}}.Encode()
+		http.Redirect(w, r, back.String(), http.StatusFound) //nolint:gosec // to this machine, as was checked
+	})
 }
 
 func (t *Tokens) answer(r *http.Request) Answer {
@@ -147,6 +166,11 @@ func (t *Tokens) answer(r *http.Request) Answer {
 		}
 		return Answer{Body: t.renew(form)}
 	case "authorization_code":
+		agreed, known := t.codes[form.Get("code")]
+		delete(t.codes, form.Get("code"))
+		if !known || agreed.Get("redirect_uri") != form.Get("redirect_uri") {
+			return t.refusal("invalid_grant")
+		}
 		return Answer{Body: t.renew(form)}
 	}
 	body := t.response(t.issue(), "", t.ttl, form)

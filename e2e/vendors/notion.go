@@ -26,6 +26,7 @@ func Notion() *Server {
 			return object{"access_token": access, "refresh_token": refresh, "token_type": "bearer", "bot_id": "b3414d65", "workspace_id": "w", "workspace_name": "Acme", "owner": object{"type": "user"}, "duplicated_template_id": nil}
 		},
 	})
+	s.consent("/v1/oauth/authorize")
 	s.denied = wrong(http.StatusUnauthorized, "unauthorized", "API token is invalid.")
 	s.unknown = wrong(http.StatusBadRequest, "invalid_request_url", "Invalid request URL.")
 	s.refuses = func(r *http.Request) *Answer {

@@ -25,11 +25,16 @@ func Slack() *Server {
 			}
 			return Answer{Body: object{"ok": false, "error": code}}
 		},
-		response: func(access, refresh string, ttl int, _ url.Values) any {
+		response: func(access, refresh string, ttl int, form url.Values) any {
+			if form.Has("user_scope") { // then it is a user who has agreed
+				return object{"ok": true, "app_id": "A0KRD7HC3", "team": object{"name": "Acme", "id": "T9TK3CUKW"}, "enterprise": nil, "authed_user": object{"id": "U1234", "scope": form.Get("user_scope"),
+					"access_token": access, "token_type": "user", "expires_in": ttl, "refresh_token": refresh}}
+			}
 			return object{"ok": true, "access_token": access, "token_type": "bot", "scope": "channels:history,channels:read", "bot_user_id": "U0KRQLJ9H", "app_id": "A0KRD7HC3",
 				"expires_in": ttl, "refresh_token": refresh, "team": object{"name": "Acme", "id": "T9TK3CUKW"}, "enterprise": nil, "authed_user": object{"id": "U1234"}}
 		},
 	})
+	s.consent("/oauth/v2/authorize")
 	s.denied = slackWrong("invalid_auth")
 	s.unknown = slackWrong("unknown_method")
 	for _, code := range []string{"token_expired", "token_revoked", "account_inactive", "missing_scope", "not_in_channel", "channel_not_found", "user_not_found", "thread_not_found",

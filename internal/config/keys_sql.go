@@ -38,7 +38,8 @@ type Param struct {
 }
 
 var sqlKind = sourceKind{
-	name: "sql", where: []string{"database"}, also: []string{"auth", "statements", "query", "schema", "max_rows", "max_cell", "allow_privileged"},
+	name: "sql", where: []string{"database", "sandbox"}, sample: "warehouse",
+	also: []string{"auth", "statements", "query", "schema", "max_rows", "max_cell", "allow_privileged", "latency"},
 	hint: `add database = "postgres://reader@db.example.com/sales", or { env = "DATABASE_URL" }`,
 }
 
@@ -164,7 +165,7 @@ func checkDatabase(v string) (problem, hint string) {
 }
 
 // checkSQL applies the rules of an upstream of kind "sql".
-func (d *decoder) checkSQL(at string, u *Upstream) {
+func checkSQL(d *decoder, at string, u *Upstream) {
 	db := &u.SQL.Database
 	if path, ok := strings.CutPrefix(db.Literal, "sqlite:"); ok {
 		db.Literal = "sqlite:" + d.local(join(at, "database"), path)

@@ -30,7 +30,7 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 	}
 	d.checkAuth(join(at, "auth"), &u.Auth)
 	if u.Kind == "sql" {
-		d.checkSQL(at, u)
+		checkSQL(d, at, u)
 	} else {
 		u.SQL = SQL{} // the defaults are for the others
 	}

@@ -81,10 +81,36 @@ func Refused(status int, h http.Header, body []byte, extra []Signal, now time.Ti
 			if l.RetryAfter == 0 && l.spent() {
 				l.RetryAfter = l.Reset
 			}
+			if l.RetryAfter == 0 && s.Pointer != "" {
+				l.RetryAfter = refill(body)
+			}
 			return l, true
 		}
 	}
 	return l, false
+}
+
+// refill is how long a leaky bucket takes until it holds what a query costs; 0
+// where the body says nothing of one. Shopify says so.
+// https://shopify.dev/docs/apps/build/apis/graphql-admin/rate-limits
+func refill(body []byte) time.Duration {
+	var b struct {
+		Extensions struct {
+			Cost struct {
+				Requested float64 `json:"requestedQueryCost"`
+				Throttle  struct {
+					Left    float64 `json:"currentlyAvailable"`
+					Restore float64 `json:"restoreRate"` // a second
+				} `json:"throttleStatus"`
+			} `json:"cost"`
+		} `json:"extensions"`
+	}
+	cost := &b.Extensions.Cost
+	if json.Unmarshal(body, &b) != nil || cost.Throttle.Restore <= 0 {
+		return 0
+	}
+	wait, _ := clamp((cost.Requested - cost.Throttle.Left) / cost.Throttle.Restore)
+	return wait
 }
 
 // spent reports whether nothing is left of a quota.

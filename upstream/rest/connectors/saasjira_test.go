@@ -139,7 +139,7 @@ func shopify() saas {
 				`{"variables":{"input":{"lineItems":[{"variantId":"gid://shopify/ProductVariant/1","quantity":2}],"purchasingEntity":{"customerId":"gid://shopify/Customer/1"}}}}`, `"id":"gid://shopify/DraftOrder/8"`},
 		},
 		failures: map[string]refusal{
-			"throttled":  {kind: upstream.RateLimited, says: "Throttled"},
+			"throttled":  {kind: upstream.RateLimited, least: 590 * time.Millisecond, says: "Throttled"},
 			"too many":   {kind: upstream.RateLimited, least: 2 * time.Second, says: "Exceeded 2 calls"},
 			"too costly": {kind: upstream.InvalidArguments, says: "single query max cost"},
 			"access":     {kind: upstream.Denied, says: "read_orders"},
