@@ -36,7 +36,7 @@ func (o ownTools) entries() []*entry {
 }
 
 func (o ownTools) entry(name, title, description, schema string, hints upstream.Traits, h upstream.Handler) *entry {
-	t, err := upstream.NewTool("", name, title, description, json.RawMessage(schema), hints)
+	t, err := upstream.NewTool("", upstream.ToolSpec{Name: name, Title: title, Description: description, Input: json.RawMessage(schema), Hints: hints})
 	if err != nil { // the definition is a constant
 		panic("aggregate: " + name + ": " + err.Error())
 	}

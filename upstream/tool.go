@@ -103,9 +103,17 @@ func (t *Tool) readHints(annotations json.RawMessage) error {
 	return nil
 }
 
-// NewTool builds a tool for an adapter that is no MCP server. schema is the
-// JSON Schema of the arguments; hints are stated explicitly, all of them.
-func NewTool(id ID, name, title, description string, schema json.RawMessage, hints Traits) (Tool, error) {
+// ToolSpec is a tool of an adapter that is no MCP server.
+type ToolSpec struct {
+	Name, Title, Description string
+	Input                    json.RawMessage // the JSON Schema of the arguments, an object schema
+	Output                   json.RawMessage // the JSON Schema of the structured content; nil says nothing of it
+	Hints                    Traits          // stated explicitly, all of them
+	OpenWorld                bool            // whether it reaches what nobody can list, such as the web
+}
+
+// NewTool builds the definition of a tool.
+func NewTool(id ID, s ToolSpec) (Tool, error) {
 	type annotations struct {
 		ReadOnly    bool `json:"readOnlyHint"`
 		Destructive bool `json:"destructiveHint"`
@@ -116,9 +124,10 @@ func NewTool(id ID, name, title, description string, schema json.RawMessage, hin
 		Name        string          `json:"name"`
 		Title       string          `json:"title,omitempty"`
 		Description string          `json:"description,omitempty"`
-		Schema      json.RawMessage `json:"inputSchema"`
+		Input       json.RawMessage `json:"inputSchema"`
+		Output      json.RawMessage `json:"outputSchema,omitempty"`
 		Annotations annotations     `json:"annotations"`
-	}{name, title, description, schema, annotations{hints.ReadOnly, hints.Destructive, hints.Idempotent, false}})
+	}{s.Name, s.Title, s.Description, s.Input, s.Output, annotations{s.Hints.ReadOnly, s.Hints.Destructive, s.Hints.Idempotent, s.OpenWorld}})
 	if err != nil {
 		return Tool{}, err
 	}

@@ -112,7 +112,7 @@ func TestBuiltResultsAndToolsKeepEveryCharacter(t *testing.T) {
 	if strings.Contains(string(res.Raw), `\u003c`) {
 		t.Errorf("escaped for HTML: %s", res.Raw)
 	}
-	tool, err := upstream.NewTool("u", "x", "", "a<b", json.RawMessage(`{"type":"object"}`), upstream.Traits{ReadOnly: true})
+	tool, err := upstream.NewTool("u", upstream.ToolSpec{Name: "x", Description: "a<b", Input: json.RawMessage(`{"type":"object"}`), Hints: upstream.Traits{ReadOnly: true}})
 	want := `{"name":"x","description":"a<b","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true,"destructiveHint":false,"idempotentHint":false,"openWorldHint":false}}`
 	if err != nil || string(tool.Raw) != want {
 		t.Errorf("%s, %v", tool.Raw, err)

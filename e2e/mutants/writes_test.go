@@ -20,11 +20,11 @@ var writing = []mutant{
 	{"a child's call is said not to have been sent", "upstream/mcpserver/child.go", "aggregate", "TestLedgerStdio", changes{
 		`return answer{}, c.gone(!out.withdraw())`,
 		`return answer{}, c.gone(false)`}},
-	{"a request over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
+	{"a request over HTTP is said not to have been sent", "upstream/httpcall/httpcall.go", "aggregate", "TestLedgerHTTP", changes{
 		`WroteHeaders: func() { t.sent.Store(true) },`,
 		`WroteHeaders: func() {},`}},
 	{"a call timed out over HTTP is said not to have been sent", "upstream/mcpserver/http.go", "aggregate", "TestLedgerHTTP", changes{
-		`return ended(ctx, t.sent.Load())
+		`return ended(ctx, t.Sent())
 }
 
 // post sends`, `return ended(ctx, false)
@@ -34,12 +34,12 @@ var writing = []mutant{
 	{"a message over SSE goes out after its call has failed", "upstream/mcpserver/sselink.go", "", "TestSSELostBeforeAPostWentOut", changes{
 		`stop()
 		wg.Wait()
-		return t.sent.Load()`, `before := t.sent.Load()
+		return t.Sent()`, `before := t.Sent()
 		wg.Wait()
 		return before`}},
-	{"an answer that broke off is asked for again", "upstream/mcpserver/httperrors.go", "aggregate", "TestLedgerHTTP", changes{
-		`return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)`,
-		`return failure(upstream.Unavailable, false, "the connection broke before the answer was complete", err)`}},
+	{"an answer that broke off is asked for again", "upstream/httpcall/httpcall.go", "aggregate", "TestLedgerHTTP", changes{
+		`return unavailable(true, "the connection broke before the answer was complete", err)`,
+		`return unavailable(false, "the connection broke before the answer was complete", err)`}},
 	{"a given up call is said not to have been sent", "upstream/mcpserver/child.go", "aggregate", "TestLedgerStdio", changes{
 		`return answer{}, ended(ctx, sent)`,
 		`return answer{}, ended(ctx, false)`}},

@@ -53,7 +53,9 @@ func New(name string, opt Options) (upstream.Adapter, error) {
 	s := &source{id: upstream.ID(name), opt: opt, byName: make(map[string]*action, len(actions)), closed: make(chan struct{})}
 	for i := range actions {
 		a := &actions[i]
-		t, err := upstream.NewTool(s.id, a.name, a.title, a.description, a.params.schema(), a.traits)
+		t, err := upstream.NewTool(s.id, upstream.ToolSpec{
+			Name: a.name, Title: a.title, Description: a.description, Input: a.params.schema(), Hints: a.traits,
+		})
 		if err != nil {
 			return nil, fmt.Errorf("sandbox %s: tool %s: %w", name, a.name, err)
 		}

@@ -8,14 +8,13 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"net/http/httptrace"
 	"sync/atomic"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
-	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -39,19 +38,6 @@ type httpLink struct {
 	nextID   atomic.Int64
 	doubt    chan struct{} // a request was lost, or ended before it was connected; capacity 1 coalesces
 	calls    *desk
-}
-
-// trip is how far a request has come.
-type trip struct {
-	connected atomic.Bool
-	sent      atomic.Bool // the server may have seen it
-}
-
-func (t *trip) watch(ctx context.Context) context.Context {
-	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn:      func(httptrace.GotConnInfo) { t.connected.Store(true) },
-		WroteHeaders: func() { t.sent.Store(true) },
-	})
 }
 
 // httpClient returns a copy of hc as this package needs it, see [NewHTTP].
@@ -81,14 +67,14 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if r.started != nil {
 		r.started(id)
 	}
-	var t trip
+	var t httpcall.Trip
 	resp, err := l.post(ctx, p, r, encode(id, r.method, r.params), &t)
 	if err == nil {
 		defer resp.Body.Close()
 		var ans answer
 		if ans, err = l.read(ctx, p, id, resp, r.from, func() { cancel(errStopped) }); err == nil {
 			ans.session = resp.Header.Get(mcp.HeaderSessionID)
-			ans.quota = quotaOf(resp.Header)
+			ans.quota = httpcall.Quota(resp.Header)
 			return ans, nil
 		}
 	}
@@ -111,49 +97,37 @@ func (l *httpLink) suspect() {
 
 // abandon is the failure of a request that ended with its context. It tells the
 // server so, if that may have seen the request.
-func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64, t *trip) *upstream.Error {
-	if !t.connected.Load() {
+func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64, t *httpcall.Trip) *upstream.Error {
+	if !t.Connected() {
 		l.suspect()
 	}
 	// In the modern era the closed stream is the cancellation; before it, it
 	// means nothing (MCP 2025-11-25, transports, §Sending Messages).
-	if t.sent.Load() && !p.modern && method != methodInitialize {
+	if t.Sent() && !p.modern && method != methodInitialize {
 		l.a.post.add(func(ctx context.Context) { _ = l.notify(ctx, p, methodCancelled, cancelledParams(id)) })
 	}
-	return ended(ctx, t.sent.Load())
+	return ended(ctx, t.Sent())
 }
 
-// post sends one message and notes how far it comes. A connection may be handed
-// on at the moment at which the request before on it is cancelled; net/http then
-// fails the new request with that cancellation. If it was not sent, it is sent on
-// another one.
-func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
-	for again := 0; ; again++ {
-		resp, err := postOnce(ctx, l, p, r, body, t)
-		if err == nil {
-			return resp, nil
+// post sends one message and notes how far it comes.
+func (l *httpLink) post(ctx context.Context, p *peer, r request, body []byte, t *httpcall.Trip) (*http.Response, error) {
+	resp, err := t.Do(ctx, l.client(r.from.call), func(ctx context.Context) (*http.Request, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.endpoint, bytes.NewReader(body))
+		if err != nil {
+			return nil, err
 		}
-		if again == maxCut || t.sent.Load() || ctx.Err() != nil || !errors.Is(err, context.Canceled) {
-			return nil, transportFailure(err, t.sent.Load())
+		l.headers(req.Header, p)
+		req.Header["Content-Type"] = []string{"application/json"}
+		req.Header["Accept"] = []string{accept}
+		if p.modern {
+			modernHeaders(req.Header, r)
 		}
-	}
-}
-
-// maxCut is how often a request that another's cancellation has hit is sent anew.
-const maxCut = 3
-
-func postOnce(ctx context.Context, l *httpLink, p *peer, r request, body []byte, t *trip) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodPost, l.endpoint, bytes.NewReader(body))
+		return req, nil
+	})
 	if err != nil {
-		return nil, err
+		return nil, transportFailure(err, t.Sent())
 	}
-	l.headers(req.Header, p)
-	req.Header["Content-Type"] = []string{"application/json"}
-	req.Header["Accept"] = []string{accept}
-	if p.modern {
-		modernHeaders(req.Header, r)
-	}
-	return l.client(r.from.call).Do(req)
+	return resp, nil
 }
 
 // client returns the client for a call; nil is a request of ours.
@@ -204,7 +178,7 @@ func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Respo
 	if typ == "text/event-stream" {
 		return l.stream(ctx, p, id, resp.Body, from, cut)
 	}
-	body, err := readAll(resp, l.a.opt.MaxMessage)
+	body, err := httpcall.ReadAll(resp, l.a.opt.MaxMessage)
 	switch {
 	case err != nil:
 		return answer{}, err
@@ -222,15 +196,6 @@ func (l *httpLink) read(ctx context.Context, p *peer, id int64, resp *http.Respo
 	return parseAnswer(body)
 }
 
-// quotaOf returns what a good answer says is left of a quota; nil if it does not.
-func quotaOf(h http.Header) *upstream.Quota {
-	l, ok := limits.Left(h, time.Now())
-	if !ok {
-		return nil
-	}
-	return &upstream.Quota{Remaining: l.Remaining, Reset: l.Reset}
-}
-
 // stream reads events until the answer to request id comes. A legacy stream
 // that ends early is taken up again where the server offers that. cut ends the
 // request.
@@ -242,11 +207,11 @@ func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader
 		data, err := events.next()
 		if err != nil {
 			if idle++; idle > maxResumes {
-				return answer{}, streamFailure(err, l.a.opt.MaxMessage)
+				return answer{}, httpcall.Broken(err, l.a.opt.MaxMessage)
 			}
 			next := l.resume(ctx, p, events, err)
 			if next == nil {
-				return answer{}, streamFailure(err, l.a.opt.MaxMessage)
+				return answer{}, httpcall.Broken(err, l.a.opt.MaxMessage)
 			}
 			_ = more.Close()
 			more = next
@@ -275,7 +240,7 @@ func (l *httpLink) stream(ctx context.Context, p *peer, id int64, body io.Reader
 // ended (MCP 2025-11-25, transports, §Resumability and Redelivery); nil where
 // that is not possible. The request itself is never sent again.
 func (l *httpLink) resume(ctx context.Context, p *peer, s *sseReader, why error) io.ReadCloser {
-	if p.modern || s.lastID == "" || errors.Is(why, errTooLong) {
+	if p.modern || s.lastID == "" || errors.Is(why, httpcall.ErrTooLong) {
 		return nil
 	}
 	wait := defaultRetry
@@ -308,7 +273,7 @@ func (l *httpLink) heard(p *peer, e envelope, msg []byte, from visit) {
 
 // outlet is how answers get to the server; they have no answers of their own.
 func (l *httpLink) outlet(p *peer) outlet {
-	send := func(ctx context.Context, msg []byte) error { return l.send(ctx, p, request{}, msg, new(trip)) }
+	send := func(ctx context.Context, msg []byte) error { return l.send(ctx, p, request{}, msg, new(httpcall.Trip)) }
 	return outlet{
 		post: func(msg []byte) { l.a.post.add(func(ctx context.Context) { _ = send(ctx, msg) }) },
 		send: send,
@@ -316,16 +281,16 @@ func (l *httpLink) outlet(p *peer) outlet {
 }
 
 func (l *httpLink) notify(ctx context.Context, p *peer, method string, params []byte) error {
-	return l.send(ctx, p, request{method: method}, encodeNotification(method, params), new(trip))
+	return l.send(ctx, p, request{method: method}, encodeNotification(method, params), new(httpcall.Trip))
 }
 
 // send posts a message that has no answer in the response, and notes how far it
 // comes.
-func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte, t *trip) error {
+func (l *httpLink) send(ctx context.Context, p *peer, r request, msg []byte, t *httpcall.Trip) error {
 	resp, err := l.post(ctx, p, r, msg, t)
 	if err != nil {
 		if ctx.Err() != nil {
-			return ended(ctx, t.sent.Load())
+			return ended(ctx, t.Sent())
 		}
 		return err
 	}
@@ -358,23 +323,4 @@ func (l *httpLink) close(ctx context.Context, p *peer) {
 	if resp, err := l.hc.Do(req); err == nil {
 		_ = resp.Body.Close()
 	}
-}
-
-// readAll reads a body of at most limit bytes.
-func readAll(resp *http.Response, limit int64) ([]byte, error) {
-	if resp.ContentLength > limit {
-		return nil, streamFailure(errTooLong, limit)
-	}
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 {
-		buf.Grow(int(min(n, 4<<20)) + bytes.MinRead) // no more on a mere promise
-	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
-	switch {
-	case n > limit:
-		return nil, streamFailure(errTooLong, limit)
-	case err != nil:
-		return nil, streamFailure(err, limit)
-	}
-	return buf.Bytes(), nil
 }

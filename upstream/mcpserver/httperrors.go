@@ -3,18 +3,14 @@ package mcpserver
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
-	"syscall"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -99,63 +95,13 @@ func sessionLost(p *peer, code int, rpc *upstream.RPCError, body []byte) bool {
 		code == http.StatusBadRequest && (rpc == nil || rpc.Code != upstream.CodeInvalidParams) && bytes.Contains(bytes.ToLower(body), []byte("session"))
 }
 
-// transportFailure is the failure of a request that got no response. The
-// address is left out of it: it may carry a key.
+// transportFailure is the failure of a request that got no response. One that
+// was not sent may be sent on a new connection, unless its failure says nothing
+// about the server.
 func transportFailure(err error, sent bool) *upstream.Error {
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err
+	e := httpcall.Failure(err, sent)
+	if !sent && !httpcall.AboutCredential(err) && !errors.Is(err, context.Canceled) {
+		e.Err = &broken{again: true, err: e.Err}
 	}
-	var credential signIn
-	switch {
-	case errors.As(err, &credential):
-		return signInFailure(credential)
-	case sent:
-		return failure(upstream.Unavailable, true, "the connection broke before the answer came", err)
-	}
-	if errors.Is(err, context.Canceled) { // another request's, see post: it says nothing about the server
-		return failure(upstream.Unavailable, false, "its connection was cut off", err)
-	}
-	public := "it cannot be reached"
-	var dns *net.DNSError
-	var cert *tls.CertificateVerificationError
-	var host x509.HostnameError
-	switch {
-	case errors.Is(err, syscall.ECONNREFUSED):
-		public = "it refuses connections; it may not be running"
-	case errors.As(err, &dns):
-		public = "its host name cannot be resolved"
-	case errors.As(err, &cert), errors.As(err, &host):
-		public = "its certificate is not accepted"
-	}
-	return failure(upstream.Unavailable, false, public, &broken{again: true, err: err})
-}
-
-// signIn is what a client answers that has no credential for a request. It was
-// not sent.
-type signIn interface {
-	error
-	SignIn() (person, operator bool, retry time.Duration)
-}
-
-func signInFailure(err signIn) *upstream.Error {
-	person, operator, retry := err.SignIn()
-	var e *upstream.Error
-	switch {
-	case person:
-		e = failure(upstream.NeedsLogin, false, "somebody has to sign in there", err)
-	case operator:
-		e = failure(upstream.NeedsLogin, false, "its sign-in is refused; the operator has to see to the configuration", err)
-	default:
-		e = failure(upstream.Unavailable, false, "its authorization server gives no token at the moment", err)
-	}
-	e.RetryAfter = retry
 	return e
-}
-
-// streamFailure is the failure of a response that broke off.
-func streamFailure(err error, limit int64) *upstream.Error {
-	if errors.Is(err, errTooLong) {
-		return failure(upstream.UpstreamError, true, fmt.Sprintf("answered with more than %d bytes", limit), err)
-	}
-	return failure(upstream.Unavailable, true, "the connection broke before the answer was complete", err)
 }

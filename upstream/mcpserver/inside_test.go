@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -134,7 +135,7 @@ func FuzzSSE(f *testing.F) {
 				if errors.Is(err, io.EOF) && i < len(want) {
 					t.Fatalf("%d events, want %d", i, len(want))
 				}
-				if !errors.Is(err, io.EOF) && !errors.Is(err, errTooLong) {
+				if !errors.Is(err, io.EOF) && !errors.Is(err, httpcall.ErrTooLong) {
 					t.Fatal(err)
 				}
 				return

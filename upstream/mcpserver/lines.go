@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 )
 
 // ends is how much of the start and of the end of an over-long line is kept to
@@ -62,7 +64,7 @@ func (l *lineReader) next() (line, error) {
 			tail = append(tail, kept[max(len(kept)-ends, 0):]...)
 			long.Truncate(min(len(kept), ends))
 			if l.brief {
-				err = errTooLong
+				err = httpcall.ErrTooLong
 			}
 		}
 		tail = append(tail, chunk...)

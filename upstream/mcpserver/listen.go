@@ -12,6 +12,7 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 )
 
 // relistGap is the least time between two lists that are read only because a
@@ -146,8 +147,8 @@ func passing(err error) bool {
 // §Listening for Messages): that of its notifications, or the rest of one that
 // broke after the event lastID.
 func (l *httpLink) open(ctx context.Context, p *peer, lastID string) (io.ReadCloser, error) {
-	var t trip
-	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodGet, l.endpoint, nil)
+	var t httpcall.Trip
+	req, err := http.NewRequestWithContext(t.Watch(ctx), http.MethodGet, l.endpoint, nil)
 	if err != nil {
 		return nil, failure(upstream.Internal, false, "", err)
 	}
@@ -159,7 +160,7 @@ func (l *httpLink) open(ctx context.Context, p *peer, lastID string) (io.ReadClo
 	resp, err := l.hc.Do(req)
 	if err != nil {
 		// A server that takes the request and hangs up merely has no stream.
-		return nil, transportFailure(err, t.sent.Load())
+		return nil, transportFailure(err, t.Sent())
 	}
 	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && typ == "text/event-stream" {
@@ -189,7 +190,7 @@ func (l *httpLink) get(ctx context.Context, p *peer, opened func()) error {
 			return nil
 		}
 		if err != nil {
-			return streamFailure(err, l.a.opt.MaxMessage)
+			return httpcall.Broken(err, l.a.opt.MaxMessage)
 		}
 		if e := scan(data); e.hasMethod {
 			l.heard(p, e, data, visit{})

@@ -3,13 +3,12 @@ package mcpserver
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"io"
 	"strconv"
 	"time"
-)
 
-var errTooLong = errors.New("the answer is too long")
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
+)
 
 // sseReader cuts a stream into server-sent events (WHATWG HTML, section 9.2).
 // Lines end with LF or CRLF; a lone CR, which no known server writes, ends none.
@@ -18,7 +17,7 @@ type sseReader struct {
 	max   int64
 	first bool   // the next line is the first one
 	name  string // the type of the last event; "" if it had none
-	over  line   // after errTooLong: the start and the end of the data
+	over  line   // after httpcall.ErrTooLong: the start and the end of the data
 	// What a legacy server says about taking the stream up again.
 	lastID string
 	retry  time.Duration // 0 if it did not say
@@ -34,7 +33,7 @@ func (s *sseReader) goOn(r io.Reader) { s.lines.br.Reset(r) }
 
 // next returns the data of the next event that has any; it belongs to the
 // caller. An event that the end of the stream cuts off is dropped, as the
-// standard demands. After errTooLong one may go on where lines.brief is false.
+// standard demands. After httpcall.ErrTooLong one may go on where lines.brief is false.
 func (s *sseReader) next() ([]byte, error) {
 	var data []byte
 	has := false
@@ -70,7 +69,7 @@ func (s *sseReader) next() ([]byte, error) {
 		switch {
 		case ln.over:
 			s.over = line{text: value, tail: ln.tail, size: ln.size}
-			return nil, errTooLong
+			return nil, httpcall.ErrTooLong
 		case has:
 			data = append(append(data, '\n'), value...)
 		case ln.owned:
@@ -81,7 +80,7 @@ func (s *sseReader) next() ([]byte, error) {
 		has = true
 		if n := int64(len(data)); n > s.max {
 			s.over = line{text: data[:min(n, ends)], tail: data[max(n-ends, 0):], size: n}
-			return nil, errTooLong
+			return nil, httpcall.ErrTooLong
 		}
 	}
 }

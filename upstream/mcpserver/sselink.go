@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 )
 
 // sseLink speaks HTTP+SSE (MCP 2024-11-05, transports, §HTTP with SSE): one
@@ -66,7 +67,7 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	}
 	id, ch := l.pending.add()
 	defer l.pending.drop(id, ch)
-	var t trip
+	var t httpcall.Trip
 	var wg sync.WaitGroup
 	posting, stop := context.WithCancel(ctx)
 	posted := make(chan error, 1)
@@ -77,7 +78,7 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	sent := func() bool {
 		stop()
 		wg.Wait()
-		return t.sent.Load()
+		return t.Sent()
 	}
 	for {
 		select {
@@ -161,15 +162,15 @@ func (l *sseLink) read(ctx context.Context) *upstream.Error {
 }
 
 func (l *sseLink) open(ctx context.Context) (*http.Response, error) {
-	var t trip
-	req, err := http.NewRequestWithContext(t.watch(ctx), http.MethodGet, l.endpoint, nil)
+	var t httpcall.Trip
+	req, err := http.NewRequestWithContext(t.Watch(ctx), http.MethodGet, l.endpoint, nil)
 	if err != nil {
 		return nil, failure(upstream.Internal, false, "its address is not usable", err)
 	}
 	req.Header["Accept"] = []string{"text/event-stream"}
 	resp, err := l.posts.hc.Do(req)
 	if err != nil {
-		return nil, transportFailure(err, t.sent.Load())
+		return nil, transportFailure(err, t.Sent())
 	}
 	typ, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if resp.StatusCode == http.StatusOK && typ == "text/event-stream" {
@@ -205,7 +206,7 @@ func (l *sseLink) events(resp *http.Response) error {
 	for {
 		data, err := events.next()
 		switch {
-		case errors.Is(err, errTooLong):
+		case errors.Is(err, httpcall.ErrTooLong):
 			l.tooLong(events.over)
 		case err != nil:
 			return failure(upstream.Unavailable, true, "the connection broke before the answer came", err)

@@ -24,7 +24,7 @@ type memory struct {
 func (m memory) Tools(context.Context) ([]upstream.Tool, error) {
 	var tools []upstream.Tool
 	for _, name := range []string{upstreamtest.Echo, upstreamtest.Sleep, upstreamtest.Fail, upstreamtest.Refuse} {
-		t, err := upstream.NewTool("memory", name, "", "", json.RawMessage(`{"type":"object"}`), upstream.Traits{})
+		t, err := upstream.NewTool("memory", upstream.ToolSpec{Name: name, Input: json.RawMessage(`{"type":"object"}`)})
 		if err != nil {
 			return nil, err
 		}
