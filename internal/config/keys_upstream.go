@@ -1,10 +1,12 @@
 package config
 
-var upstreamSections = []section{
+import "slices"
+
+var upstreamSections = slices.Concat([]section{
 	{
 		path:    "upstream.*",
 		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
-		keys:    upstreamKeys,
+		keys:    slices.Concat(upstreamKeys, restKeys, openapiKeys, graphqlKeys, sqlKeys),
 		planned: []string{"pin"},
 	},
 	limitSection, classSection, retrySection, breakerSection, cacheSection,
@@ -32,10 +34,10 @@ var upstreamSections = []section{
 		},
 		named: naming{toolName, "is no name of a tool", "1 to 256 characters on one line, as the upstream has it", "TOOL"},
 	},
-}
+}, restSections, openapiSections, graphqlSections, sqlSections)
 
 var upstreamKeys = []key{
-	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: []string{"mcp"}, plannedValues: []string{"rest", "openapi", "graphql", "sql"},
+	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: kindNames(true), plannedValues: kindNames(false),
 		doc:   "What the source speaks.",
 		field: func(t target) any { return &t.upstream.Kind }},
 	{name: "command", kind: list, example: []any{"npx", "-y", "@modelcontextprotocol/server-memory"},
@@ -134,7 +136,7 @@ var overrideKeys = []key{
 	toolTTL,
 }
 
-// needs says which key another one belongs to.
+// needs says which key another one of an MCP server belongs to.
 var needs = []struct{ key, with string }{
 	{"latency", "sandbox"}, {"env", "command"}, {"dir", "command"}, {"allow_http", "url"}, {"auth", "url"},
 }
