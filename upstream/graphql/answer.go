@@ -2,6 +2,7 @@ package graphql
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -103,7 +104,7 @@ func (a *answer) parse() error {
 // foreign is the failure of an answer that is none of GraphQL.
 func (a *answer) foreign(broken error) error {
 	kind, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
-	detail := fmt.Errorf("HTTP %d, content type %.60q, %d bytes: %w", a.Status, kind, len(a.Body), errors.Join(broken, errForeign))
+	detail := fmt.Errorf("HTTP %d, content type %.60q, %d bytes: %w", a.Status, kind, len(a.Body), cmp.Or(broken, errForeign))
 	if a.Status > 299 {
 		e := httpcall.Refused(a.Status, a.Header, a.Body)
 		e.Err = detail

@@ -36,6 +36,7 @@ type library struct {
 	operations []*operation
 	fragments  map[string]*part
 	faults     []error
+	broken     bool // a text could not be read
 }
 
 // part is what an operation or a fragment refers to by itself.
@@ -54,7 +55,8 @@ func readDocuments(sources []Source) ([]*operation, error) {
 		l.read(s)
 	}
 	l.names()
-	if l.cyclic(); len(l.faults) == 0 { // else there is no end to what an operation needs
+	// Of a text that could not be read nobody knows what it defines.
+	if !l.broken && !l.cyclic() {
 		for _, op := range l.operations {
 			l.complete(op)
 		}
@@ -67,6 +69,11 @@ func readDocuments(sources []Source) ([]*operation, error) {
 
 func (l *library) fault(at *ast.Position, format string, args ...any) {
 	l.faults = append(l.faults, faultAt(at, format, args...))
+}
+
+func (l *library) unreadable(err error) {
+	l.broken = true
+	l.faults = append(l.faults, err)
 }
 
 func faultAt(at *ast.Position, format string, args ...any) error {
@@ -96,16 +103,16 @@ func told(source string, err error) error {
 func (l *library) read(s Source) {
 	switch {
 	case len(s.Text) > maxDocument:
-		l.faults = append(l.faults, fmt.Errorf("%s: has %d bytes, at most %d are read", s.Name, len(s.Text), maxDocument))
+		l.unreadable(fmt.Errorf("%s: has %d bytes, at most %d are read", s.Name, len(s.Text), maxDocument))
 		return
 	case !utf8.ValidString(s.Text):
-		l.faults = append(l.faults, fmt.Errorf("%s: is not UTF-8", s.Name))
+		l.unreadable(fmt.Errorf("%s: is not UTF-8", s.Name))
 		return
 	}
 	src := &ast.Source{Name: s.Name, Input: strings.TrimPrefix(s.Text, "\ufeff")}
 	doc, err := parser.ParseQueryWithTokenLimit(src, maxTokens)
 	if err != nil {
-		l.faults = append(l.faults, told(s.Name, err))
+		l.unreadable(told(s.Name, err))
 		return
 	}
 	for _, f := range doc.Fragments {
@@ -165,7 +172,7 @@ func (l *library) names() {
 }
 
 // cyclic finds fragments that contain themselves.
-func (l *library) cyclic() {
+func (l *library) cyclic() (found bool) {
 	const open, done = 1, 2
 	state := make(map[string]int)
 	var visit func(p *part)
@@ -176,6 +183,7 @@ func (l *library) cyclic() {
 			switch {
 			case next == nil: // told where it is used
 			case state[s.Name] == open:
+				found = true
 				l.fault(s.Position, "fragment %s contains itself", s.Name)
 			case state[s.Name] != done:
 				visit(next)
@@ -188,6 +196,7 @@ func (l *library) cyclic() {
 			visit(p)
 		}
 	}
+	return found
 }
 
 // inOrder returns the fragments sorted by name.

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
@@ -44,7 +45,8 @@ type Options struct {
 
 const defaultMaxMessage = 16 << 20
 
-// Adapter is a GraphQL service as an [upstream.Adapter] and [upstream.Drifter].
+// Adapter is a GraphQL service as an [upstream.Adapter], [upstream.Reporter] and
+// [upstream.Drifter].
 type Adapter struct {
 	opt     Options
 	url     string
@@ -53,6 +55,7 @@ type Adapter struct {
 	byName  map[string]*action
 	busy    inFlight
 	refused refusals
+	since   time.Time
 }
 
 // New returns an adapter for the service at url. It does not follow redirects
@@ -69,7 +72,7 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action)}
+	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action), since: time.Now()}
 	var faults []error
 	hidden := 0
 	for _, op := range operations {
@@ -143,6 +146,12 @@ func (a *Adapter) run(ctx context.Context, c *upstream.Call, act *action) (*upst
 		a.refused.add(c.Name, refusal)
 	}
 	return res, err
+}
+
+// Health implements [upstream.Reporter]. There is no connection that could be
+// lost; whether the service answers is found out by calls.
+func (a *Adapter) Health() upstream.Health {
+	return upstream.Health{State: upstream.Up, Since: a.since}
 }
 
 // Close implements [upstream.Adapter]: calls in flight end.

@@ -3,6 +3,7 @@ package graphql
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -119,13 +120,11 @@ const maxTold = 12
 
 func (in *inputs) object(def *ast.Definition) *schema {
 	s := &schema{Type: "object"}
-	s.describe(first(def.Description))
-	for _, name := range in.open {
-		if name == def.Name {
-			s.describe("As the " + def.Name + " around it.")
-			return s
-		}
+	if slices.Contains(in.open, def.Name) {
+		s.Description = "As the " + def.Name + " around it."
+		return s
 	}
+	s.describe(first(def.Description))
 	if len(in.open) >= in.depth || in.room < 0 {
 		s.describe("GraphQL input type " + def.Name + ".")
 		return s
