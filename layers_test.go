@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/graphql", "upstream/mcpserver", "upstream/rawjson",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate", []string{"cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
@@ -40,6 +40,7 @@ var layers = []layer{
 	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
+	{"upstream/graphql", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; texts come from whoever read them"},
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
@@ -80,6 +81,7 @@ var owners = []struct {
 	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
+	{"github.com/vektah/gqlparser", []string{"upstream/graphql"}, "GraphQL is read and written in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 

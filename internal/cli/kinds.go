@@ -13,7 +13,9 @@ import (
 )
 
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
-var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){}
+var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
+	"graphql": graphqlAdapter,
+}
 
 // presets returns what stands under an upstream's own table.
 func presets(_ string, u map[string]any) (map[string]any, config.Faults) {

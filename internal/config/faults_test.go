@@ -109,7 +109,7 @@ var faultCases = []faultCase{
 }
 
 func TestFaults(t *testing.T) {
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults) {
+	for _, c := range slices.Concat(faultCases, graphqlFaults, limitFaults, authFaults, cacheFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == nil {
 				mustParse(t, c.doc)

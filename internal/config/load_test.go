@@ -125,6 +125,7 @@ func TestEveryKey(t *testing.T) {
 	maps.Copy(behaviour, limitBehaviour)
 	maps.Copy(behaviour, authBehaviour)
 	maps.Copy(behaviour, cacheBehaviour)
+	maps.Copy(behaviour, graphqlBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}
