@@ -29,6 +29,7 @@ type member struct {
 	failed    atomic.Pointer[failure] // the last failed call
 	active    atomic.Int64            // calls in flight
 	presence  *presence
+	drifts    *drifts
 	cancel    context.CancelFunc // ends what runs; nil before it starts
 }
 
@@ -44,6 +45,7 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
+	m.drifts = &drifts{log: m.log}
 	m.memory = newMemory(m)
 	m.presence = &presence{m: m}
 	for _, l := range lists {
