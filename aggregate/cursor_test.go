@@ -83,7 +83,7 @@ func TestPagesTogetherAreTheList(t *testing.T) {
 			}
 			cursor = *p.NextCursor
 		}
-		if diff := cmp.Diff([]string{"a_x", "a_y", "b_z", "bulkhead_read_more", "bulkhead_sources"}, all); diff != "" || pages != 3 {
+		if diff := cmp.Diff([]string{"a_x", "a_y", "b_z", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}, all); diff != "" || pages != 4 {
 			t.Errorf("%d pages: %s", pages, diff)
 		}
 		lone, _ := agg.View("a")

@@ -102,6 +102,7 @@ var shownBy = map[string]string{
 
 	"upstream.*.tools.override.*.cost":        "TestRates",
 	"upstream.*.tools.override.*.hedge":       "TestHedge",
+	"upstream.*.tools.override.*.requires":    "TestBatch",
 	"upstream.*.tools.override.*.ttl":         "TestCache",
 	"upstream.*.tools.override.*.read_only":   "TestAnnotations",
 	"upstream.*.tools.override.*.destructive": "TestAnnotations",
