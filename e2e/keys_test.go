@@ -37,6 +37,8 @@ var shownBy = map[string]string{
 	"upstream.*.env":           "TestSurroundings",
 	"upstream.*.dir":           "TestSurroundings",
 	"upstream.*.allow_http":    "kinds.txtar",
+	"upstream.*.documents":     "TestGraphQL",
+	"upstream.*.schema":        "TestGraphQL",
 	"upstream.*.prefix":        "TestNames",
 	"upstream.*.era":           "TestEras",
 	"upstream.*.timeout":       "TestDeadlines",

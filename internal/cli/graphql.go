@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"sync/atomic"
 
@@ -33,6 +34,16 @@ func graphqlAdapter(ctx context.Context, w *wiring, u config.Upstream, signedIn 
 		return nil, err
 	}
 	return &closingPlain{a, h.release}, nil
+}
+
+// checkGraphQL tells what is wrong with the files of a GraphQL upstream.
+func checkGraphQL(u config.Upstream) error {
+	opt, err := graphqlOptions(u)
+	if err != nil {
+		return err
+	}
+	_, err = graphql.New(opt, u.URL, &http.Client{})
+	return err
 }
 
 // graphqlOptions reads the files of a GraphQL upstream.

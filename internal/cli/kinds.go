@@ -17,6 +17,11 @@ var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.P
 	"graphql": graphqlAdapter,
 }
 
+// checks finds what is wrong with such an upstream apart from its credential.
+var checks = map[string]func(config.Upstream) error{
+	"graphql": checkGraphQL,
+}
+
 // presets returns what stands under an upstream's own table.
 func presets(_ string, u map[string]any) (map[string]any, config.Faults) {
 	kind, ok := u["kind"].(string)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -48,9 +49,7 @@ func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.received = append(s.received, request{r.Method, string(body), r.Header})
 	status, header, answer := s.status, s.header, s.body
 	s.mu.Unlock()
-	for name, values := range header {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), header)
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, answer)
 }
