@@ -16,8 +16,8 @@ import (
 // maxGraphQLFile is how long a document or a schema may be, in bytes.
 const maxGraphQLFile = 64 << 20
 
-// graphqlAdapter builds what speaks to a GraphQL service.
-func graphqlAdapter(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
+// newGraphQL builds what speaks to a GraphQL service.
+func newGraphQL(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
 	opt, err := graphqlOptions(u)
 	if err != nil {
 		return nil, err

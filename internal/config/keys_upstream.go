@@ -5,7 +5,7 @@ import "slices"
 var upstreamSections = slices.Concat([]section{
 	{
 		path:    "upstream.*",
-		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
+		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Of an MCP server exactly one of `command`, `url` and `sandbox` says where it is, of a REST service one of `connector` and `definition`.",
 		keys:    slices.Concat(upstreamKeys, restKeys, openapiKeys, graphqlKeys, sqlKeys),
 		planned: []string{"pin"},
 	},
@@ -38,13 +38,13 @@ var upstreamSections = slices.Concat([]section{
 
 var upstreamKeys = []key{
 	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: kindNames(true), plannedValues: kindNames(false),
-		doc:   "What the source speaks.",
+		doc:   "What the source speaks. Sources other than `mcp` have tools that are described by you or by a connector, so `trust_annotations` is `true` for them if it is left out, and `writes` is `deny`: what changes something is offered only where `writes` says how.",
 		field: func(t target) any { return &t.upstream.Kind }},
 	{name: "command", kind: list, example: []any{"npx", "-y", "@modelcontextprotocol/server-memory"},
 		doc:   "Program and arguments of an MCP server to run as a child, spoken to over its standard input and output. There is no shell, so `~` and `$NAME` in arguments are not expanded; a program that begins with `~/`, `./` or `../` is taken from the home directory or the configuration's directory.",
 		field: func(t target) any { return &t.upstream.Command }},
 	{name: "url", kind: text, example: "https://mcp.example.com/mcp", pattern: urlForm, expect: "an http or https URL with a host, without user name and fragment", check: checkURL,
-		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out.",
+		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out. With kind `rest` it is the base of all addresses, in place of the one in the connector or definition.",
 		field: func(t target) any { return &t.upstream.URL }},
 	{name: "sandbox", kind: text, example: "crm", enum: []string{"crm", "warehouse", "tickets"},
 		doc:   "A sample source that is built in, to try Bulkhead without any account.",
