@@ -92,8 +92,9 @@ type proposer struct {
 	types   *ast.Schema
 	depth   int
 	room    int
-	members bool     // of unions are read
-	open    []string // types that are being written
+	members bool            // of unions are read
+	skip    map[string]bool // fields of the members of the union that is being written
+	open    []string        // types that are being written
 	b       strings.Builder
 }
 
@@ -174,6 +175,8 @@ func (p *proposer) union(def *ast.Definition, depth int) []string {
 	if !p.members {
 		return lines
 	}
+	defer func(before map[string]bool) { p.skip = before }(p.skip)
+	p.skip = p.ambiguous(def)
 	for _, name := range def.Types[:min(len(def.Types), proposedMembers)] {
 		if selections, ok := p.selections(ast.NamedType(name, nil), depth); ok {
 			lines = append(lines, "... on "+name+selections)
@@ -182,11 +185,34 @@ func (p *proposer) union(def *ast.Definition, depth int) []string {
 	return lines
 }
 
+// ambiguous returns the fields that members of a union have of different types:
+// they exclude each other (GraphQL, October 2021, section 5.3.2).
+func (p *proposer) ambiguous(union *ast.Definition) map[string]bool {
+	types, skip := make(map[string]string), make(map[string]bool)
+	for _, name := range union.Types {
+		member := p.types.Types[name]
+		if member == nil {
+			continue
+		}
+		for _, f := range member.Fields {
+			typ := f.Type.String()
+			if before, known := types[f.Name]; known && before != typ {
+				skip[f.Name] = true
+			}
+			types[f.Name] = typ
+		}
+	}
+	return skip
+}
+
 func (p *proposer) fields(def *ast.Definition, depth int) []string {
 	var lines []string
+	skip := p.skip
+	p.skip = nil // not of what lies deeper
+	defer func() { p.skip = skip }()
 	paged := connection(def)
 	for _, f := range def.Fields {
-		if strings.HasPrefix(f.Name, "__") || needsArgument(f) || f.Directives.ForName("deprecated") != nil || p.room == 0 {
+		if skip[f.Name] || strings.HasPrefix(f.Name, "__") || needsArgument(f) || f.Directives.ForName("deprecated") != nil || p.room == 0 {
 			continue
 		}
 		inner := depth + 1
@@ -201,8 +227,8 @@ func (p *proposer) fields(def *ast.Definition, depth int) []string {
 		case paged && f.Name == "pageInfo":
 			lines = append(lines, f.Name+block([]string{"endCursor", "hasNextPage"}))
 			continue
-		case depth > 1 && f.Arguments.ForName("first") != nil:
-			continue // a list within a list is the operator's to want
+		case f.Arguments.ForName("first") != nil:
+			continue // how much of a list within is read is the operator's to say
 		}
 		selections, ok := p.selections(f.Type, inner)
 		if !ok {

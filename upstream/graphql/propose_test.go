@@ -135,8 +135,10 @@ mutation Cancel($input: CancelInput!) {
 
 func TestProposeChooses(t *testing.T) {
 	schema := readSchema(t, graphql.Source{Name: "s", Text: `
-type Query { a: Int old: Int @deprecated b(first: Int, last: Int): Edged c: Self d(x: Int!): Both e: Blob sameName: Int SameName: Int }
+type Query { u: [Pair!] w: Holder a: Int old: Int @deprecated b(first: Int, last: Int): Edged c: Self d(x: Int!): Both e: Blob sameName: Int SameName: Int }
 type Edged { edges: [Edge] pageInfo: P! total: Int } type Edge { node: Thing cursor: String } type P { endCursor: String hasNextPage: Boolean! hasPreviousPage: Boolean! }
+union Pair = Left | Right type Left { id: ID! name: String! part: Piece only: Int } type Right { id: ID! name: String part: Piece also: Int } type Piece { name: Int }
+type Holder { id: ID! id: ID! many(first: Int): Edged few: Edged }
 type Thing { id: ID! more(first: Int): Edged must(x: Int!): Int } type Self { self: Self selves: [Self!] } union Both = One | Two type One { x: Int! } type Two { x: String } scalar Blob`})
 	text := func(w graphql.Wanted) string {
 		t.Helper()
@@ -156,6 +158,8 @@ type Thing { id: ID! more(first: Int): Edged must(x: Int!): Int } type Self { se
 	}{
 		{graphql.Wanted{Fields: []string{"old"}}, "# Old. query Old { old }"},
 		{graphql.Wanted{Fields: []string{"b"}}, "# B. query B($first: Int = 20, $last: Int) { b(first: $first, last: $last) { edges { node { id } cursor } pageInfo { endCursor hasNextPage } total } }"},
+		{graphql.Wanted{Fields: []string{"u"}, Depth: 2}, "# U. query U { u { __typename ... on Left { id part { name } only } ... on Right { id part { name } also } } }"},
+		{graphql.Wanted{Fields: []string{"w"}, Depth: 2}, "# W. query W { w { id few { edges { node { id } cursor } pageInfo { endCursor hasNextPage } total } } }"},
 		{graphql.Wanted{Fields: []string{"d"}}, "# D. query D($x: Int!) { d(x: $x) { __typename } }"},
 		{graphql.Wanted{Fields: []string{"c"}}, ""},
 		{graphql.Wanted{Fields: []string{"e", "gone"}}, "the schema has no such field to ask for: gone"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -43,6 +44,9 @@ func ReadSchema(s Source) (*Schema, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, def := range doc.Definitions {
+		def.Fields = once(def.Fields)
+	}
 	types, err := validator.ValidateSchemaDocument(doc)
 	if err != nil {
 		return nil, told(s.Name, err)
@@ -51,6 +55,17 @@ func ReadSchema(s Source) (*Schema, error) {
 		return nil, fmt.Errorf("%s: has no type of queries", s.Name)
 	}
 	return &Schema{types}, nil
+}
+
+// once returns the fields without those that are there already: GitHub's published
+// schema has had one twice, to which the library takes exception.
+func once(fields ast.FieldList) ast.FieldList {
+	seen := make(map[string]bool, len(fields))
+	return slices.DeleteFunc(fields, func(f *ast.FieldDefinition) bool {
+		again := seen[f.Name]
+		seen[f.Name] = true
+		return again
+	})
 }
 
 func defined(name, text string, into *ast.SchemaDocument) error {
