@@ -45,9 +45,9 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
-	m.drifts = &drifts{log: m.log}
 	m.memory = newMemory(m)
 	m.presence = &presence{m: m}
+	m.drifts = &drifts{log: m.log, answered: &m.presence.answered}
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}
