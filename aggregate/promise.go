@@ -54,7 +54,7 @@ func typeNamed(name string) jsonTypes {
 	return 0
 }
 
-func typeOf(v []byte) jsonTypes {
+func jsonTypeOf(v []byte) jsonTypes {
 	switch k := rawjson.Kind(v); k {
 	case '{':
 		return isObject
@@ -191,7 +191,7 @@ func (p *promise) kept(v []byte, path string, found []breach) []breach {
 	if len(found) >= maxBreaches {
 		return found
 	}
-	is := typeOf(v)
+	is := jsonTypeOf(v)
 	if p.types != 0 && p.types&is == 0 {
 		return append(found, breach{path, "is " + is.words() + ", not " + p.types.words()})
 	}

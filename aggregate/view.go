@@ -113,6 +113,14 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
+	if e.m == nil && e.name == toolCall {
+		if params, err := directed(r.Params, arguments); err == nil {
+			meant := *r
+			meant.Params, meant.Header = params, nil
+			return v.CallTool(ctx, &meant)
+		}
+	}
+	params, arguments := withoutControls(e.tool, r.Params, arguments)
 	var made struct { // one allocation
 		upstream.Call
 		timing upstream.Timing
@@ -122,7 +130,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		ID: v.agg.calls.next(), Principal: r.Principal,
 		Session: r.Session, Client: r.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
-		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &made.timing,
+		Params: params, Arguments: arguments, Back: r.Back, Timing: &made.timing,
 	}
 	var res *upstream.Result
 	var failed error

@@ -19,6 +19,8 @@ var shownBy = map[string]string{
 	"server.max_result":        "TestMaxResult",
 	"server.page_size":         "TestPageSize",
 	"server.list_budget":       "TestListBudget",
+	"server.discovery":         "TestDiscovery",
+	"server.pinned":            "TestDiscovery",
 	"server.ask_timeout":       "TestAskTimeout",
 	"server.list_wait":         "TestListWait",
 	"server.hosts":             "TestHostAndOrigin",
