@@ -191,7 +191,7 @@ func TestImportGraphQL(t *testing.T) {
 	writeFile(t, "mine", to, "a.graphql")
 	out, log, code := run(t, "", nil, "import-graphql", s.URL, "--out", to)
 	kept, err := os.ReadFile(filepath.Join(to, "a.graphql"))
-	if _, err2 := os.Stat(filepath.Join(to, "schema.json")); code != 0 || err != nil || err2 != nil || string(kept) != "mine" || !strings.Contains(log, "1 files written") || !strings.Contains(out, "documents = [") {
+	if _, err2 := os.Stat(filepath.Join(to, "schema.json")); code != 0 || err != nil || err2 != nil || string(kept) != "mine" || !strings.Contains(log, "1 file written") || !strings.Contains(out, "documents = [") {
 		t.Errorf("status %d, %q, %v, %v\n%s%s", code, kept, err, err2, out, log)
 	}
 }

@@ -98,7 +98,10 @@ func importGraphQL(ctx context.Context, inv *invocation) error {
 // writeProposals writes operations into files that are not there yet, and the
 // schema if it was asked for.
 func (inv *invocation) writeProposals(found []graphql.Proposal, schema graphql.Source, asked bool) error {
-	dir := inv.opt.proposal.out
+	dir, err := filepath.Abs(inv.opt.proposal.out) // the configuration may stand elsewhere
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err
 	}
@@ -128,12 +131,12 @@ func (inv *invocation) writeProposals(found []graphql.Proposal, schema graphql.S
 		}
 		lines += fmt.Sprintf("schema = %q\n", filepath.Join(dir, schemaFile))
 	}
-	_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d files written to %s", written, dir)
+	_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d %s written to %s", written, plural(written, "file"), dir)
 	if kept > 0 {
 		_, _ = fmt.Fprintf(inv.Err, ", %d left as they were", kept)
 	}
 	_, _ = fmt.Fprintln(inv.Err, "; an upstream of kind \"graphql\" uses them by")
-	_, err := io.WriteString(inv.Out, lines)
+	_, err = io.WriteString(inv.Out, lines)
 	return err
 }
 

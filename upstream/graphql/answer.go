@@ -83,10 +83,11 @@ func (a *answer) parse() error {
 	if rawjson.Kind(a.Body) != '{' {
 		return errors.New("the body is no JSON object")
 	}
-	if err := rawjson.Check(a.Body, rawjson.Limits{}); err != nil {
+	members, _, err := rawjson.Index(a.Body, rawjson.Limits{}, "")
+	if err != nil {
 		return err
 	}
-	for m := range rawjson.Members(a.Body) {
+	for _, m := range members { // none where there are too many for a response
 		switch m.Name {
 		case memberData:
 			a.data = m.Value
@@ -134,15 +135,52 @@ func (a *answer) result() (res *upstream.Result, refusal string, err error) {
 		e, refusal := a.failure(faults)
 		return nil, refusal, e
 	}
-	v := struct {
-		Data   json.RawMessage `json:"data"`
-		Errors []gap           `json:"errors,omitempty"`
-	}{Data: a.data, Errors: faults.gaps()}
-	if res, err = upstream.StructuredResult(v); err != nil {
+	structured, err := a.structured(faults)
+	if err != nil {
+		return nil, "", err
+	}
+	if res, err = sameTwice(structured); err != nil {
 		return nil, "", err
 	}
 	res.Quota = a.quota()
 	return res, "", nil
+}
+
+// structured is what a tool answers: {"data": ...}, and what is missing from it.
+func (a *answer) structured(faults faults) (json.RawMessage, error) {
+	data := a.data
+	if bytes.IndexByte(data, '\n') >= 0 { // laid out for people
+		var b bytes.Buffer
+		if err := json.Compact(&b, data); err != nil {
+			return nil, err
+		}
+		data = b.Bytes()
+	}
+	out := make([]byte, 0, len(data)+len(`{"data":}`))
+	out = append(append(out, `{"data":`...), data...)
+	if len(faults.list) > 0 {
+		gaps, err := encode(faults.gaps())
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(out, `,"errors":`...), gaps...)
+	}
+	return append(out, '}'), nil
+}
+
+// sameTwice is [upstream.StructuredResult] of an object that has been checked: it
+// is not looked through once more.
+func sameTwice(structured json.RawMessage) (*upstream.Result, error) {
+	const first, second = `{"content":`, `,"structuredContent":`
+	text := rawjson.Quote(string(structured))
+	raw := make([]byte, 0, len(text)+len(structured)+len(first)+len(second)+32)
+	raw = append(append(append(append(raw, first...), `[{"type":"text","text":`...), text...), "}]"...)
+	end := len(raw)
+	raw = append(append(append(raw, second...), structured...), '}')
+	return upstream.IndexedResult(raw, []rawjson.Member{
+		{Name: "content", Value: raw[len(first):end:end], Start: 1, End: end},
+		{Name: "structuredContent", Value: raw[end+len(second) : len(raw)-1 : len(raw)-1], Start: end + 1, End: len(raw) - 1},
+	})
 }
 
 // failure is what errors without data mean: by their codes, or else by the

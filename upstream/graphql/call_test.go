@@ -182,7 +182,8 @@ func TestAnswers(t *testing.T) {
 	s := serve(t, "")
 	a := adapter(t, s, graphql.Options{Documents: docs(readers)})
 	for body, want := range map[string]string{
-		`{"data":{"thing":{"a":12345678901234567890.123e5, "b":"<\u2028>"}},"extensions":{"x":1}}`: `{"data":{"thing":{"a":12345678901234567890.123e5,"b":"<\u2028>"}}}`,
+		`{"data":{"thing":{"a":12345678901234567890.123e5, "b":"<\u2028>"}},"extensions":{"x":1}}`: `{"data":{"thing":{"a":12345678901234567890.123e5, "b":"<\u2028>"}}}`,
+		"{\n  \"data\": {\n    \"a b\": 1.0\n  }\n}":                                               `{"data":{"a b":1.0}}`,
 		`{"errors":[],"data":{}}`: `{"data":{}}`,
 		`{"errors":[{"message":"not for you","path":["thing",0,"a"],"locations":[{"line":1,"column":2}],"extensions":{"code":"FORBIDDEN"}}, {"message":"second"}, 5, "third"],"data":{"thing":[null]}}`: `{"data":{"thing":[null]},"errors":[{"message":"not for you","path":["thing",0,"a"],"code":"FORBIDDEN"},{"message":"second"},{"message":"an error without a message"},{"message":"third"}]}`,
 		`{"data":{"thing":null},"errors":[` + strings.Repeat(`{"message":"x"},`, 24) + `{"message":"x"}]}`:                                                                                              `{"data":{"thing":null},"errors":[` + strings.Repeat(`{"message":"x"},`, 20) + `{"message":"and 5 more errors"}]}`,
@@ -191,6 +192,14 @@ func TestAnswers(t *testing.T) {
 			s.answer(status, body)
 			if got := call(t, a, "read", `{}`); got != want {
 				t.Errorf("%s became\n%s, want\n%s", body, got, want)
+			}
+			r, _ := try(t.Context(), a, "read", `{}`)
+			plain, err := upstream.StructuredResult(json.RawMessage(want))
+			noted, _ := r.Get("structuredContent")
+			content, _ := r.Get("content")
+			if err != nil || rawjson.Check(r.Raw, rawjson.Limits{}) != nil || string(noted) != want || rawjson.Kind(content) != '[' ||
+				!strings.Contains(want, " ") && string(plain.Raw) != string(r.Raw) {
+				t.Errorf("%s became %s, %v", body, r.Raw, err)
 			}
 		}
 	}
