@@ -261,7 +261,7 @@ func TestDrift(t *testing.T) {
 	writeFile(t, "query Deals { deals { id owner } }", dir, "q.graphql")
 	writeFile(t, "type Query { deals: [Deal!]! } type Deal { id: ID! owner: String! }", dir, "s.graphql")
 	p := startIn(t, shortHome(t), upstreamTable("crm", `kind = "graphql"`, fmt.Sprintf("url = %q", s.URL),
-		fmt.Sprintf("documents = [%q]", filepath.Join(dir, "q.graphql")), fmt.Sprintf("schema = %q", filepath.Join(dir, "s.graphql"))), nil)
+		fmt.Sprintf("documents = [%q]", filepath.Join(dir, "q.graphql")), fmt.Sprintf("schema_file = %q", filepath.Join(dir, "s.graphql"))), nil)
 	c := p.stdio(true)
 	c.ready()
 	drift := func() string {

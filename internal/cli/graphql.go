@@ -66,7 +66,7 @@ func graphqlOptions(u config.Upstream) (graphql.Options, error) {
 			opt.Schema, err = graphql.ReadSchema(s)
 		}
 		if err != nil {
-			return opt, fmt.Errorf("schema: %w", err)
+			return opt, fmt.Errorf("schema_file: %w", err)
 		}
 	}
 	return opt, nil

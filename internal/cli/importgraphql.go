@@ -129,7 +129,7 @@ func (inv *invocation) writeProposals(found []graphql.Proposal, schema graphql.S
 		if err := write(schemaFile, schema.Text); err != nil {
 			return err
 		}
-		lines += fmt.Sprintf("schema = %q\n", filepath.Join(dir, schemaFile))
+		lines += fmt.Sprintf("schema_file = %q\n", filepath.Join(dir, schemaFile))
 	}
 	_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d %s written to %s", written, plural(written, "file"), dir)
 	if kept > 0 {

@@ -14,7 +14,9 @@ import (
 
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
 var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
-	"graphql": newGraphQL, "rest": newREST,
+	"graphql": newGraphQL,
+	"rest":    newREST,
+	"sql":     newSQL,
 }
 
 // checks finds what is wrong with such an upstream apart from its credential.

@@ -13,7 +13,7 @@ import (
 var graphqlBehaviour = map[string]behaves{
 	"upstream.*.documents": {upstream(`kind = "graphql"`, `url = "https://example.com/graphql"`, `documents = ["~/b.graphql", "a.graphql", "./a.graphql", "none-*.graphql"]`),
 		of(func(u config.Upstream) any { return u.GraphQL.Documents }), []config.File{{Path: "/etc/bulkhead/a.graphql"}, {Path: "/home/u/b.graphql"}}},
-	"upstream.*.schema": {upstream(`kind = "graphql"`, `url = "https://example.com/graphql"`, `schema = "s.json"`),
+	"upstream.*.schema_file": {upstream(`kind = "graphql"`, `url = "https://example.com/graphql"`, `schema_file = "s.json"`),
 		of(func(u config.Upstream) any { return u.GraphQL.Schema }), config.File{Path: "/etc/bulkhead/s.json"}},
 }
 
@@ -64,6 +64,6 @@ var graphqlFaults = []faultCase{
 		`upstream.crm.documents: must be a list of strings, not a string`}},
 	{"document pattern", upstream(`kind = "graphql"`, `url = "https://e.com"`, `documents = ["[a*"]`), []string{
 		`upstream.crm.documents: "/etc/bulkhead/[a*" is no pattern`}},
-	{"graphql over http", upstream(`kind = "graphql"`, `url = "http://e.com"`, `schema = 5`), []string{
-		`upstream.crm.schema: must be a path in quotes`, `upstream.crm.url: plain http`}},
+	{"graphql over http", upstream(`kind = "graphql"`, `url = "http://e.com"`, `schema_file = 5`), []string{
+		`upstream.crm.schema_file: must be a path in quotes`, `upstream.crm.url: plain http`}},
 }
