@@ -62,6 +62,16 @@ var shownBy = map[string]string{
 	"upstream.*.tools.allow":   "TestNames",
 	"upstream.*.tools.deny":    "TestNames",
 
+	"server.public_url":         "TestUserTokens",
+	"server.auth.type":          "TestClientsThatCannotSignIn",
+	"server.auth.issuer":        "TestClientsSignIn",
+	"server.auth.audience":      "TestWhichTokensAreTaken",
+	"server.auth.scopes":        "TestWhichTokensAreTaken",
+	"server.auth.subject":       "TestWhichTokensAreTaken",
+	"server.auth.token_type":    "TestWhichTokensAreTaken",
+	"server.auth.allow_hosts":   "TestWhichTokensAreTaken",
+	"server.auth.users.*.token": "TestUserTokens",
+
 	"upstream.*.auth.prefix":             "TestTokenRequests",
 	"upstream.*.auth.token_url":          "TestTokenRequests",
 	"upstream.*.auth.authorization_url":  "TestLogin",
