@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/graphql", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate/search", nil, "ranks texts, whatever they are about"},
@@ -42,6 +42,7 @@ var layers = []layer{
 	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
+	{"upstream/graphql", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; texts come from whoever read them"},
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
 	{"upstream/rest", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles and plain data"},
 	{"upstream/rest/connectors", []string{"upstream/rest"}, "definitions in files, whoever asks with them"},
@@ -97,6 +98,7 @@ var owners = []struct {
 	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
 	{"github.com/getkin/kin-openapi", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"github.com/oasdiff/yaml", []string{"upstream/openapi"}, "documents are read in one place"},
+	{"github.com/vektah/gqlparser", []string{"upstream/graphql"}, "GraphQL is read and written in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 

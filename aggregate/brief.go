@@ -36,6 +36,9 @@ func (s *SourceStatus) shorten(named, text int) {
 	if extra := len(s.HeldBack) - named; extra > 0 {
 		s.HeldBack, s.HeldBackMore = s.HeldBack[:named], s.HeldBackMore+extra
 	}
+	if extra := len(s.Drift) - named; extra > 0 {
+		s.Drift, s.DriftMore = s.Drift[:named], s.DriftMore+extra
+	}
 	if l := s.Load; l != nil {
 		names := slices.Sorted(maps.Keys(l.Tools))
 		for _, tool := range names[min(named, len(names)):] {

@@ -163,6 +163,9 @@ func (f *feed) refresh(ctx context.Context) bool {
 		fresh.contents = old.contents
 	}
 	f.last.Store(fresh)
+	if !same && f.list == upstream.Tools && old != nil && !old.stale {
+		f.m.drifts.relisted(old.contents, fresh.contents)
+	}
 	if !same {
 		f.m.agg.build() // before hear: whoever waits for this upstream sees what it has
 		f.m.agg.announce()

@@ -35,6 +35,23 @@ func BenchmarkLayers(b *testing.B) {
 	}
 }
 
+// BenchmarkPromise measures the same for a tool that has declared what it answers.
+func BenchmarkPromise(b *testing.B) {
+	const answer = `{"content":[],"structuredContent":{"id":"C-1042","name":"Acme"}}`
+	for name, schema := range map[string]string{"none": "", "some": `,"outputSchema":{"type":"object","properties":{"id":{"type":"string"},"name":{"type":"string"}},"required":["id","name"]}`} {
+		b.Run(name, func(b *testing.B) {
+			res, err := upstream.ParseResult(json.RawMessage(answer))
+			if err != nil {
+				b.Fatal(err)
+			}
+			f := &fake{id: "crm", state: upstream.Connecting}
+			f.tools = []upstream.Tool{parse(b, "crm", `{"name":"get","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}`+schema+`}`)}
+			f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil }
+			benchCalls(b, limited(f, aggregate.Limits{}))
+		})
+	}
+}
+
 func benchLayers(b *testing.B, limits aggregate.Limits, ttl, attempt time.Duration) {
 	f := &fake{id: "crm", state: upstream.Connecting}
 	tool, err := upstream.ParseTool("crm", json.RawMessage(`{"name":"get","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}`))
@@ -46,6 +63,10 @@ func benchLayers(b *testing.B, limits aggregate.Limits, ttl, attempt time.Durati
 	f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil }
 	m := limited(f, limits)
 	m.Cache.TTL, m.Attempt = ttl, attempt
+	benchCalls(b, m)
+}
+
+func benchCalls(b *testing.B, m aggregate.Member) {
 	a, err := aggregate.New([]aggregate.Member{m}, aggregate.Options{})
 	if err != nil {
 		b.Fatal(err)

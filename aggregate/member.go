@@ -29,6 +29,7 @@ type member struct {
 	failed    atomic.Pointer[failure] // the last failed call
 	active    atomic.Int64            // calls in flight
 	presence  *presence
+	drifts    *drifts
 	cancel    context.CancelFunc // ends what runs; nil before it starts
 }
 
@@ -46,6 +47,7 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 	}
 	m.memory = newMemory(m)
 	m.presence = &presence{m: m}
+	m.drifts = &drifts{log: m.log, answered: &m.presence.answered}
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}

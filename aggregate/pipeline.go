@@ -26,6 +26,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 		m.gates.breakers.Layer,
 		m.gates.throttle.Layer,
 		gate.Timeout(m.Attempt),
+		m.drifts.Layer,
 		m.presence.timed,
 		m.gates.hedge.Begun,
 	)(m.Adapter.Call)

@@ -42,11 +42,15 @@ type SourceStatus struct {
 	ToolsListed string     `json:"toolsListed,omitempty"` // when they were listed
 	HeldBack    []HeldBack `json:"heldBack,omitempty"`    // the first of them
 	// HeldBackMore is how many tools are held back beside those named.
-	HeldBackMore int    `json:"heldBackMore,omitempty"`
-	Server       string `json:"server,omitempty"`   // its own name and version
-	Protocol     string `json:"protocol,omitempty"` // MCP revision spoken with it
-	Restarts     int    `json:"restarts,omitempty"`
-	InFlight     int64  `json:"inFlight,omitempty"`
+	HeldBackMore int `json:"heldBackMore,omitempty"`
+	// Drift is what the source answers otherwise than it has declared; the first
+	// of it, the oldest first.
+	Drift     []DriftStatus `json:"drift,omitempty"`
+	DriftMore int           `json:"driftMore,omitempty"`
+	Server    string        `json:"server,omitempty"`   // its own name and version
+	Protocol  string        `json:"protocol,omitempty"` // MCP revision spoken with it
+	Restarts  int           `json:"restarts,omitempty"`
+	InFlight  int64         `json:"inFlight,omitempty"`
 	// SignIn is nil where the source is asked with no token that ends.
 	SignIn      *SignInStatus  `json:"signIn,omitempty"`
 	Load        *LoadStatus    `json:"load,omitempty"`
@@ -124,6 +128,7 @@ func (m *member) status() SourceStatus {
 		}
 		s.HeldBackMore = len(all) - len(named)
 	}
+	s.Drift, s.DriftMore = m.drifted()
 	if f := m.failed.Load(); f != nil {
 		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
 	}

@@ -23,6 +23,9 @@ func (s *SourceStatus) summary(now time.Time) string {
 	if n := len(s.HeldBack) + s.HeldBackMore; n > 0 {
 		parts = append(parts, count(n, "tool")+" not offered, because hosts would drop the whole list")
 	}
+	if len(s.Drift) > 0 {
+		parts = append(parts, s.Drift[0].words()+more(len(s.Drift)+s.DriftMore-1))
+	}
 	if s.Away == "" && s.State == string(upstream.Up) && s.Error != "" {
 		parts = append(parts, s.Error)
 	}
@@ -88,6 +91,22 @@ func (l *LoadStatus) words() (parts []string) {
 		parts = append(parts, text)
 	}
 	return parts
+}
+
+// words says in a sentence what has changed.
+func (d DriftStatus) words() string {
+	what := d.Problem
+	if d.Field != "" {
+		what = d.Field + " " + what
+	}
+	return "what " + d.Tool + " answers has changed (" + what + ")"
+}
+
+func more(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf(" and %s more", count(n, "difference"))
 }
 
 func because(why string) string {

@@ -42,6 +42,8 @@ var shownBy = map[string]string{
 	"upstream.*.env":           "TestSurroundings",
 	"upstream.*.dir":           "TestSurroundings",
 	"upstream.*.allow_http":    "kinds.txtar",
+	"upstream.*.documents":     "TestGraphQL",
+	"upstream.*.schema_file":   "TestGraphQL",
 	"upstream.*.prefix":        "TestNames",
 	"upstream.*.era":           "TestEras",
 	"upstream.*.timeout":       "TestDeadlines",

@@ -31,6 +31,12 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 		memory := eraMemory{filepath.Join(w.state, u.Name+"."+identity(u)[:8]+".era")}
 		opt.Remembered, opt.Remember = memory.load(), memory.save
 	}
+	// A credential may be long in coming; what is wrong with the rest is said at once.
+	if check := checks[u.Kind]; check != nil && (needsSecrets(u) || signsIn(u)) {
+		if err := check(u); err != nil {
+			return nil, err
+		}
+	}
 	build := func(ctx context.Context) (upstream.Adapter, error) {
 		if build := kinds[u.Kind]; build != nil {
 			return build(ctx, w, u, signedIn)

@@ -142,6 +142,12 @@ func (b *board) notes(s aggregate.SourceStatus) (notes []string) {
 	if n := len(s.HeldBack) + s.HeldBackMore; n > 0 {
 		add("%d %s held back", n, plural(n, "tool"))
 	}
+	for _, d := range s.Drift {
+		add("changed: %s%s", strings.Join(strings.Fields(d.Tool+" "+d.Field+" "+d.Problem), " "), b.ago(d.Since))
+	}
+	if s.DriftMore > 0 {
+		add("and %d more %s", s.DriftMore, plural(s.DriftMore, "change"))
+	}
 	for _, class := range slices.Sorted(maps.Keys(s.Load.Classes)) {
 		q := s.Load.Classes[class]
 		add("class %s: %s", class, b.quota(&q))

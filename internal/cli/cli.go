@@ -74,6 +74,7 @@ type options struct {
 	json, verbose, watch, device                       bool
 
 	importing importing
+	proposal  proposal
 }
 
 // invocation is one run of one command.
@@ -95,6 +96,7 @@ func commands() []command {
 		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: configFlags},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
 		{name: "import-openapi", args: "FILE_OR_URL", summary: "show what an OpenAPI document has, and the configuration of what is chosen of it", run: importOpenAPI, flags: flagsOf(configFlags, jsonFlag, importFlags)},
+		{name: "import-graphql", args: "UPSTREAM_OR_URL_OR_FILE", summary: "propose operations for a GraphQL service, from its schema", run: importGraphQL, flags: flagsOf(configFlags, proposalFlags)},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},
 	}

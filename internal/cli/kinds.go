@@ -14,9 +14,15 @@ import (
 
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
 var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
+	"graphql": newGraphQL,
 	"openapi": newOpenAPI,
 	"rest":    newREST,
 	"sql":     newSQL,
+}
+
+// checks finds what is wrong with such an upstream apart from its credential.
+var checks = map[string]func(config.Upstream) error{
+	"graphql": checkGraphQL,
 }
 
 // presets returns what stands under an upstream's own table.

@@ -11,18 +11,16 @@ import (
 // key is one setting: everything that decoding, the reference page and the
 // editors' schema say about it.
 type key struct {
-	name    string
-	kind    *kind
-	doc     string // Markdown, one paragraph
-	def     any    // as it would stand in the file; nil for none
-	example any    // as it would stand in the file
-	enum    []string
-	words   []string // of a path: the values that are none
-	// plannedValues belong to enum in a later version.
-	plannedValues []string
-	pattern       *regexp.Regexp
-	expect        string // what pattern demands, after "must be"
-	least, most   int64  // bounds of a number, of a size in bytes, of a duration in nanoseconds
+	name        string
+	kind        *kind
+	doc         string // Markdown, one paragraph
+	def         any    // as it would stand in the file; nil for none
+	example     any    // as it would stand in the file
+	enum        []string
+	words       []string // of a path: the values that are none
+	pattern     *regexp.Regexp
+	expect      string // what pattern demands, after "must be"
+	least, most int64  // bounds of a number, of a size in bytes, of a duration in nanoseconds
 	// check holds rules that a pattern cannot; it returns "" if v is fine.
 	check    func(v string) (problem, hint string)
 	required bool // if its table is there

@@ -37,7 +37,7 @@ var upstreamSections = slices.Concat([]section{
 }, restSections, openapiSections, graphqlSections, sqlSections)
 
 var upstreamKeys = []key{
-	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: kindNames(true), plannedValues: kindNames(false),
+	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: kindNames(),
 		doc:   "What the source speaks. Sources other than `mcp` have tools that are described by you or by a connector, so `trust_annotations` is `true` for them if it is left out, and `writes` is `deny`: what changes something is offered only where `writes` says how.",
 		field: func(t target) any { return &t.upstream.Kind }},
 	{name: "command", kind: list, example: []any{"npx", "-y", "@modelcontextprotocol/server-memory"},

@@ -101,11 +101,7 @@ func (d *decoder) fits(k *key, path, v string) bool {
 		if near := nearest(v, k.enum); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
-		if slices.Contains(k.plannedValues, v) {
-			d.fault(path, strconv.Quote(v)+" is not built yet", hint)
-		} else {
-			d.fault(path, "cannot be "+quote(v), hint)
-		}
+		d.fault(path, "cannot be "+quote(v), hint)
 	case k.pattern != nil && !k.pattern.MatchString(v):
 		d.wrong(k, path, "must be "+k.expect)
 	default:

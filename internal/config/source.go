@@ -27,19 +27,14 @@ var sourceKinds = []sourceKind{
 	restKind, openapiKind, graphqlKind, sqlKind,
 }
 
-// built reports whether the keys of the kind are there.
-func (k *sourceKind) built() bool { return k.where != nil }
-
 func (k *sourceKind) has(name string) bool {
 	return slices.Contains(k.where, name) || slices.Contains(k.with, name) || slices.Contains(k.also, name)
 }
 
-func kindNames(built bool) []string {
-	var out []string
+func kindNames() []string {
+	out := make([]string, len(sourceKinds))
 	for i := range sourceKinds {
-		if sourceKinds[i].built() == built {
-			out = append(out, sourceKinds[i].name)
-		}
+		out[i] = sourceKinds[i].name
 	}
 	return out
 }
@@ -48,7 +43,7 @@ func kindNames(built bool) []string {
 // the source is, "" if that is not clear.
 func checkSource(d *decoder, at string, u *Upstream) string {
 	i := slices.IndexFunc(sourceKinds, func(k sourceKind) bool { return k.name == u.Kind })
-	if i < 0 || !sourceKinds[i].built() {
+	if i < 0 {
 		return "" // a fault already
 	}
 	kind := &sourceKinds[i]
@@ -100,9 +95,6 @@ func sourceRules() []any {
 	var rules []any
 	for i := range sourceKinds {
 		kind := &sourceKinds[i]
-		if !kind.built() {
-			continue
-		}
 		var where []any
 		for _, name := range kind.where {
 			where = append(where, object{"required": []any{name}})
