@@ -108,6 +108,39 @@ func TestPagesTogetherAreTheList(t *testing.T) {
 	})
 }
 
+// A cursor is of use to the principal only that it was given to.
+func TestACursorIsItsOwners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newRich(t, "a")
+		resources(t, a, []string{"u:1", "u:2"})
+		v, stop := start(t, aggregate.Options{PageSize: 1}, asMember(a))
+		defer stop()
+		ask := func(who, cursor string) (pageOf, error) {
+			params := map[string]string{}
+			if cursor != "" {
+				params["cursor"] = cursor
+			}
+			text, _ := json.Marshal(params)
+			raw, err := v.Handle(t.Context(), &aggregate.Request{Principal: upstream.NewPrincipal("i", who), Method: "resources/list", Params: text, Modern: true})
+			var p pageOf
+			if err == nil {
+				err = json.Unmarshal(raw, &p)
+			}
+			return p, err
+		}
+		first, err := ask("ann", "")
+		if err != nil || first.NextCursor == nil {
+			t.Fatal(first, err)
+		}
+		if _, err := ask("bob", *first.NextCursor); err == nil || !strings.Contains(err.Error(), "unknown cursor") {
+			t.Errorf("taken from another principal: %v", err)
+		}
+		if p, err := ask("ann", *first.NextCursor); err != nil || len(p.keys()) != 1 {
+			t.Error(p, err)
+		}
+	})
+}
+
 // TestACursorOutlivesTheList reads page after page of a list that changes in
 // between: what was there all the time is read once, in order, and nothing twice.
 func TestACursorOutlivesTheList(t *testing.T) {

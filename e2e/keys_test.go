@@ -60,6 +60,16 @@ var shownBy = map[string]string{
 	"upstream.*.tools.allow":   "TestNames",
 	"upstream.*.tools.deny":    "TestNames",
 
+	"server.public_url":         "TestUserTokens",
+	"server.auth.type":          "TestClientsThatCannotSignIn",
+	"server.auth.issuer":        "TestClientsSignIn",
+	"server.auth.audience":      "TestWhichTokensAreTaken",
+	"server.auth.scopes":        "TestWhichTokensAreTaken",
+	"server.auth.subject":       "TestWhichTokensAreTaken",
+	"server.auth.token_type":    "TestWhichTokensAreTaken",
+	"server.auth.allow_hosts":   "TestWhichTokensAreTaken",
+	"server.auth.users.*.token": "TestUserTokens",
+
 	"upstream.*.auth.prefix":             "TestTokenRequests",
 	"upstream.*.auth.token_url":          "TestTokenRequests",
 	"upstream.*.auth.authorization_url":  "TestLogin",
@@ -87,6 +97,9 @@ var shownBy = map[string]string{
 	"upstream.*.auth.installation":       "TestTokenRequests",
 	"upstream.*.auth.allow_hosts":        "TestLoginToAnMCPServer",
 	"upstream.*.tools.override.*.scopes": "TestScopesPerCall",
+
+	"upstream.*.document":   "TestOpenAPI",
+	"upstream.*.operations": "TestOpenAPI",
 
 	"upstream.*.limit.concurrency":   "TestQueues",
 	"upstream.*.limit.queue":         "TestQueues",

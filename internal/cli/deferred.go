@@ -20,9 +20,9 @@ const (
 // secretMissing is what the model may know: not where a secret is kept.
 const secretMissing = "its credential could not be fetched; the operator has to see to it" //nolint:gosec // no credential
 
-// deferred is an adapter that can only be built once its secrets are there.
-// Fetching them may take seconds or fail; that costs this upstream alone, and
-// is tried again.
+// deferred is an adapter that can only be built once its secrets are there, or
+// whatever else it is made of. Fetching them may take seconds or fail; that costs
+// this upstream alone, and is tried again.
 type deferred struct {
 	id    upstream.ID
 	build func(context.Context) (upstream.Adapter, error)
@@ -72,7 +72,7 @@ func (d *deferred) Watch(ctx context.Context, tell upstream.Events) error {
 		}
 		d.fail.Store(f)
 		tried()
-		d.log.Warn("credential not fetched", "upstream", d.id, "error", err, "retry_in", wait)
+		d.log.Warn("upstream not built", "upstream", d.id, "error", err, "retry_in", wait)
 		select {
 		case <-ctx.Done():
 			return nil

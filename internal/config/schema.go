@@ -23,6 +23,10 @@ func Schema() []byte {
 		"then": object{"properties": object{"auth": object{"required": []any{"type"}, "allOf": needs}}},
 	})
 
+	server := sectionAt("server").schema()
+	clients := server["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("server").schema
+	clients["allOf"] = clientRules()
+
 	root := object{
 		"$schema":              "https://json-schema.org/draft/2020-12/schema",
 		"$id":                  "https://raw.githubusercontent.com/bulkhead-mcp/bulkhead/main/docs/config.schema.json",
@@ -31,7 +35,7 @@ func Schema() []byte {
 		"additionalProperties": false,
 		"required":             []any{"upstream"},
 		"properties": object{
-			"server": sectionAt("server").schema(),
+			"server": server,
 			"upstream": object{
 				"type":                 "object",
 				"description":          "The data sources, by name.",
