@@ -40,6 +40,12 @@ func (m *mysqlDB) connector(dsn string) (driver.Connector, error) {
 	cfg.Timeout = dialTimeout
 	cfg.MaxAllowedPacket = max(m.opt.MaxBytes, 1<<20) * 4
 	cfg.Logger = &mysql.NopLogger{}
+	// With this each connection gets a copy of its own: of the one that they share
+	// the driver takes encryption away where a server offers none.
+	own := mysql.BeforeConnect(func(context.Context, *mysql.Config) error { return nil })
+	if err := cfg.Apply(own); err != nil {
+		return nil, err
+	}
 	inner, err := mysql.NewConnector(cfg)
 	if err != nil {
 		return nil, errors.New("the database's address does not fit its driver")
