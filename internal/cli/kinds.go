@@ -15,6 +15,7 @@ import (
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
 var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
 	"graphql": newGraphQL,
+	"openapi": newOpenAPI,
 	"rest":    newREST,
 	"sql":     newSQL,
 }

@@ -68,8 +68,8 @@ var faultCases = []faultCase{
 	{"words", "[server]\nnames = 'prefixed'\nlog_level = 'trace'\n" + upstream("sandbox = 'crn'", "era = 'old'"), []string{
 		`server.log_level: cannot be "trace" | one of debug, info, warn, error`, `server.names: cannot be "prefixed" | did you mean prefix?`,
 		`upstream.crm.era: cannot be "old" | one of auto`, `upstream.crm.sandbox: cannot be "crn" | did you mean crm? one of crm, warehouse, tickets`}},
-	{"later kinds", "[upstream.a]\nkind = 'openapi'\nurl = 'https://x/'\nauth = { type = 'none' }", []string{
-		`upstream.a.kind: "openapi" is not built yet | one of mcp, rest, graphql, sql`}},
+	{"unknown kind", "[upstream.a]\nkind = 'grpc'\nurl = 'https://x/'\nauth = { type = 'none' }", []string{
+		`upstream.a.kind: cannot be "grpc" | one of mcp, rest, openapi, graphql, sql`}},
 	{"bad name", "[upstream.CRM]\nsandbox = 'crm'\n[upstream.\"a b\"]\nsandbox = 'crm'\n[upstream.a]\nsandbox = 'crm'", []string{
 		"upstream.CRM: is no valid name | lower-case", `upstream."a b": is no valid name | lower-case`}},
 	{"no source", upstream("required = true"), []string{"upstream.crm: says nowhere where the source is | command"}},

@@ -44,7 +44,7 @@ var upstreamKeys = []key{
 		doc:   "Program and arguments of an MCP server to run as a child, spoken to over its standard input and output. There is no shell, so `~` and `$NAME` in arguments are not expanded; a program that begins with `~/`, `./` or `../` is taken from the home directory or the configuration's directory.",
 		field: func(t target) any { return &t.upstream.Command }},
 	{name: "url", kind: text, example: "https://mcp.example.com/mcp", pattern: urlForm, expect: "an http or https URL with a host, without user name and fragment", check: checkURL,
-		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out. With kind `rest` it is the base of all addresses, in place of the one in the connector or definition.",
+		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out. With kind `rest` it is the base of all addresses, in place of the one in the connector or definition; with kind `openapi` the base that the document's paths are appended to.",
 		field: func(t target) any { return &t.upstream.URL }},
 	{name: "sandbox", kind: text, example: "crm", enum: []string{"crm", "warehouse", "tickets"},
 		doc:   "A sample source that is built in, to try Bulkhead without any account. With kind `rest` the CRM is a REST service behind an authorization server of its own, with kind `sql` the warehouse is a SQLite database.",
