@@ -72,9 +72,9 @@ type command struct {
 type options struct {
 	config, listen, customer, latency, timeout, client string
 	json, verbose, watch, device                       bool
+	proposal                                           proposal
 
 	importing importing
-	proposal  proposal
 }
 
 // invocation is one run of one command.
