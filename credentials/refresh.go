@@ -267,6 +267,14 @@ func (r *Refresher) State() State {
 	return s
 }
 
+// Busy reports whether closing the source now could lose a token: one is being
+// changed, or is in no store though it should be.
+func (r *Refresher) Busy() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.flight != nil || r.unsaved != nil
+}
+
 // Close ends the source: it begins nothing any more. It waits for what is under
 // way, because a rotated refresh token that nobody hears of is lost; it breaks
 // it off when ctx ends.

@@ -69,6 +69,10 @@ func (s *Source) Invalidate(used credentials.Token) { s.token.Invalidate(used) }
 // State tells what is known without asking anybody.
 func (s *Source) State() credentials.State { return s.token.State() }
 
+// Busy reports whether closing the source could lose a token; see
+// [credentials.Refresher.Busy].
+func (s *Source) Busy() bool { return s.token.Busy() }
+
 // Close ends the source; see [credentials.Refresher.Close].
 func (s *Source) Close(ctx context.Context) { s.token.Close(ctx) }
 
@@ -84,7 +88,8 @@ func (s *Source) Require(scopes []string) error {
 	return nil
 }
 
-// Forget deletes the token, and what we have registered to get it.
+// Forget deletes the token, and what we have registered to get it, unless other
+// users get theirs with it.
 func (s *Source) Forget(ctx context.Context) error {
 	last, err := s.newest(ctx)
 	s.mu.Lock()
@@ -92,7 +97,7 @@ func (s *Source) Forget(ctx context.Context) error {
 	clear(s.vain)
 	s.mu.Unlock()
 	err = errors.Join(err, s.token.Forget(ctx))
-	if last.issuer != "" {
+	if last.issuer != "" && s.find.opt.Subject == "" {
 		err = errors.Join(err, s.find.notes.drop(ctx, s.find.registrationID(last.issuer, last.redirect)))
 	}
 	return err
