@@ -91,5 +91,5 @@ func ticketSignIn(ctx context.Context, u config.Upstream, secret credentials.Sec
 		return nil, err
 	}
 	i.end.Auth = credentials.BasicClient(secret)
-	return i.signIn(ctx, nil, report)
+	return i.signIn(ctx, "", nil, report)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/connect"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
@@ -43,12 +44,14 @@ type tokens interface {
 	credentials.Source
 	ID() string
 	State() credentials.State
+	Busy() bool
 	Close(context.Context)
 }
 
 // ways are how a person signs in and out; nil where there is none.
 type ways struct {
 	browser func(ctx context.Context, open func(url string) error) error
+	page    func(ctx context.Context, redirect string) (connect.Pending, error) // by way of a page of ours
 	device  func(ctx context.Context, show func(credentials.Prompt) error) error
 	revoke  func(context.Context, credentials.Token) error
 	forget  func(context.Context) error
@@ -84,13 +87,27 @@ func setOf(u config.Upstream, c *upstream.Call) string {
 	return readSet
 }
 
-// newSignIn builds what gets the tokens of an upstream. It fetches secrets, but
-// asks no authorization server yet. report is told of what fails beside calls.
-func newSignIn(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+// signer builds what gets the tokens of one upstream for one subject: a
+// principal's key, or "" for the operator. report is told of what fails beside
+// calls.
+type signer func(ctx context.Context, subject string, report func(error)) (*signIn, error)
+
+// newSigner fetches the secrets that signing in to an upstream takes, but asks no
+// authorization server yet.
+func newSigner(ctx context.Context, u config.Upstream, store credentials.Store) (signer, error) {
 	if u.Auth.Type == "mcp" {
-		return discovered(ctx, u, store, report)
+		return discovered(ctx, u, store)
 	}
-	return described(ctx, u, store, report)
+	return described(ctx, u, store)
+}
+
+// newSignIn builds what gets the tokens of an upstream for the operator.
+func newSignIn(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+	sign, err := newSigner(ctx, u, store)
+	if err != nil {
+		return nil, err
+	}
+	return sign(ctx, "", report)
 }
 
 // attach returns how the tokens of each set are put into requests: those of the
