@@ -125,40 +125,39 @@ func (r *Refresher) trouble(class Trouble, err error) *TokenError {
 // it. An error says that it could not be saved; it is used all the same, unless
 // ctx ended first.
 func (r *Refresher) Put(ctx context.Context, t Token) error {
-	var err error
-	if ended := r.alone(ctx, func(ctx context.Context) (Token, *TokenError) {
-		unlock, failure := r.lock(ctx)
-		if failure != nil {
-			return Token{}, failure
-		}
-		defer unlock()
+	return change(ctx, r, func(ctx context.Context) (Token, error) {
 		t = r.dated(t)
 		r.stuck = nil
-		err = r.save(ctx, t)
-		return t, nil
-	}); ended != nil {
-		return ended
-	}
-	return err
+		return t, r.save(ctx, t)
+	})
 }
 
 // Forget deletes the token, here and in the store. An error says that it is
 // still in the store; this source has it no more, unless ctx ended first.
 func (r *Refresher) Forget(ctx context.Context) error {
+	return change(ctx, r, func(ctx context.Context) (Token, error) {
+		if r.spec.Store != nil {
+			if err := r.spec.Store.Delete(ctx, r.spec.ID); err != nil {
+				return Token{}, err
+			}
+		}
+		r.stored, r.stuck = Token{}, nil
+		return Token{}, nil
+	})
+}
+
+// change has to say what the token of r is from now on, alone in all processes. The
+// error is that of to, or says that it did not come to that.
+func change(ctx context.Context, r *Refresher, to func(context.Context) (Token, error)) error {
 	var err error
-	if ended := r.alone(ctx, func(ctx context.Context) (Token, *TokenError) {
+	if ended := r.alone(ctx, func(ctx context.Context) (t Token, failure *TokenError) {
 		unlock, failure := r.lock(ctx)
 		if failure != nil {
 			return Token{}, failure
 		}
 		defer unlock()
-		if r.spec.Store != nil {
-			err = r.spec.Store.Delete(ctx, r.spec.ID)
-		}
-		if err == nil {
-			r.stored, r.stuck = Token{}, nil
-		}
-		return Token{}, nil
+		t, err = to(ctx)
+		return t, nil
 	}); ended != nil {
 		return ended
 	}

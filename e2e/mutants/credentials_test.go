@@ -124,7 +124,7 @@ var theClient *http.Client`,
 	{"what another process has refreshed is refreshed again", "credentials/renew.go", "", "TestTheOtherProcessWasFaster", changes{
 		`case other && !from.Access.IsZero() && time.Until(from.Expiry) > time.Second:`, `case other && false:`}},
 	{"signing out leaves the token on disk", "credentials/renew.go", "", "TestForget", changes{
-		`err = r.spec.Store.Delete(ctx, r.spec.ID)`, `err = nil`}},
+		`if err := r.spec.Store.Delete(ctx, r.spec.ID); err != nil {`, `if err := error(nil); err != nil {`}},
 	{"a refused token is tried again and again", "credentials/bound.go", "", "TestRefusedTokenIsReplacedOnce", changes{
 		`	return t.send(req, body, other)
 `, `	req2 := req.Clone(req.Context())

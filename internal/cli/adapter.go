@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"net/url"
 	"path/filepath"
 	"sync"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
-	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/mcpserver"
 )
@@ -34,26 +32,29 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 		opt.Remembered, opt.Remember = memory.load(), memory.save
 	}
 	build := func(ctx context.Context) (upstream.Adapter, error) {
+		if build := kinds[u.Kind]; build != nil {
+			return build(ctx, w, u, signedIn)
+		}
 		switch {
 		case u.Sandbox == ticketSystem:
 			return w.newDesk(ctx, u, opt, signedIn)
-		case u.Auth.Tokens():
-			return w.signing(ctx, u, opt, signedIn)
+		case u.URL != "":
+			h, err := w.http(ctx, u, signedIn)
+			if err != nil {
+				return nil, err
+			}
+			return overHTTP(u, opt, h), nil
 		}
 		grant, err := grant(ctx, u, nil)
 		if err != nil {
 			return nil, err
 		}
-		switch {
-		case u.Sandbox != "":
+		if u.Sandbox != "" {
 			return mcpserver.NewStdio(opt, grant.Command, w.exe, "sandbox", u.Sandbox, "--latency", u.Latency.String()), nil
-		case u.URL != "":
-			base := egress.New(max(idleConns, u.Limit.Concurrency))
-			return &closing{mcpserver.NewHTTP(opt, u.URL, grant.Client(base)), base.CloseIdleConnections}, nil
 		}
 		return mcpserver.NewStdio(opt, grant.Command, u.Command[0], u.Command[1:]...), nil
 	}
-	if len(secretRefs(u)) == 0 && !signsIn(u) {
+	if !needsSecrets(u) && !signsIn(u) {
 		return build(ctx)
 	}
 	return newDeferred(opt.ID, w.log, build), nil
@@ -62,40 +63,10 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 // signsIn reports whether an upstream is asked with tokens that end.
 func signsIn(u config.Upstream) bool { return u.Auth.Tokens() || u.Sandbox == ticketSystem }
 
-// signing builds the adapter of an upstream that is asked with tokens that end.
-func (w *wiring) signing(ctx context.Context, u config.Upstream, opt mcpserver.Options, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
-	var store credentials.Store
-	if u.Auth.Interactive() {
-		var err error
-		if store, err = w.shelf.get(ctx); err != nil {
-			return nil, err
-		}
-	}
-	s, err := newSignIn(ctx, u, store, w.complain(u.Name))
-	if err != nil {
-		return nil, fmt.Errorf("auth: %w", err)
-	}
-	signedIn.Store(s)
-	return overHTTP(ctx, u, opt, s)
-}
-
-// overHTTP builds the adapter of an upstream that is asked with the tokens of s.
-// Closing it closes s.
-func overHTTP(ctx context.Context, u config.Upstream, opt mcpserver.Options, s *signIn) (*closing, error) {
-	g, err := grant(ctx, u, s)
-	if err != nil {
-		return nil, err
-	}
-	base := egress.New(max(idleConns, u.Limit.Concurrency))
-	clients := s.clients(g, base)
-	if len(clients) > 1 {
-		opt.ClientFor = func(c *upstream.Call) *http.Client { return clients[setOf(u, c)] }
-	}
-	ending := context.WithoutCancel(ctx) // it is closed when ctx has ended
-	return &closing{mcpserver.NewHTTP(opt, u.URL, clients[readSet]), func() {
-		base.CloseIdleConnections()
-		s.close(ending)
-	}}, nil
+// overHTTP builds the adapter of an MCP server that is asked over HTTP.
+func overHTTP(u config.Upstream, opt mcpserver.Options, h *httpSide) *closing {
+	opt.ClientFor = h.clientFor
+	return &closing{mcpserver.NewHTTP(opt, u.URL, h.client), h.release}
 }
 
 // complaintAgain is when a failure that lasts is worth another line in the log.
@@ -187,20 +158,15 @@ func ref(r *config.Ref) credentials.Ref {
 	return credentials.Ref{Env: r.Env, File: r.File, Command: r.Command, Keyring: r.Keyring}
 }
 
-// secretRefs returns every reference that an upstream needs resolved.
-func secretRefs(u config.Upstream) []*config.Ref {
-	var out []*config.Ref
-	for _, r := range []*config.Ref{u.Auth.Token, u.Auth.Value, u.Auth.Password} {
-		if r != nil {
-			out = append(out, r)
-		}
-	}
+// needsSecrets reports whether secrets have to be fetched before the adapter of
+// an upstream can be built, beside those of a sign-in.
+func needsSecrets(u config.Upstream) bool {
 	for _, v := range u.Env {
 		if v.Ref != nil {
-			out = append(out, v.Ref)
+			return true
 		}
 	}
-	return out
+	return u.Auth.Token != nil || u.Auth.Value != nil || u.Auth.Password != nil
 }
 
 // trial builds an adapter of its own for an upstream, as a server would.

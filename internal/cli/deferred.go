@@ -141,6 +141,14 @@ func as[T any](d *deferred) (T, bool) {
 	return none, false
 }
 
+// Drift implements upstream.Drifter.
+func (d *deferred) Drift() []upstream.Drift {
+	if r, ok := as[upstream.Drifter](d); ok {
+		return r.Drift()
+	}
+	return nil
+}
+
 // Items implements upstream.Lister.
 func (d *deferred) Items(ctx context.Context, list upstream.List) ([]upstream.Item, error) {
 	if _, err := d.ready(ctx); err != nil {

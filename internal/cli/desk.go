@@ -48,7 +48,10 @@ func (w *wiring) newDesk(ctx context.Context, u config.Upstream, opt mcpserver.O
 		d.signIn, err = ticketSignIn(ctx, u, credentials.NewSecret(secret), w.complain(u.Name))
 	}
 	if err == nil {
-		d.closing, err = overHTTP(ctx, u, opt, d.signIn)
+		var h *httpSide
+		if h, err = signedHTTP(ctx, u, d.signIn); err == nil {
+			d.closing = overHTTP(u, opt, h)
+		}
 	}
 	if err != nil {
 		return nil, errors.Join(err, ln.Close())

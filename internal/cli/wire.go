@@ -206,7 +206,7 @@ func keep(f config.ToolFilter) func(string) bool {
 
 // identity changes when another source stands behind an upstream's name.
 func identity(u config.Upstream) string {
-	raw, err := json.Marshal([]any{u.Kind, u.Command, u.URL, u.Sandbox, u.Dir, u.Env, u.Auth})
+	raw, err := json.Marshal([]any{u.Kind, u.Command, u.URL, u.Sandbox, u.Dir, u.Env, u.Auth, u.REST, u.OpenAPI, u.GraphQL, u.SQL})
 	if err != nil { // strings only, and of secrets only where they are kept
 		return ""
 	}

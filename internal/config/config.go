@@ -50,11 +50,11 @@ type Deadline struct {
 	Limit time.Duration // if not Auto; more than 0
 }
 
-// Upstream is one [upstream.NAME] table: a data source. Exactly one of Command,
-// URL and Sandbox is set.
+// Upstream is one [upstream.NAME] table: a data source. Of an MCP server exactly
+// one of Command, URL and Sandbox is set.
 type Upstream struct {
 	Name       string
-	Kind       string              // "mcp"
+	Kind       string              // "mcp", "rest", "openapi", "graphql" or "sql"
 	Command    []string            // program and arguments; no shell
 	URL        string              // http or https
 	Sandbox    string              // a built-in sample source
@@ -84,6 +84,12 @@ type Upstream struct {
 	SerializeBy string // argument by which writes are told apart; "" is none
 	// TrustAnnotations takes the upstream's word for what may be repeated.
 	TrustAnnotations bool
+
+	// What kinds other than "mcp" have besides.
+	REST    REST
+	OpenAPI OpenAPI
+	GraphQL GraphQL
+	SQL     SQL
 }
 
 // EnvValue is an environment variable's value: a literal, or a reference if Ref

@@ -26,6 +26,8 @@ type decoder struct {
 	home   string            // what ~ stands for; "" if unknown
 	given  map[string]bool   // key paths that are in the file or the environment
 	from   map[string]string // key path -> the variable that set it
+	// presets may be nil.
+	presets Presets
 }
 
 func (d *decoder) fault(path, problem, hint string) {

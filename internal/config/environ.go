@@ -48,39 +48,24 @@ func (d *decoder) overrides(file map[string]any, env map[string]string) map[stri
 // prefix. The problem is "" if there is one.
 func resolve(name string, file map[string]any) (path []string, k *key, problem string) {
 	const unknown = "this environment variable names no setting"
-	if rest, ok := strings.CutPrefix(name, "SERVER__"); ok {
-		if k = lookup("server", rest); k == nil {
-			return nil, nil, unknown
+	at, rest := "server", ""
+	if deeper, ok := strings.CutPrefix(name, "SERVER__"); ok {
+		path, rest = []string{"server"}, deeper
+	} else if deeper, ok = strings.CutPrefix(name, "UPSTREAM__"); ok {
+		var upstream string
+		if upstream, rest, problem = whichUpstream(deeper, file); problem != "" {
+			return nil, nil, problem
 		}
-		return []string{"server", k.name}, k, ""
-	}
-	rest, ok := strings.CutPrefix(name, "UPSTREAM__")
-	if !ok {
+		path, at = []string{"upstream", upstream}, "upstream.*"
+	} else {
 		return nil, nil, unknown
 	}
-	upstream, rest, problem := whichUpstream(rest, file)
-	if problem != "" {
-		return nil, nil, problem
-	}
-	path = []string{"upstream", upstream}
-	at := "upstream.*"
-	for _, sub := range []string{"auth", "tools", "limit", "retry", "breaker", "cache"} {
-		if deeper, ok := strings.CutPrefix(rest, strings.ToUpper(sub)+"__"); ok {
-			path, at, rest = append(path, sub), at+"."+sub, deeper
-			break
-		}
-	}
-	for _, many := range []struct{ at, name string }{{"upstream.*.tools", "override"}, {"upstream.*.limit", "class"}} {
-		if deeper, ok := strings.CutPrefix(rest, strings.ToUpper(many.name)+"__"); ok && at == many.at {
-			name, last, found := cutLast(deeper, "__") // the name stands as it is
-			if k = lookup(at+"."+many.name+".*", last); k == nil || !found {
-				return nil, nil, unknown
-			}
-			return append(path, many.name, name, k.name), k, ""
-		}
+	s, path, rest := descend(sectionAt(at), path, rest)
+	if s == nil {
+		return nil, nil, unknown
 	}
 	first, inner, deeper := strings.Cut(rest, "__")
-	k = lookup(at, first)
+	k = lookup(s, first)
 	if k == nil || deeper != (inner != "") {
 		return nil, nil, unknown
 	}
@@ -124,11 +109,31 @@ func variablePart(name string) string {
 	return strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-func lookup(at, name string) *key {
+// descend follows the tables that rest begins with, from s on. It returns the
+// last one, nil if there is none such, the path to it, and what is left.
+func descend(s *section, path []string, rest string) (*section, []string, string) {
+	for name, sub := range s.subs() {
+		deeper, ok := strings.CutPrefix(rest, strings.ToUpper(name)+"__")
+		switch {
+		case !ok:
+			continue
+		case sub.each == nil:
+			return descend(sub, append(path, name), deeper)
+		}
+		given, last, found := cutLast(deeper, "__") // the name stands as it is
+		if !found {
+			return nil, nil, ""
+		}
+		return sub, append(path, name, given), last
+	}
+	return s, path, rest
+}
+
+func lookup(s *section, name string) *key {
 	if name != strings.ToUpper(name) {
 		return nil
 	}
-	return sectionAt(at).key(strings.ToLower(name))
+	return s.key(strings.ToLower(name))
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {

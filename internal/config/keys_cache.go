@@ -29,16 +29,7 @@ var toolTTL = key{name: "ttl", kind: maybe, example: "10m", least: 0, most: 24 *
 	field: func(t target) any { return &t.tool.TTL }}
 
 // maybe is a duration that may be left out.
-var maybe = &kind{"duration", decodeMaybe, duration.schema}
-
-func decodeMaybe(d *decoder, k *key, path string, raw, into any) {
-	var t time.Duration
-	before := len(d.faults)
-	decodeDuration(d, k, path, raw, &t)
-	if len(d.faults) == before {
-		*into.(**time.Duration) = &t
-	}
-}
+var maybe = &kind{"duration", optionally[time.Duration](decodeDuration), duration.schema}
 
 // checkCache refuses to keep what may be the answer to a write, and what has no
 // effect.

@@ -1,10 +1,12 @@
 package config
 
-var upstreamSections = []section{
+import "slices"
+
+var upstreamSections = slices.Concat([]section{
 	{
 		path:    "upstream.*",
 		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
-		keys:    upstreamKeys,
+		keys:    slices.Concat(upstreamKeys, restKeys, openapiKeys, graphqlKeys, sqlKeys),
 		planned: []string{"pin"},
 	},
 	limitSection, classSection, retrySection, breakerSection, cacheSection,
@@ -32,10 +34,10 @@ var upstreamSections = []section{
 		},
 		named: naming{toolName, "is no name of a tool", "1 to 256 characters on one line, as the upstream has it", "TOOL"},
 	},
-}
+}, restSections, openapiSections, graphqlSections, sqlSections)
 
 var upstreamKeys = []key{
-	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: []string{"mcp"}, plannedValues: []string{"rest", "openapi", "graphql", "sql"},
+	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: kindNames(true), plannedValues: kindNames(false),
 		doc:   "What the source speaks.",
 		field: func(t target) any { return &t.upstream.Kind }},
 	{name: "command", kind: list, example: []any{"npx", "-y", "@modelcontextprotocol/server-memory"},
@@ -125,16 +127,16 @@ var overrideKeys = []key{
 	{name: "cost", kind: number, example: int64(5), least: 1, most: 1_000_000,
 		doc:   "How many calls a call of it counts as in `limit.rate`, for vendors that charge some more than others. Left out it is 1.",
 		field: func(t target) any { return &t.tool.Cost }},
-	{name: "scopes", kind: list, example: []any{"tickets.admin"}, pattern: scopeForm, expect: "a scope: printable characters without spaces, quotes and backslashes",
-		doc:   "The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
-		field: func(t target) any { return &t.tool.Scopes }},
+	scopesKey("scopes", []any{"tickets.admin"},
+		"The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
+		func(t target) any { return &t.tool.Scopes }),
 	{name: "hedge", kind: flag, def: false, example: true,
 		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` here, because the source may carry both out, and of something that writes, even if it is idempotent, the slower one after the next write.",
 		field: func(t target) any { return &t.tool.Hedge }},
 	toolTTL,
 }
 
-// needs says which key another one belongs to.
+// needs says which key another one of an MCP server belongs to.
 var needs = []struct{ key, with string }{
 	{"latency", "sandbox"}, {"env", "command"}, {"dir", "command"}, {"allow_http", "url"}, {"auth", "url"},
 }

@@ -21,10 +21,10 @@ type kind struct {
 // The kinds of values; the table of keys uses nothing else.
 var (
 	text     = &kind{"string", decodeText, textSchema}
-	optional = &kind{"string", decodeOptional, textSchema}
+	optional = &kind{"string", optionally[string](decodeText), textSchema}
 	location = &kind{"path", decodeLocation, textSchema}
 	flag     = &kind{"boolean", decodeFlag, func(*key) map[string]any { return map[string]any{"type": "boolean"} }}
-	choice   = &kind{"boolean", decodeChoice, flag.schema}
+	choice   = &kind{"boolean", optionally[bool](decodeFlag), flag.schema}
 	number   = &kind{"number", decodeNumber, numberSchema}
 	duration = &kind{"duration", decodeDuration, patternSchema(durationForm)}
 	deadline = &kind{`"auto" or duration`, decodeDeadline, patternSchema(regexp.MustCompile(`^(auto|` + strings.Trim(durationForm.String(), "^$") + `)$`))}
@@ -68,9 +68,15 @@ func decodeText(d *decoder, k *key, path string, raw, into any) {
 	}
 }
 
-func decodeOptional(d *decoder, k *key, path string, raw, into any) {
-	if v, ok := asText(d, k, path, raw); ok && d.fits(k, path, v) {
-		*into.(**string) = &v
+// optionally makes a decoder of a T one of a *T, which is nil where nothing
+// stands.
+func optionally[T any](decode func(d *decoder, k *key, path string, raw, into any)) func(d *decoder, k *key, path string, raw, into any) {
+	return func(d *decoder, k *key, path string, raw, into any) {
+		v, before := new(T), len(d.faults)
+		decode(d, k, path, raw, v)
+		if len(d.faults) == before {
+			*into.(**T) = v
+		}
 	}
 }
 
@@ -122,15 +128,6 @@ func decodeFlag(d *decoder, k *key, path string, raw, into any) {
 		return
 	}
 	*into.(*bool) = v
-}
-
-func decodeChoice(d *decoder, k *key, path string, raw, into any) {
-	v := false
-	before := len(d.faults)
-	decodeFlag(d, k, path, raw, &v)
-	if len(d.faults) == before {
-		*into.(**bool) = &v
-	}
 }
 
 func decodeNumber(d *decoder, k *key, path string, raw, into any) {

@@ -22,23 +22,33 @@ import (
 // maxFile is the largest configuration file read, in bytes.
 const maxFile = 1 << 20
 
+// Presets returns what stands under the table of an upstream: a tree of the same
+// form, whose keys count where the operator has not set them; nil for none. The
+// upstream's own is given as it was written, unchecked, with base, the directory
+// that relative paths start from. The paths of the faults start below the
+// upstream. The tree is changed afterwards: it is made anew each time.
+type Presets func(base string, upstream map[string]any) (map[string]any, Faults)
+
+// Reader reads configurations. The zero value knows no presets.
+type Reader struct{ Presets Presets }
+
 // Load reads the file at path and lays the BULKHEAD_ variables of environ
 // (in the form of os.Environ; of several with one name the last counts) over
 // it. The error is [Faults] if the content is wrong and a *[FileError] if the
 // file cannot be read.
-func Load(path string, environ []string) (*Config, error) {
+func (r Reader) Load(path string, environ []string) (*Config, error) {
 	data, err := read(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(data, path, environ)
+	return r.Parse(data, path, environ)
 }
 
-// Parse is [Load] on the content of a file. Relative paths in it are taken from
-// the directory of path, which need not exist. The error is [Faults].
-func Parse(data []byte, path string, environ []string) (*Config, error) {
+// Parse is [Reader.Load] on the content of a file. Relative paths in it are taken
+// from the directory of path, which need not exist. The error is [Faults].
+func (r Reader) Parse(data []byte, path string, environ []string) (*Config, error) {
 	env := environment(environ)
-	d := &decoder{home: env["HOME"], given: map[string]bool{}, from: map[string]string{}}
+	d := &decoder{home: env["HOME"], given: map[string]bool{}, from: map[string]string{}, presets: r.Presets}
 	if d.home == "" {
 		d.home = env["USERPROFILE"]
 	}
@@ -57,6 +67,33 @@ func Parse(data []byte, path string, environ []string) (*Config, error) {
 		return nil, d.faults
 	}
 	return cfg, nil
+}
+
+// Load is [Reader.Load] without presets.
+func Load(path string, environ []string) (*Config, error) { return Reader{}.Load(path, environ) }
+
+// Parse is [Reader.Parse] without presets.
+func Parse(data []byte, path string, environ []string) (*Config, error) {
+	return Reader{}.Parse(data, path, environ)
+}
+
+// underlaid lays what the operator has written of an upstream over its presets.
+func underlaid(d *decoder, path string, raw map[string]any) map[string]any {
+	if d.presets == nil {
+		return raw
+	}
+	under, faults := d.presets(d.base, raw)
+	for _, f := range faults {
+		d.fault(strings.TrimSuffix(path+"."+f.Path, "."), f.Problem, f.Hint)
+	}
+	if under == nil {
+		return raw
+	}
+	if err := merge(raw, under); err != nil {
+		d.fault(path, err.Error(), "")
+		return raw
+	}
+	return under
 }
 
 func read(path string) ([]byte, error) {
@@ -170,6 +207,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		if !ok {
 			continue
 		}
+		raw = underlaid(d, path, raw)
 		u := Upstream{Name: name}
 		d.section(sectionAt("upstream.*"), path, raw, target{upstream: &u})
 		d.checkUpstream(path, &u)

@@ -14,18 +14,7 @@ type object = map[string]any
 // as bounds of durations, only Load knows.
 func Schema() []byte {
 	upstream := sectionAt("upstream.*").schema()
-	upstream["oneOf"] = []any{
-		object{"required": []any{"command"}},
-		object{"required": []any{"url"}},
-		object{"required": []any{"sandbox"}},
-	}
-	dependent := object{}
-	for _, n := range needs {
-		if n.key != "auth" { // type "none" may stand anywhere
-			dependent[n.key] = []any{n.with}
-		}
-	}
-	upstream["dependentRequired"] = dependent
+	upstream["allOf"] = sourceRules()
 	auth := upstream["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("upstream.*").schema
 	auth["allOf"] = authRules()
 

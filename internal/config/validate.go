@@ -15,18 +15,12 @@ import (
 func (d *decoder) checkUpstream(at string, u *Upstream) {
 	given := func(name string) bool { return d.given[join(at, name)] }
 
-	sources := slices.DeleteFunc([]string{"command", "url", "sandbox"}, func(s string) bool { return !given(s) })
-	switch len(sources) {
-	case 0:
-		d.fault(at, "says nowhere where the source is", `add one of command = ["..."], url = "https://..." or sandbox = "crm"`)
-	case 1:
+	if where := checkSource(d, at, u); u.Kind == "mcp" && where != "" {
 		for _, n := range needs {
-			if given(n.key) && n.with != sources[0] && !(n.key == "auth" && u.Auth.Type == "none") {
-				d.fault(join(at, n.key), "belongs to "+n.with+", but this upstream has "+sources[0], "remove it")
+			if given(n.key) && n.with != where && !(n.key == "auth" && u.Auth.Type == "none") {
+				d.fault(join(at, n.key), "belongs to "+n.with+", but this upstream has "+where, "remove it")
 			}
 		}
-	default:
-		d.fault(at, strings.Join(sources, " and ")+" exclude each other", "keep one; make the other an upstream of its own")
 	}
 	if given("command") {
 		u.Command = d.program(join(at, "command"), u.Command)

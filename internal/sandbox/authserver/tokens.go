@@ -16,12 +16,7 @@ import (
 type refusal struct{ code, why string }
 
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-	if err := r.ParseForm(); err != nil {
-		refuse(w, &refusal{"invalid_request", "the body is no form"})
-		return
-	}
-	id, no := s.client(r)
+	id, no := s.client(w, r)
 	if no != nil {
 		refuse(w, no)
 		return
@@ -57,9 +52,13 @@ func refuse(w http.ResponseWriter, no *refusal) {
 	answer(w, status, map[string]string{"error": no.code, "error_description": no.why})
 }
 
-// client finds out who asks: by the Authorization field or by the form, and not
-// by both (RFC 6749, section 2.3).
-func (s *Server) client(r *http.Request) (string, *refusal) {
+// client reads the form and finds out who asks: by the Authorization field or by
+// the form, and not by both (RFC 6749, section 2.3).
+func (s *Server) client(w http.ResponseWriter, r *http.Request) (string, *refusal) {
+	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+	if err := r.ParseForm(); err != nil {
+		return "", &refusal{"invalid_request", "the body is no form"}
+	}
 	id, secret := r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	if user, password, ok := r.BasicAuth(); ok {
 		if secret != "" {
@@ -202,12 +201,7 @@ func (s *Server) tidy() {
 // revoke ends the sign-in that a token comes of. It says nothing of tokens that
 // it does not know (RFC 7009, section 2.2).
 func (s *Server) revoke(w http.ResponseWriter, r *http.Request) {
-	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-	if err := r.ParseForm(); err != nil {
-		refuse(w, &refusal{"invalid_request", "the body is no form"})
-		return
-	}
-	id, no := s.client(r)
+	id, no := s.client(w, r)
 	if no != nil {
 		refuse(w, no)
 		return

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/bulkhead-mcp/bulkhead/credentials"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/egress"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// kinds builds what speaks to an upstream that is no MCP server, by its kind.
+var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){}
+
+// presets returns what stands under an upstream's own table.
+func presets(_ string, u map[string]any) (map[string]any, config.Faults) {
+	kind, ok := u["kind"].(string)
+	if !ok || kind == "mcp" {
+		return nil, nil
+	}
+	// What writes is not even listed until the operator says that it may be called.
+	// The descriptions that say what reads are the operator's or ours.
+	return map[string]any{"writes": "deny", "trust_annotations": true}, nil
+}
+
+// httpSide is how an upstream is asked over HTTP.
+type httpSide struct {
+	client *http.Client
+	// clientFor returns the client for a call whose token has other scopes; nil if
+	// there are none such.
+	clientFor func(*upstream.Call) *http.Client
+	release   func() // lets go of connections and of the sign-in
+}
+
+// http builds how an upstream with a url is asked, with the credential that its
+// auth describes and at the url's origin only.
+func (w *wiring) http(ctx context.Context, u config.Upstream, signedIn *atomic.Pointer[signIn]) (*httpSide, error) {
+	if !signsIn(u) {
+		g, err := grant(ctx, u, nil)
+		if err != nil {
+			return nil, err
+		}
+		base := transport(u)
+		return &httpSide{client: g.Client(base), release: base.CloseIdleConnections}, nil
+	}
+	s, err := w.signIn(ctx, u)
+	if err != nil {
+		return nil, err
+	}
+	signedIn.Store(s)
+	return signedHTTP(ctx, u, s)
+}
+
+// transport is the bottom of all requests to an upstream, of one alone.
+func transport(u config.Upstream) *http.Transport {
+	return egress.New(max(idleConns, u.Limit.Concurrency))
+}
+
+// signIn builds what gets the tokens of an upstream.
+func (w *wiring) signIn(ctx context.Context, u config.Upstream) (*signIn, error) {
+	var store credentials.Store
+	if u.Auth.Interactive() {
+		var err error
+		if store, err = w.shelf.get(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s, err := newSignIn(ctx, u, store, w.complain(u.Name))
+	if err != nil {
+		return nil, fmt.Errorf("auth: %w", err)
+	}
+	return s, nil
+}
+
+// signedHTTP is how an upstream is asked with the tokens of s, which its release
+// closes.
+func signedHTTP(ctx context.Context, u config.Upstream, s *signIn) (*httpSide, error) {
+	g, err := grant(ctx, u, s)
+	if err != nil {
+		return nil, err
+	}
+	base := transport(u)
+	clients := s.clients(g, base)
+	ending := context.WithoutCancel(ctx) // it is closed when ctx has ended
+	h := &httpSide{client: clients[readSet], release: func() {
+		base.CloseIdleConnections()
+		s.close(ending)
+	}}
+	if len(clients) > 1 {
+		h.clientFor = func(c *upstream.Call) *http.Client { return clients[setOf(u, c)] }
+	}
+	return h, nil
+}
+
+// plain is an adapter of a kind that keeps no connection of its own.
+type plain interface {
+	upstream.Adapter
+	upstream.Reporter
+	upstream.Drifter
+}
+
+// closingPlain lets go of what its adapter was built on when it is closed.
+type closingPlain struct {
+	plain
+	release func()
+}
+
+// Close implements upstream.Adapter.
+func (c *closingPlain) Close() error {
+	err := c.plain.Close()
+	c.release()
+	return err
+}
