@@ -9,7 +9,7 @@ import (
 // The secret of a connection is good for its own principal and endpoint only.
 func TestEventConnIsBound(t *testing.T) {
 	conns := newEventConns()
-	c := &eventConn{&conn{session: &session{principal: upstream.Local()}}, "crm"}
+	c := &eventConn{conn: &conn{session: &session{principal: upstream.Local()}}, upstream: "crm"}
 	secret := conns.add(c)
 	if conns.find(secret, "crm", upstream.Local()) != c {
 		t.Error("not found")

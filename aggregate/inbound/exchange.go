@@ -20,6 +20,7 @@ type exchange struct {
 	name   string // of the upstream whose endpoint it is; "" is everything
 	svc    Service
 	by     upstream.Principal
+	until  time.Time    // when what proves that ends; zero is never
 	events *eventStream // nil if the answer is not a stream
 	later  *upgrade     // nil if it cannot become one
 }
@@ -148,12 +149,27 @@ func (x *exchange) write(status int, text pieces) {
 
 type baseKey struct{}
 
+// lives is how long what does not end with its request may go on.
+type lives struct {
+	work    context.Context // until the server gives up
+	streams context.Context // until it begins to stop
+}
+
 // detached returns, for the context of an HTTP request, that of work which does
 // not end when the client leaves: a legacy client cancels by a notification only (MCP 2025-11-25,
 // transports, §Sending Messages). It ends when the server does.
 func detached(ctx context.Context) context.Context {
-	if base, ok := ctx.Value(baseKey{}).(context.Context); ok {
-		return base
+	if l, ok := ctx.Value(baseKey{}).(*lives); ok {
+		return l.work
+	}
+	return context.WithoutCancel(ctx)
+}
+
+// streams returns, for the context of an HTTP request, that of streams, which end
+// in good order as soon as the server begins to stop.
+func streams(ctx context.Context) context.Context {
+	if l, ok := ctx.Value(baseKey{}).(*lives); ok {
+		return l.streams
 	}
 	return context.WithoutCancel(ctx)
 }

@@ -8,23 +8,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
-
-// principal says who sends a request. It is the seam for client
-// authentication: until there is any, only a process on this machine is
-// somebody.
-func principal(r *http.Request) upstream.Principal {
-	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && addr.Addr().Unmap().IsLoopback() {
-		return upstream.Local()
-	}
-	return upstream.Principal{}
-}
 
 // guard refuses requests that a web page tricked a browser into sending, by a
 // rebound DNS name (Host) or across origins (Origin; MCP, transports, §Security
-// Warning), and those of nobody.
+// Warning).
 type guard struct{ hosts, origins []string }
 
 // before returns a handler that lets through what next may see.
@@ -45,10 +33,6 @@ func (g guard) before(next http.Handler) http.Handler {
 		}
 		if r.Method == http.MethodOptions {
 			preflight(w, r)
-			return
-		}
-		if !principal(r).Valid() {
-			refuse(w, http.StatusForbidden, "only clients on this machine are served")
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -94,7 +78,7 @@ func isLoopback(host string) bool {
 // The headers of MCP that a page may send and read.
 const (
 	corsMethods = "GET, POST, DELETE"
-	corsRead    = "Mcp-Session-Id"
+	corsRead    = "Mcp-Session-Id, WWW-Authenticate"
 )
 
 var corsSend = []string{

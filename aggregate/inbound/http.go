@@ -1,13 +1,13 @@
 package inbound
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
@@ -28,13 +28,12 @@ type httpEdge struct {
 	guard    guard
 	sessions *sessionTable
 	conns    *eventConns
-	calls    *session // admission of modern requests
-	listens  *session // admission of modern subscriptions: open ones must not crowd out calls
+	crowds   *crowds
+	auth     *Auth
+	name     string // of this server
 	maxBody  int64
 	drain    time.Duration
 	log      *slog.Logger
-	closing  chan struct{} // closed when serve begins to stop; ends streams
-	stop     sync.Once
 }
 
 func newHTTPEdge(lookup Lookup, rpc *dispatcher, s seal, o Options) *httpEdge {
@@ -44,12 +43,12 @@ func newHTTPEdge(lookup Lookup, rpc *dispatcher, s seal, o Options) *httpEdge {
 		guard:    guard{hosts: o.Hosts, origins: o.Origins},
 		sessions: newSessionTable(s, o.MaxInFlight),
 		conns:    newEventConns(),
-		calls:    &session{max: o.MaxInFlight, shared: true},
-		listens:  &session{max: o.MaxInFlight, shared: true},
+		crowds:   newCrowds(o.MaxInFlight),
+		auth:     o.Auth,
+		name:     cmp.Or(o.Title, o.Name),
 		maxBody:  o.MaxBody,
 		drain:    o.Drain,
 		log:      o.Log,
-		closing:  make(chan struct{}),
 	}
 }
 
@@ -59,6 +58,13 @@ func (e *httpEdge) handler() http.Handler {
 		mux.HandleFunc(at+"/mcp", e.route)
 		mux.HandleFunc(at+"/sse", e.events)
 		mux.HandleFunc(at+"/messages", e.messages)
+		if len(e.auth.Servers) > 0 {
+			mux.HandleFunc(metadataPath+at+"/mcp", e.describe)
+			mux.HandleFunc(metadataPath+at+"/sse", e.describe)
+		}
+	}
+	if len(e.auth.Servers) > 0 {
+		mux.HandleFunc(metadataPath, e.describe)
 	}
 	return e.guard.before(mux)
 }
@@ -66,7 +72,10 @@ func (e *httpEdge) handler() http.Handler {
 // exchange returns what a request is about. If it is about nothing it is
 // refused and nil is returned.
 func (e *httpEdge) exchange(w http.ResponseWriter, r *http.Request) *exchange {
-	x := &exchange{w: w, r: r, name: r.PathValue("name"), by: principal(r)}
+	x := &exchange{w: w, r: r, name: r.PathValue("name")}
+	if !e.authenticate(x) {
+		return nil
+	}
 	var ok bool
 	if x.svc, ok = e.lookup(x.name); !ok {
 		refuse(w, http.StatusNotFound, fmt.Sprintf("there is no upstream %.60q", x.name))
@@ -98,6 +107,14 @@ func (e *httpEdge) route(w http.ResponseWriter, r *http.Request) {
 func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 	base, kill := context.WithCancel(context.WithoutCancel(ctx))
 	defer kill()
+	lives := &lives{work: base}
+	var endStreams func()
+	lives.streams, endStreams = context.WithCancel(base)
+	defer endStreams()
+	stop := func() {
+		endStreams()
+		e.sessions.stopAsking()
+	}
 	var work group
 	handler := e.handler()
 	srv := &http.Server{
@@ -109,7 +126,7 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 			defer work.leave()
 			handler.ServeHTTP(w, r)
 		}),
-		BaseContext:       func(net.Listener) context.Context { return context.WithValue(base, baseKey{}, base) },
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(base, baseKey{}, lives) },
 		ReadHeaderTimeout: headerWait,
 		IdleTimeout:       idleWait,
 		MaxHeaderBytes:    headerBytes,
@@ -119,14 +136,14 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 	go func() { served <- srv.Serve(ln) }()
 	select {
 	case err := <-served:
-		e.endStreams()
+		stop()
 		kill()
 		_ = srv.Close()
 		within(work.close(), killGrace)
 		return fmt.Errorf("inbound: serving HTTP: %w", err)
 	case <-ctx.Done():
 	}
-	e.endStreams()
+	stop()
 	drain, cancel := context.WithTimeout(base, e.drain)
 	defer cancel()
 	if srv.Shutdown(drain) != nil {
@@ -141,11 +158,4 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("inbound: serving HTTP: %w", err)
 	}
 	return nil
-}
-
-func (e *httpEdge) endStreams() {
-	e.stop.Do(func() {
-		close(e.closing)
-		e.sessions.stopAsking()
-	})
 }

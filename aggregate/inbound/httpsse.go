@@ -22,6 +22,26 @@ const (
 type eventConn struct {
 	*conn
 	upstream string // whose endpoint
+
+	mu    sync.Mutex
+	until time.Time // when the last of what its client has proved itself with ends; zero is never
+}
+
+// extend keeps the connection open for as long as what its client has now proved
+// itself with is good: clients renew their tokens without opening it anew.
+func (c *eventConn) extend(until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if until.IsZero() || !c.until.IsZero() && until.After(c.until) {
+		c.until = until
+	}
+}
+
+// left returns how long the connection may stay open; false is for ever.
+func (c *eventConn) left() (time.Duration, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Until(c.until), !c.until.IsZero()
 }
 
 // eventConns is the open connections by the secret in their POST address.
@@ -68,7 +88,7 @@ func (e *httpEdge) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s := &session{id: "sse-" + rand.Text()[:8], service: x.svc, principal: x.by, max: e.sessions.maxInFlight}
-	c := &eventConn{newConn(r.Context(), e.rpc, s, newOutbox(eventFraming), e.drain), x.name}
+	c := &eventConn{conn: newConn(r.Context(), e.rpc, s, newOutbox(eventFraming), e.drain), upstream: x.name, until: x.until}
 	defer c.kill()
 	secret := e.conns.add(c)
 	if secret == "" {
@@ -78,11 +98,11 @@ func (e *httpEdge) events(w http.ResponseWriter, r *http.Request) {
 	defer e.conns.remove(secret)
 	startEvents(w.Header())
 	c.out.fill("event: endpoint\ndata: " + strings.TrimSuffix(r.URL.EscapedPath(), "sse") + "messages?session=" + secret + "\n\n")
-	c.serve(r.Context(), e.closing, &eventWriter{w: w, control: http.NewResponseController(w)})
+	c.serve(r.Context(), streams(r.Context()).Done(), &eventWriter{w: w, control: http.NewResponseController(w)})
 }
 
 // serve returns when the client has left, or after the drain time when ending
-// is closed.
+// is closed or nothing proves any more who the client is.
 func (c *eventConn) serve(ctx context.Context, ending <-chan struct{}, w *eventWriter) {
 	written := make(chan struct{})
 	go func() {
@@ -91,8 +111,17 @@ func (c *eventConn) serve(ctx context.Context, ending <-chan struct{}, w *eventW
 	}()
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
+	var expiry <-chan time.Time
+	if left, ends := c.left(); ends {
+		expiry = time.After(left)
+	}
 	for open := true; open; {
 		select {
+		case <-expiry:
+			left, ends := c.left()
+			if expiry = nil; ends {
+				open, expiry = left > 0, time.After(left)
+			}
 		case <-ticker.C:
 			c.out.fill(comment)
 		case <-ending:
@@ -121,6 +150,7 @@ func (e *httpEdge) messages(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound, "there is no such session: open the event stream again")
 		return
 	}
+	c.extend(x.until)
 	if status, why := checkBody(r); status != 0 {
 		refuse(w, status, why)
 		return

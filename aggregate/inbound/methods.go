@@ -97,13 +97,17 @@ func (e *httpEdge) batch(ctx context.Context, x *exchange, msgs []message) {
 // modern serves a request that stands alone: a session id is ignored and none
 // is given; the client cancels by closing the connection.
 func (e *httpEdge) modern(ctx context.Context, x *exchange, m *message) {
-	r := &request{message: m, session: e.calls, service: x.svc, by: x.by, header: paramFields(x.r.Header)}
+	crowd := e.crowds.enter(x.by)
+	defer e.crowds.leave(x.by, crowd)
+	r := &request{message: m, session: crowd.calls, service: x.svc, by: x.by, header: paramFields(x.r.Header)}
 	kind := "application/json"
 	if m.method == methodListen {
 		kind = "text/event-stream"
-		x.events = newEventStream(x.w, streamWait, e.closing)
+		ending, stop := x.ending()
+		defer stop()
+		x.events = newEventStream(x.w, streamWait, ending)
 		defer x.events.close()
-		r.session, r.to = e.listens, x.events
+		r.session, r.to = crowd.listens, x.events
 	}
 	if x.takes(kind, m.id) {
 		x.run(ctx, e.rpc, r, modernStatus)
@@ -156,7 +160,9 @@ func (e *httpEdge) get(ctx context.Context, x *exchange) {
 	var untold []mail
 	defer func() { h.mail.detach(stream, untold) }()
 	h.watchLists(ctx)
-	events := newEventStream(x.w, streamWait, e.closing)
+	ending, stop := x.ending()
+	defer stop()
+	events := newEventStream(x.w, streamWait, ending)
 	defer events.close()
 	if events.alive() == nil { // clients wait for the first byte
 		untold, _ = relay(ctx, &h.mail, changed, events)

@@ -62,14 +62,17 @@ type Options struct {
 	MaxDepth             int           // nesting of one message; default rawjson.DefaultDepth
 	Drain                time.Duration // for calls in flight at the end; default 10 s
 	// MaxInFlight bounds the requests under way in one stdio or HTTP+SSE
-	// connection, in one legacy HTTP session, and over modern HTTP, which has no sessions,
-	// in all together; there, subscriptions are counted apart from calls.
-	// Default 1024.
+	// connection, in one legacy HTTP session, and over modern HTTP, which has no
+	// sessions, of one principal; there, subscriptions are counted apart from
+	// calls. Default 1024.
 	MaxInFlight int
 	// Hosts are accepted in the Host header beside loopback names and
 	// addresses, as "name" (any port) or "name:port". Origins are accepted in
 	// the Origin header beside loopback origins, exactly as written.
 	Hosts, Origins []string
+	// Auth says who clients over HTTP are. nil takes every process on this
+	// machine for the local principal, and serves nobody else.
+	Auth *Auth
 	// SessionKey seals the ids of legacy HTTP sessions. With the same key they
 	// outlive a restart. At least 16 bytes; random if nil.
 	SessionKey []byte
@@ -100,7 +103,10 @@ func (o Options) withDefaults() (Options, error) {
 			return o, errors.New("inbound: origin " + origin + " is not of the form scheme://host[:port]")
 		}
 	}
-	return o, nil
+	if o.Auth == nil {
+		o.Auth = &Auth{Authenticate: onlyLocal}
+	}
+	return o, o.Auth.check()
 }
 
 // Server serves clients. Make one with [New]; it starts nothing until
@@ -143,7 +149,8 @@ func (s *Server) ServeStdio(ctx context.Context, in io.Reader, out io.Writer) er
 }
 
 // Handler serves /mcp (Streamable HTTP), /sse with /messages (HTTP+SSE), and the
-// same under /u/{name} for one upstream. Streams end only with their requests;
+// same under /u/{name} for one upstream; and where clients have to sign in, what
+// they need to know for that (RFC 9728). Streams end only with their requests;
 // [Server.Serve] ends them when it stops.
 func (s *Server) Handler() http.Handler { return s.http.handler() }
 

@@ -9,10 +9,11 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-// flowOf returns whose turn a call takes: its session's, or its principal's
-// where there is none.
+// flowOf returns whose turn a call takes: its principal's, who gets no more turns
+// by opening more sessions. Processes on this machine are one principal, so there
+// it is the session's, if there is one.
 func flowOf(c *upstream.Call) string {
-	if c.Session != "" {
+	if c.Session != "" && c.Principal == upstream.Local() {
 		return "s" + c.Session
 	}
 	return "p" + c.Principal.Key()

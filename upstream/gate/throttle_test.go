@@ -51,7 +51,7 @@ func (a *arrivals) worst(rate, burst float64) float64 {
 
 func ofSession(s string) *upstream.Call {
 	c := call()
-	c.Session = s
+	c.Session, c.Principal = s, upstream.Local()
 	return c
 }
 
