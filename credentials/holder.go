@@ -30,7 +30,8 @@ type Holder[T Held] struct {
 
 	mu      sync.Mutex
 	items   map[string]*list.Element
-	recent  list.List // of *holding[T]; in front what was used last
+	recent  list.List            // of *holding[T]; in front what was used last
+	retired map[*holding[T]]bool // taken out, to be closed when they are not used any more
 	closed  bool
 	closing sync.WaitGroup
 }
@@ -48,7 +49,7 @@ const maxPassed = 100
 // NewHolder returns a holder of at most so many, each for idle after its last
 // use. It starts nothing: see [Holder.Sweep].
 func NewHolder[T Held](most int, idle time.Duration) *Holder[T] {
-	return &Holder[T]{most: most, idle: idle, items: make(map[string]*list.Element)}
+	return &Holder[T]{most: most, idle: idle, items: make(map[string]*list.Element), retired: make(map[*holding[T]]bool)}
 }
 
 // Use returns what is held under key, which is made if there is nothing. make is
@@ -76,7 +77,7 @@ func (h *Holder[T]) Use(ctx context.Context, key string, make func() (T, error))
 	h.recent.MoveToFront(at)
 	held.uses++
 	held.last = time.Now()
-	return held.it, func() { h.release(held) }, nil
+	return held.it, func() { h.release(ctx, held) }, nil
 }
 
 func of[T Held](at *list.Element) *holding[T] {
@@ -84,10 +85,15 @@ func of[T Held](at *list.Element) *holding[T] {
 	return held
 }
 
-func (h *Holder[T]) release(held *holding[T]) {
+func (h *Holder[T]) release(ctx context.Context, held *holding[T]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	held.uses--
+	if h.retired[held] && held.uses == 0 {
+		delete(h.retired, held)
+		h.close(ctx, held)
+		return
+	}
 	held.last = time.Now()
 	if at := h.items[held.key]; at != nil && of[T](at) == held {
 		h.recent.MoveToFront(at)
@@ -113,6 +119,10 @@ func (h *Holder[T]) end(ctx context.Context, at *list.Element) {
 	held := of[T](at)
 	h.recent.Remove(at)
 	delete(h.items, held.key)
+	h.close(ctx, held)
+}
+
+func (h *Holder[T]) close(ctx context.Context, held *holding[T]) {
 	ctx = context.WithoutCancel(ctx)
 	h.closing.Go(func() { held.it.Close(ctx) })
 }
@@ -154,6 +164,25 @@ func (h *Holder[T]) Drop(ctx context.Context, key string) {
 	}
 }
 
+// Retire takes out what is held under key, and closes it when it is not used any
+// more: whoever comes next gets another one.
+func (h *Holder[T]) Retire(ctx context.Context, key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at := h.items[key]
+	if at == nil {
+		return
+	}
+	held := of[T](at)
+	if held.uses == 0 {
+		h.end(ctx, at)
+		return
+	}
+	h.recent.Remove(at)
+	delete(h.items, key)
+	h.retired[held] = true
+}
+
 // Len returns how many are held.
 func (h *Holder[T]) Len() int {
 	h.mu.Lock()
@@ -169,6 +198,10 @@ func (h *Holder[T]) Close(ctx context.Context) {
 		held := of[T](at)
 		h.recent.Remove(at)
 		delete(h.items, held.key)
+		h.closing.Go(func() { held.it.Close(ctx) })
+	}
+	for held := range h.retired {
+		delete(h.retired, held)
 		h.closing.Go(func() { held.it.Close(ctx) })
 	}
 	h.mu.Unlock()

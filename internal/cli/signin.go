@@ -160,6 +160,25 @@ func (s *signIn) close(ctx context.Context) {
 	s.release()
 }
 
+// Busy implements credentials.Held.
+func (s *signIn) Busy() bool {
+	return slices.ContainsFunc(s.sets, func(set *scopeSet) bool { return set.tokens.Busy() })
+}
+
+// Close implements credentials.Held.
+func (s *signIn) Close(ctx context.Context) { s.close(ctx) }
+
+// allows says what a set of scopes is for.
+func allows(set string) string {
+	switch tool, ok := strings.CutPrefix(set, toolPrefix); {
+	case ok:
+		return "its tool " + tool
+	case set == writeSet:
+		return "calls that change something"
+	}
+	return "calls that only read"
+}
+
 // loginCommand is how a person signs in.
 func loginCommand(u config.Upstream) string {
 	if !u.Auth.Interactive() {

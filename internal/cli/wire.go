@@ -30,6 +30,7 @@ type wiring struct {
 	shelf *tokenShelf
 	exe   string
 	guard *procguard.Guard
+	users userbase
 }
 
 // built is an upstream as it was described and what was made of it.
@@ -132,7 +133,10 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
 	}
-	if signsIn(u) {
+	switch {
+	case u.Auth.PerUser():
+		m.Users = usersOf{w, u}
+	case signsIn(u):
 		m.SignIn = func() *aggregate.SignInStatus {
 			if s := signedIn.Load(); s != nil {
 				return s.status(time.Now())
