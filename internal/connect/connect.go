@@ -19,6 +19,7 @@ package connect
 import (
 	"context"
 	"errors"
+	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -91,6 +92,7 @@ type Site struct {
 	browsers *browsers
 	guard    *http.CrossOriginProtection
 	mux      *http.ServeMux
+	layout   *template.Template
 }
 
 // New returns a site. It starts nothing.
@@ -110,7 +112,7 @@ func New(opt Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{opt: opt, tickets: tickets, browsers: newBrowsers(at.Scheme == "https"), guard: http.NewCrossOriginProtection(), mux: http.NewServeMux()}
+	s := &Site{opt: opt, tickets: tickets, browsers: newBrowsers(at.Scheme == "https"), guard: http.NewCrossOriginProtection(), mux: http.NewServeMux(), layout: layout()}
 	s.mux.HandleFunc("GET /connect/callback", s.loginAnswer)
 	s.mux.HandleFunc("GET /connect/callback/{source}", s.sourceAnswer)
 	s.mux.HandleFunc("GET /connect/{source}", s.show)

@@ -68,7 +68,7 @@ func (s *Site) invited(w http.ResponseWriter, r *http.Request, name string) {
 			s.stale(w, err)
 			return
 		}
-		http.Redirect(w, r, s.at(name), http.StatusSeeOther)
+		s.send(w, r, s.at(name))
 	}
 }
 
@@ -94,8 +94,7 @@ func (s *Site) prove(w http.ResponseWriter, r *http.Request, name string, awaite
 		}
 	})
 	if login.Mine != nil {
-		s.header(w)
-		http.Redirect(w, r, login.URL, http.StatusSeeOther)
+		s.send(w, r, login.URL)
 		return
 	}
 	s.say(w, http.StatusOK, tokenForm(name, form))
@@ -152,7 +151,7 @@ func (s *Site) proved(w http.ResponseWriter, r *http.Request, who upstream.Princ
 	case other:
 		s.strange(w, name, who)
 	default:
-		http.Redirect(w, r, s.at(name), http.StatusSeeOther)
+		s.send(w, r, s.at(name))
 	}
 }
 
@@ -263,7 +262,7 @@ func (s *Site) sourceAnswer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.opt.Log.Info("connect: connected", "upstream", name, "principal", who.String())
-	http.Redirect(w, r, s.at(name), http.StatusSeeOther)
+	s.send(w, r, s.at(name))
 }
 
 func (s *Site) disconnect(w http.ResponseWriter, r *http.Request, name string, source Source, who upstream.Principal) {

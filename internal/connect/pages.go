@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -55,7 +56,7 @@ func (*Site) header(w http.ResponseWriter) {
 
 func (s *Site) say(w http.ResponseWriter, status int, p page) {
 	var text bytes.Buffer
-	if err := layout().Execute(&text, p); err != nil { // a page is made of strings
+	if err := s.layout.Execute(&text, p); err != nil { // a page is made of strings
 		http.Error(w, "the page cannot be made", http.StatusInternalServerError)
 		return
 	}
@@ -63,6 +64,12 @@ func (s *Site) say(w http.ResponseWriter, status int, p page) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(text.Bytes()) // a browser that has gone needs no page
+}
+
+// send sends a browser on.
+func (s *Site) send(w http.ResponseWriter, r *http.Request, to string) {
+	s.header(w)
+	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // again is what everybody can do about a link that is of no use.
@@ -100,7 +107,7 @@ func sentence(s string) string {
 	if s == "" {
 		return s
 	}
-	return string(s[0]-'a'+'A') + s[1:] + "."
+	return strings.ToUpper(s[:1]) + s[1:] + "."
 }
 
 func overview(name string, who upstream.Principal, form string, have Connection) page {
