@@ -77,7 +77,8 @@ func (s *consents) end(w wanderer, agreed bool) {
 	}
 }
 
-var errDeclined = errors.New("the user has declined to sign in")
+// errAsked marks the failure of a call whose user has been asked already.
+var errAsked = errors.New("the user has been asked to sign in")
 
 // connectable returns the page where the user of a call signs in, if that is why
 // it failed, nothing was sent, and the client can show the page to the user.
@@ -86,7 +87,7 @@ func (t conversation) connectable(err error) (page string, ok bool) {
 		return "", false
 	}
 	e := upstream.AsError(t.c.Upstream, t.c.Name, err)
-	if e.Kind != upstream.NeedsLogin || e.Sent || operatorsTurn(e) || lacks(t.r.Back.Capabilities, pageQuestion("", "", "")) != "" ||
+	if e.Kind != upstream.NeedsLogin || e.Sent || errors.Is(err, errAsked) || operatorsTurn(e) || lacks(t.r.Back.Capabilities, pageQuestion("", "", "")) != "" ||
 		!t.r.Modern && t.r.Back.Ask == nil {
 		return "", false
 	}
@@ -179,7 +180,7 @@ func (t conversation) alongside(ctx context.Context, open *consent, err error) e
 func (t conversation) declined(err error) error {
 	e := *upstream.AsError(t.c.Upstream, t.c.Name, err)
 	e.Public = "the user did not agree to sign in there"
-	e.Err = errors.Join(errDeclined, e.Err)
+	e.Err = errors.Join(errAsked, e.Err)
 	return &e
 }
 
@@ -187,7 +188,7 @@ func (t conversation) declined(err error) error {
 // waits a while for that to be done.
 func (t conversation) returned(ctx context.Context, answers json.RawMessage) error {
 	needs := &upstream.Error{Upstream: t.c.Upstream, Tool: t.c.Name, Op: string(t.c.Op), Kind: upstream.NeedsLogin,
-		Public: "the user has not finished signing in there yet"}
+		Public: "the user has not finished signing in there yet", Err: errAsked}
 	if t.agreed(answers) != nil {
 		t.m.consents.end(t.wanderer(), false)
 		return t.declined(needs)
