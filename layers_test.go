@@ -31,7 +31,7 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/config", "internal/demo", "internal/egress",
+		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/demo", "internal/egress",
 		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
@@ -54,6 +54,7 @@ var layers = []layer{
 	{"credentials/mcpauth", []string{"credentials", "upstream/rawjson"}, "signing in to MCP servers rests on credentials, not the other way round"},
 	{"credentials", nil, "secrets depend on nothing that could leak them"},
 	{"internal/admin", []string{"aggregate"}, "what a process says of itself is the aggregate's status"},
+	{"internal/bearer", []string{"aggregate/inbound", "upstream", "upstream/rawjson"}, "says who sends a request, and knows nothing of what it is for"},
 	{"internal/config", nil, "configuration is plain data"},
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},
@@ -77,6 +78,7 @@ var owners = []struct {
 	{"github.com/knadh/koanf", []string{"internal/config"}, "one reader of the configuration"},
 	{"github.com/zalando/go-keyring", []string{"credentials"}, "secrets are fetched in one place"},
 	{"golang.org/x/oauth2", []string{"credentials"}, "tokens are handled in one place"},
+	{"github.com/go-jose/go-jose", []string{"internal/bearer"}, "clients' tokens are verified in one place"},
 	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},

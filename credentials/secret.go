@@ -1,6 +1,7 @@
 package credentials
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,12 @@ func (s Secret) reveal() string {
 		return ""
 	}
 	return *s.p
+}
+
+// Digest returns the SHA-256 of the secret and its length in bytes: what is
+// needed to recognise it when somebody shows it.
+func (s Secret) Digest() (sum [sha256.Size]byte, length int) {
+	return sha256.Sum256([]byte(s.reveal())), len(s.reveal())
 }
 
 // Format implements fmt.Formatter for every verb and flag.

@@ -39,6 +39,9 @@ func check(ctx context.Context, inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	if err := checkDoor(ctx, cfg.Server, limit); err != nil {
+		return err
+	}
 	required := make(map[string]bool)
 	for _, u := range cfg.Upstreams {
 		required[u.Name] = u.Required

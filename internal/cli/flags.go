@@ -30,7 +30,7 @@ func configFlags(fs *flag.FlagSet, o *options) {
 }
 
 func listenFlag(fs *flag.FlagSet, o *options) {
-	fs.StringVar(&o.listen, "listen", "", "serve HTTP on this loopback `ADDRESS`, e.g. 127.0.0.1:8808, instead of stdio")
+	fs.StringVar(&o.listen, "listen", "", "serve HTTP on this `ADDRESS`, e.g. 127.0.0.1:8808, instead of stdio")
 }
 
 func jsonFlag(fs *flag.FlagSet, o *options) {

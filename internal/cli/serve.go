@@ -58,9 +58,17 @@ func serve(ctx context.Context, inv *invocation) error {
 			"Try bulkhead demo or bulkhead check, or serve HTTP with --listen 127.0.0.1:8808.")
 	}
 	return running(ctx, inv.Env, cfg, false, func(ctx context.Context, w *wiring, a *aggregate.Aggregate) error {
+		var door door
+		if ln != nil {
+			if door, err = openDoor(ctx, cfg.Server, "http://"+ln.Addr().String()); err != nil {
+				_ = ln.Close()
+				return err
+			}
+			defer door.close()
+		}
 		srv, err := inbound.New(lookup(a), inbound.Options{
 			Name: "bulkhead", Title: "Bulkhead", Version: Version(), Log: w.log, Drain: cfg.Server.Drain,
-			Hosts: cfg.Server.Hosts, Origins: cfg.Server.Origins, SessionKey: w.key(),
+			Hosts: door.hosts, Origins: door.origins, Auth: door.auth, SessionKey: w.key(),
 		})
 		if err != nil {
 			return err
@@ -69,13 +77,14 @@ func serve(ctx context.Context, inv *invocation) error {
 		var beside sync.WaitGroup
 		beside.Go(func() { (&reloader{inv, w, a}).watch(watching, inv.Hangup) })
 		beside.Go(func() { tendMemory(watching) })
+		beside.Go(func() { door.look(watching, w.log) })
 		beside.Go(func() { w.tellStatus(watching, a, ln) })
 		defer beside.Wait()
 		defer stop()
 		if ln == nil {
 			return srv.ServeStdio(ctx, inv.In, inv.Out)
 		}
-		w.log.Info("serving", "url", endpoint(ln))
+		w.log.Info("serving", "url", endpoint(ln), "public_url", cfg.Server.PublicURL, "auth", cfg.Server.Auth.Type)
 		return srv.Serve(ctx, ln)
 	})
 }

@@ -25,7 +25,9 @@ type Config struct {
 
 // Server is the [server] table: the side that clients see.
 type Server struct {
-	Listen    string // "" is stdio; otherwise a loopback host:port
+	Listen    string // "" is stdio; otherwise host:port, of loopback if clients are not authenticated
+	PublicURL string // origin at which clients reach us; "" is Listen
+	Auth      Clients
 	Names     string // "prefix" or "flat"
 	Deadline  Deadline
 	MaxResult int64 // bytes of one result given to the client

@@ -14,6 +14,7 @@ import (
 // section belongs to is set.
 type target struct {
 	server   *Server
+	user     *User
 	upstream *Upstream
 	tool     *Override
 	class    *Class

@@ -70,6 +70,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	maps.Copy(all, limitBehaviour)
 	maps.Copy(all, authBehaviour)
 	maps.Copy(all, cacheBehaviour)
+	maps.Copy(all, clientBehaviour)
 	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -122,8 +123,15 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"ttl of what may write":      "two keys that belong together",
 		"ttl of what writes":         "two keys that exclude each other",
 		"stale of nothing":           "compares two keys",
+		"issuer over http":           "loopback addresses",
+		"issuer with a query":        "the form of a URL",
+		"nobody":                     "counts values",
+		"listen with auth none":      "loopback addresses",
+		"listen without public_url":  "loopback addresses",
+		"public_url for nobody":      "keys of two tables",
+		"public_url over http":       "loopback addresses",
 	}
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, clientFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue

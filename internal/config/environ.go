@@ -121,6 +121,11 @@ func descend(s *section, path []string, rest string) (*section, []string, string
 			return descend(sub, append(path, name), deeper)
 		}
 		given, last, found := cutLast(deeper, "__") // the name stands as it is
+		if before, name, ok := cutLast(given, "__"); ok && slices.Contains(refNames, strings.ToLower(last)) {
+			if k := lookup(sub, name); k != nil && k.kind == secret { // of which last is a part
+				given, last = before, name+"__"+last
+			}
+		}
 		if !found {
 			return nil, nil, ""
 		}

@@ -18,7 +18,7 @@ var faultCases = []faultCase{
 	{"all disabled", upstream("sandbox = 'crm'", "enabled = false"), []string{"upstream: no upstream is enabled | add a source"}},
 	{"unknown table", "[sever]\n" + upstream("sandbox = 'crm'"), []string{"sever: unknown key | did you mean server? allowed here: server, upstream"}},
 	{"unknown keys", "[server]\nlisten_on = ''\nmaxresult = '1MiB'\n" + upstream("sandbox = 'crm'", "timeuot = '1s'", "tools.alow = []"), []string{
-		"server.listen_on: unknown key | allowed here: listen, names",
+		"server.listen_on: unknown key | allowed here: listen, public_url, names",
 		"server.maxresult: unknown key | did you mean max_result?",
 		"upstream.crm.timeuot: unknown key | did you mean timeout?",
 		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny, override",
@@ -80,7 +80,7 @@ var faultCases = []faultCase{
 	{"command", "[upstream.a]\ncommand = []\n[upstream.b]\ncommand = ['']\n[upstream.c]\ncommand = ['x', 1]\n[upstream.d]\ncommand = 'npx -y x'\n[upstream.e]\ncommand = [\"x\", \"\\u0000\"]", []string{
 		"upstream.a.command: names no program | npx", "upstream.b.command: names no program", "upstream.c.command[1]: must be a string in quotes, not the number 1",
 		"upstream.d.command: must be a list of strings, not a string | npx", "upstream.e.command[1]: contains a NUL character"}},
-	{"listen", "[server]\nlisten = ':8808'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: ":8808" can be reached from other machines, and Bulkhead does not authenticate its clients yet | 127.0.0.1:8808`}},
+	{"listen", "[server]\nlisten = ':8808'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: ":8808" can be reached from other machines, and clients do not have to say who they are | 127.0.0.1:8808`}},
 	{"listen without port", "[server]\nlisten = '127.0.0.1'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: "127.0.0.1" is no address`}},
 	{"listen port", "[server]\nlisten = 'localhost:http'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: "http" is no port`}},
 	{"hosts", "[server]\nhosts = ['https://a', '*']\norigins = ['*', 'https://a/', 'a.example']\n" + upstream("sandbox = 'crm'"), []string{
@@ -109,7 +109,7 @@ var faultCases = []faultCase{
 }
 
 func TestFaults(t *testing.T) {
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, clientFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == nil {
 				mustParse(t, c.doc)

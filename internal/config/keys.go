@@ -130,15 +130,16 @@ var (
 
 const minute, hour = int64(time.Minute), int64(time.Hour)
 
-var sections = slices.Concat(serverSections, upstreamSections)
+var sections = slices.Concat(serverSections, clientSections, upstreamSections)
 
 var serverSections = []section{{
 	path: "server",
 	doc:  "The side that clients see.",
 	keys: []key{
 		{name: "listen", kind: text, def: "", example: "127.0.0.1:8808", check: checkListen,
-			doc:   "Where to serve MCP over HTTP, `host:port`. Empty serves one client over standard input and output. The host must be a loopback address: Bulkhead does not authenticate its clients yet, so whoever reaches the port can use every source. Port 0 takes a free one.",
+			doc:   "Where to serve MCP over HTTP, `host:port`. Empty serves one client over standard input and output. The host must be a loopback address unless clients have to say who they are (`[server.auth]`): whoever reaches the port could use every source. Port 0 takes a free one.",
 			field: func(t target) any { return &t.server.Listen }},
+		publicURL,
 		{name: "names", kind: text, def: "prefix", example: "flat", enum: []string{"prefix", "flat"},
 			doc:   "How tools are named: `prefix` puts the upstream's prefix and `_` before each name, `flat` keeps the names as they are. Names that collide get a suffix.",
 			field: func(t target) any { return &t.server.Names }},

@@ -196,6 +196,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 	}
 	server, _ := d.table("server", tree["server"])
 	d.section(sectionAt("server"), "server", server, target{server: &cfg.Server})
+	checkClients(d, &cfg.Server)
 
 	upstreams, ok := d.table("upstream", tree["upstream"])
 	for _, name := range slices.Sorted(maps.Keys(upstreams)) {

@@ -32,6 +32,7 @@ func TestDefaults(t *testing.T) {
 	want := &config.Config{
 		Path: "/etc/bulkhead/config.toml",
 		Server: config.Server{
+			Auth:  config.Clients{Type: "none"},
 			Names: "prefix", Deadline: config.Deadline{Auto: true}, MaxResult: 1 << 20, ListWait: 2 * time.Second, AskTimeout: 5 * time.Minute,
 			Hosts: []string{}, Origins: []string{}, LogLevel: "info", LogFormat: "text", Drain: 10 * time.Second, CacheSize: 64 << 20,
 		},
@@ -125,6 +126,7 @@ func TestEveryKey(t *testing.T) {
 	maps.Copy(behaviour, limitBehaviour)
 	maps.Copy(behaviour, authBehaviour)
 	maps.Copy(behaviour, cacheBehaviour)
+	maps.Copy(behaviour, clientBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}

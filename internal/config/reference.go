@@ -37,7 +37,7 @@ Editors that understand JSON Schema complete and check the file when it begins w
 
 ## Environment variables
 
-Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path of the key in capitals, its levels separated by two underscores and hyphens written as underscores; only the name of a tool, of a class or of a variable of ` + "`env`" + ` stands as it is. Lists are separated by commas; booleans are ` + "`true` or `false`" + `. The upstream must be in the file. A variable that begins with ` + "`BULKHEAD_`" + ` and names no key is refused.
+Every key can be overridden by a variable: ` + "`BULKHEAD_`" + `, then the path of the key in capitals, its levels separated by two underscores and hyphens written as underscores; only the name of a tool, of a class, of a user or of a variable of ` + "`env`" + ` stands as it is. Lists are separated by commas; booleans are ` + "`true` or `false`" + `. The upstream must be in the file. A variable that begins with ` + "`BULKHEAD_`" + ` and names no key is refused.
 
 ` + "```sh" + `
 BULKHEAD_SERVER__LISTEN=127.0.0.1:9000

@@ -18,6 +18,10 @@ func Schema() []byte {
 	auth := upstream["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("upstream.*").schema
 	auth["allOf"] = authRules()
 
+	server := sectionAt("server").schema()
+	clients := server["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("server").schema
+	clients["allOf"] = clientRules()
+
 	root := object{
 		"$schema":              "https://json-schema.org/draft/2020-12/schema",
 		"$id":                  "https://raw.githubusercontent.com/bulkhead-mcp/bulkhead/main/docs/config.schema.json",
@@ -26,7 +30,7 @@ func Schema() []byte {
 		"additionalProperties": false,
 		"required":             []any{"upstream"},
 		"properties": object{
-			"server": sectionAt("server").schema(),
+			"server": server,
 			"upstream": object{
 				"type":                 "object",
 				"description":          "The data sources, by name.",
