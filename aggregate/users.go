@@ -21,6 +21,9 @@ type Users interface {
 	// Page returns the address of the page where this user's browser signs in; it
 	// is of use to nobody else, and for a short while. "" if there is none for him.
 	Page(p upstream.Principal) string
+	// Visit says that this user wants to know what the source offers, which is not
+	// known. It returns at once.
+	Visit(p upstream.Principal)
 	// Await returns nil when this user can make calls: at once, or when he has
 	// signed in. The error is that ctx has ended.
 	Await(ctx context.Context, p upstream.Principal) error

@@ -21,6 +21,8 @@ type users struct {
 	in    map[upstream.Principal]bool
 	news  chan struct{}
 	pages atomic.Int64
+	// visits are those who wanted to know what there is.
+	visits []upstream.Principal
 }
 
 func newUsers() *users {
@@ -54,6 +56,12 @@ func (u *users) Page(p upstream.Principal) string {
 	}
 	u.pages.Add(1)
 	return "https://bulkhead/connect/crm?for=" + p.String()
+}
+
+func (u *users) Visit(p upstream.Principal) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.visits = append(u.visits, p)
 }
 
 func (u *users) Await(ctx context.Context, p upstream.Principal) error {
@@ -362,4 +370,30 @@ func TestOneUsersTokenOpensNoCircuit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While nothing is known of a source, those who ask are told of to it: somebody
+// has to be the first.
+func TestVisits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := newUsers()
+		f, m, _ := personal(t, u)
+		f.fail(&upstream.Error{Upstream: "crm", Kind: upstream.NeedsLogin})
+		v, stop := start(t, aggregate.Options{ListWait: -1}, m)
+		defer stop()
+		list := func(who upstream.Principal) {
+			if _, err := v.ListTools(t.Context(), &aggregate.Request{Principal: who}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		list(alice)
+		f.fail(nil)
+		f.touch()
+		time.Sleep(time.Minute)
+		list(bob)
+		if len(u.visits) != 1 || u.visits[0] != alice {
+			t.Errorf("%v", u.visits)
+		}
+	})
 }

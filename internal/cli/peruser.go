@@ -84,10 +84,32 @@ func (p *perUser) Watch(ctx context.Context, tell upstream.Events) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case who := <-p.visits:
+			p.visit(ctx, who)
 		case <-tick.C:
 			p.links.Sweep(ctx)
 			p.held.Sweep(ctx)
 		}
+	}
+}
+
+// visit connects a user who has signed in, if nobody is connected over whose
+// connection the lists could be read.
+func (p *perUser) visit(ctx context.Context, who upstream.Principal) {
+	if p.catalog.reading() != nil || !who.Valid() {
+		return
+	}
+	s, done, err := p.use(ctx, who)
+	if err != nil {
+		return
+	}
+	_, err = s.sets[0].tokens.Token(ctx)
+	done()
+	if err != nil {
+		return
+	}
+	if _, release, err := p.link(ctx, who); err == nil {
+		release()
 	}
 }
 

@@ -31,6 +31,8 @@ type accounts struct {
 	sign  signer
 	held  *credentials.Holder[*signIn]
 	links *credentials.Holder[*userLink]
+	// visits are users who may be the first to be connected.
+	visits chan upstream.Principal
 
 	mu   sync.Mutex
 	news chan struct{} // closed when somebody has signed in
@@ -46,7 +48,7 @@ func newAccounts(ctx context.Context, w *wiring, u config.Upstream, store creden
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	return &accounts{w: w, u: u, store: store, sign: sign, news: make(chan struct{}),
+	return &accounts{w: w, u: u, store: store, sign: sign, news: make(chan struct{}), visits: make(chan upstream.Principal, 16),
 		held:  credentials.NewHolder[*signIn](userSources, userSourceIdle),
 		links: credentials.NewHolder[*userLink](userLinks, userLinkIdle)}, nil
 }
@@ -143,6 +145,14 @@ func (a *accounts) Page(who upstream.Principal) string {
 	return a.w.users.page(who, a.u.Name)
 }
 
+// Visit implements aggregate.Users.
+func (a *accounts) Visit(who upstream.Principal) {
+	select {
+	case a.visits <- who:
+	default: // there are enough already
+	}
+}
+
 // Await implements aggregate.Users. What another process stores is seen within
 // seconds.
 func (a *accounts) Await(ctx context.Context, who upstream.Principal) error {
@@ -207,7 +217,9 @@ func (a *accounts) Connected(ctx context.Context, who upstream.Principal) (conne
 			have.Some = true
 		}
 	}
-	have.Done = next == nil
+	if have.Done = next == nil; have.Done {
+		a.Visit(who)
+	}
 	if next != nil && have.Some {
 		have.Next = allows(next.name)
 	}
@@ -239,6 +251,7 @@ func (a *accounts) Begin(ctx context.Context, who upstream.Principal, redirect s
 		}
 		a.links.Retire(ctx, subjectOf(who)) // it may be another account than before
 		a.turned(who)
+		a.Visit(who)
 		return nil
 	}
 	return p, nil

@@ -104,6 +104,13 @@ func (o usersOf) Page(who upstream.Principal) string {
 	return ""
 }
 
+// Visit implements aggregate.Users.
+func (o usersOf) Visit(who upstream.Principal) {
+	if a := o.accounts(); a != nil {
+		a.Visit(who)
+	}
+}
+
 // Await implements aggregate.Users.
 func (o usersOf) Await(ctx context.Context, who upstream.Principal) error {
 	if a := o.accounts(); a != nil {
