@@ -32,15 +32,18 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
-	{"aggregate", []string{"cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
+	{"aggregate/plan", []string{"upstream/rawjson"}, "a plan knows calls by their names and results as JSON"},
+	{"aggregate", []string{"aggregate/plan", "cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
 	{"upstream/httpcall", []string{"upstream", "upstream/limits"}, "one request and what its failure means, whatever is asked"},
 	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
+	{"upstream/rest", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles and plain data"},
+	{"upstream/rest/connectors", []string{"upstream/rest"}, "definitions in files, whoever asks with them"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", []string{"bench/peer", "bench/report"}, "the benchmark drives the real binary from outside"},
@@ -82,6 +85,7 @@ var owners = []struct {
 	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
+	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 

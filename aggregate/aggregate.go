@@ -45,6 +45,9 @@ type Member struct {
 	// Override sets hints of single tools, by the upstream's own names. It wins
 	// over the annotations and over Cautious.
 	Override map[string]Hints
+	// Requires names, by a tool's own name, the tools of the same upstream whose
+	// output it needs. Its description says so, and a plan must have it so.
+	Requires map[string][]string
 	// Limits is what it is asked at most.
 	Limits Limits
 	// Quota is what the vendor counts calls by where Limits.Per is PerCredential:

@@ -188,7 +188,7 @@ func TestEachUpstreamAlone(t *testing.T) {
 		if !ok {
 			t.Fatal("no view of b")
 		}
-		if diff := cmp.Diff([]string{"x", "bulkhead_read_more", "bulkhead_sources"}, names(t, v)); diff != "" {
+		if diff := cmp.Diff([]string{"x", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}, names(t, v)); diff != "" {
 			t.Error(diff)
 		}
 		if got := call(t, v, "x", `{}`).text(); got != "b:x:{}" {

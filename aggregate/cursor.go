@@ -12,7 +12,7 @@ import (
 
 // cursors makes the cursors of pages (MCP, pagination) and reads them. One is
 // the mark of the last entry that the client has, sealed for one list of one
-// view: it stays good when the list changes, and whoever makes one up is told.
+// view and for one principal: it stays good when the list changes, and whoever makes one up is told.
 type cursors struct {
 	aead cipher.AEAD
 	size int // entries of a page; 0 for all
@@ -29,23 +29,24 @@ func newCursors(key []byte, size int) (cursors, error) {
 	return cursors{aead, size}, err
 }
 
-func scope(view upstream.ID, l upstream.List) []byte {
-	return []byte(string(view) + "\x00" + string(l))
+func scope(view upstream.ID, l upstream.List, who upstream.Principal) []byte {
+	return []byte(string(view) + "\x00" + string(l) + "\x00" + who.Key())
 }
 
-func (c cursors) seal(view upstream.ID, l upstream.List, m mark) string {
+func (c cursors) seal(view upstream.ID, l upstream.List, who upstream.Principal, m mark) string {
 	text := string(m.source) + "\x00" + m.key                     // our own things have no source
-	sealed := c.aead.Seal(nil, nil, []byte(text), scope(view, l)) //nolint:gosec // it makes its own nonces
+	sealed := c.aead.Seal(nil, nil, []byte(text), scope(view, l, who)) //nolint:gosec // it makes its own nonces
 	return base64.RawURLEncoding.EncodeToString(sealed)
 }
 
-// open reads a cursor; it reports false for one that is not ours for this list.
-func (c cursors) open(view upstream.ID, l upstream.List, cursor string) (mark, bool) {
+// open reads a cursor; it reports false for one that is not ours for this list
+// and principal.
+func (c cursors) open(view upstream.ID, l upstream.List, who upstream.Principal, cursor string) (mark, bool) {
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(cursor)
 	if err != nil {
 		return mark{}, false
 	}
-	text, err := c.aead.Open(nil, nil, sealed, scope(view, l))
+	text, err := c.aead.Open(nil, nil, sealed, scope(view, l, who))
 	if err != nil {
 		return mark{}, false
 	}
@@ -61,7 +62,7 @@ func (c cursors) behind(r *Request, view upstream.ID, l upstream.List) (*mark, *
 		return nil, nil
 	}
 	if rawjson.Kind(raw) == '"' && c.size > 0 {
-		if m, ok := c.open(view, l, rawjson.String(raw)); ok {
+		if m, ok := c.open(view, l, r.Principal, rawjson.String(raw)); ok {
 			return &m, nil
 		}
 	}

@@ -83,7 +83,7 @@ func TestPagesTogetherAreTheList(t *testing.T) {
 			}
 			cursor = *p.NextCursor
 		}
-		if diff := cmp.Diff([]string{"a_x", "a_y", "b_z", "bulkhead_read_more", "bulkhead_sources"}, all); diff != "" || pages != 3 {
+		if diff := cmp.Diff([]string{"a_x", "a_y", "b_z", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}, all); diff != "" || pages != 4 {
 			t.Errorf("%d pages: %s", pages, diff)
 		}
 		lone, _ := agg.View("a")
@@ -104,6 +104,39 @@ func TestPagesTogetherAreTheList(t *testing.T) {
 			if e := try(); e == nil || e.Code != -32602 || !strings.Contains(e.Message, "leave it out") {
 				t.Errorf("a cursor %s: %v, want -32602 and what to do", name, e)
 			}
+		}
+	})
+}
+
+// A cursor is of use to the principal only that it was given to.
+func TestACursorIsItsOwners(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newRich(t, "a")
+		resources(t, a, []string{"u:1", "u:2"})
+		v, stop := start(t, aggregate.Options{PageSize: 1}, asMember(a))
+		defer stop()
+		ask := func(who, cursor string) (pageOf, error) {
+			params := map[string]string{}
+			if cursor != "" {
+				params["cursor"] = cursor
+			}
+			text, _ := json.Marshal(params)
+			raw, err := v.Handle(t.Context(), &aggregate.Request{Principal: upstream.NewPrincipal("i", who), Method: "resources/list", Params: text, Modern: true})
+			var p pageOf
+			if err == nil {
+				err = json.Unmarshal(raw, &p)
+			}
+			return p, err
+		}
+		first, err := ask("ann", "")
+		if err != nil || first.NextCursor == nil {
+			t.Fatal(first, err)
+		}
+		if _, err := ask("bob", *first.NextCursor); err == nil || !strings.Contains(err.Error(), "unknown cursor") {
+			t.Errorf("taken from another principal: %v", err)
+		}
+		if p, err := ask("ann", *first.NextCursor); err != nil || len(p.keys()) != 1 {
+			t.Error(p, err)
 		}
 	})
 }

@@ -55,6 +55,9 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 	b.WriteString(" A failed call says which source failed, why, and whether to retry; answer with what the other sources gave " +
 		"and name what is missing.")
 	if !a.opt.Plain {
+		if only == "" {
+			b.WriteString(" Several calls, also such as need each other's results, go in one plan to " + toolBatchRead + " or " + toolBatch + ".")
+		}
 		b.WriteString(" " + toolSources + " tells the state of every source.")
 	}
 	return Printable(b.String(), limit)

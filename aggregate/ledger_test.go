@@ -134,7 +134,7 @@ func TestLedgerStdioBreaksOff(t *testing.T) {
 func TestLedgerHTTP(t *testing.T) {
 	s := newLedgerServer(t)
 	a, _ := overHTTP(t, s.url)
-	v := bookkept(t, a, time.Second)
+	v := bookkept(t, a, 2500*time.Millisecond) // so that a busy machine is not taken for a silent server
 	n := 0
 	try := func(fault, shape, tool string, cut int) (said string) {
 		n++

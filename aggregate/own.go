@@ -25,14 +25,15 @@ type ownTools struct{ agg *Aggregate }
 // entries returns them for the catalog.
 func (o ownTools) entries() []*entry {
 	reads := upstream.Traits{ReadOnly: true, Idempotent: true}
-	return []*entry{
+	plans := &batches{agg: o.agg, schemas: &schemaCache{log: o.agg.log}, done: newBatchMemory()}
+	return append(plans.entries(o),
 		o.entry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
 			readMoreSchema, reads, o.readMore),
 		o.entry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
 			"since when, how many tools it has, how busy it is and what its limits leave, what is missing and why, and when it was back; "+
 			"summary says it in a sentence. Call it when a source fails.",
 			sourcesSchema, reads, o.sources),
-	}
+	)
 }
 
 func (o ownTools) entry(name, title, description, schema string, hints upstream.Traits, h upstream.Handler) *entry {

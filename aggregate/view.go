@@ -78,7 +78,7 @@ func (v *View) list(ctx context.Context, r *Request, l upstream.List) (json.RawM
 	}
 	v.agg.clients.seen(r.Client)
 	v.agg.ready(ctx, l, func() bool { return v.offer().list(l).complete })
-	seal := func(m mark) string { return v.agg.cursors.seal(v.id, l, m) }
+	seal := func(m mark) string { return v.agg.cursors.seal(v.id, l, r.Principal, m) }
 	for _, m := range v.offer().members {
 		f := m.feeds.at(l)
 		f.wanted()

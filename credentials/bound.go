@@ -52,6 +52,34 @@ func parseOrigin(raw string) (origin, error) {
 	return o, nil
 }
 
+var suffixForm = regexp.MustCompile(`^\.?[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+
+// checkSuffixes wants at least two labels: nobody is trusted with a whole
+// top-level domain.
+func checkSuffixes(suffixes []string) error {
+	for _, s := range suffixes {
+		if !suffixForm.MatchString(s) {
+			return fmt.Errorf("the suffix %q must be the end of a host name in lower case, such as .example.com", s)
+		}
+	}
+	return nil
+}
+
+// under reports whether o is https at its usual port, at a host that ends in one
+// of the suffixes at the boundary of a label.
+func (o origin) under(suffixes []string) bool {
+	if o.scheme != "https" || o.port != "443" {
+		return false
+	}
+	for _, s := range suffixes {
+		s = strings.TrimPrefix(s, ".")
+		if o.host == s || strings.HasSuffix(o.host, "."+s) {
+			return true
+		}
+	}
+	return false
+}
+
 // OriginError is a request or redirect that was refused because its target is
 // none of the grant's origins. Nothing was sent.
 type OriginError struct {
@@ -72,9 +100,11 @@ type bound struct {
 	base    http.RoundTripper
 	name    string
 	origins map[origin]bool
-	attach  Attachment
-	spent   bool // the grant was taken before
-	scrub   atomic.Pointer[scrubber]
+	// suffixes of hosts that are allowed besides, see [Spec].
+	suffixes []string
+	attach   Attachment
+	spent    bool // the grant was taken before
+	scrub    atomic.Pointer[scrubber]
 }
 
 // allowed returns nil if a request to u may be sent.
@@ -89,7 +119,7 @@ func (t *bound) allowed(u *url.URL) error {
 		reason = "its grant is in use by another client"
 	case u.Opaque != "":
 		reason = "an opaque URL may name another host"
-	case !t.origins[o]:
+	case !t.origins[o] && !o.under(t.suffixes):
 		reason = "not an origin of this source"
 	default:
 		return nil

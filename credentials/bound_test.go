@@ -302,3 +302,39 @@ func TestTwoGrantsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Hosts that a source names with its token are allowed by the end of their names
+// only, over https at the usual port.
+func TestSuffixes(t *testing.T) {
+	var asked []string
+	base := roundTrip(func(r *http.Request) (*http.Response, error) {
+		asked = append(asked, r.URL.Host+" "+r.Header.Get("Authorization"))
+		return httptest.NewRecorder().Result(), nil
+	})
+	client := grant(t, credentials.Spec{Suffixes: []string{".my.example.com", "force.example"}, Attach: credentials.Bearer(credentials.NewSecret("k"))}).Client(base)
+	for _, u := range []string{"https://a.my.example.com/x", "https://B.C.my.example.com:443/x", "https://force.example/"} {
+		if resp, err := client.Get(u); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %v", u, err)
+		}
+	}
+	for _, u := range []string{
+		"http://a.my.example.com/x", "https://a.my.example.com:8443/x", "https://evilmy.example.com/", "https://my.example.com.evil.example/", "https://evilforce.example/",
+		"https://example.com/", "https://a.my.example.com./", "https://a.my.example.com%2eevil.example/",
+	} {
+		if _, err := client.Get(u); err == nil {
+			t.Errorf("%s is asked", u)
+		}
+	}
+	if len(asked) != 3 || asked[0] != "a.my.example.com Bearer k" {
+		t.Errorf("asked %q", asked)
+	}
+	for _, s := range []string{"com", ".com", "", "*.example.com", ".Example.com", "example.com/"} {
+		if _, err := credentials.NewGrant(credentials.Spec{Suffixes: []string{s}}); err == nil {
+			t.Errorf("the suffix %q is taken", s)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -103,10 +103,14 @@ func validFieldValue(v string) bool {
 type Spec struct {
 	Name    string   // of the upstream, for errors
 	Origins []string // scheme://host[:port] of http or https; none allows no request
-	Attach  Attachment
-	Scopes  map[string]Attachment // instead of Attach, for requests that need other scopes; see [Grant.Scoped]
-	Env     map[string]Secret     // of children, on top of the sealed environment
-	Dir     string                // working directory of children; "" is ours
+	// Suffixes allow the https origins besides, at the usual port, whose host ends
+	// in one of them at the boundary of a label: for sources that say with the token
+	// where they are.
+	Suffixes []string
+	Attach   Attachment
+	Scopes   map[string]Attachment // instead of Attach, for requests that need other scopes; see [Grant.Scoped]
+	Env      map[string]Secret     // of children, on top of the sealed environment
+	Dir      string                // working directory of children; "" is ours
 }
 
 // Grant is one upstream's permission to authenticate. Adapters hold what it
@@ -123,6 +127,7 @@ type Grant struct {
 func NewGrant(spec Spec) (*Grant, error) {
 	g := &Grant{spec: spec, origins: map[origin]bool{}}
 	g.spec.Origins = slices.Clone(spec.Origins)
+	g.spec.Suffixes = slices.Clone(spec.Suffixes)
 	g.spec.Env = maps.Clone(spec.Env)
 	fail := func(err error) (*Grant, error) {
 		return nil, fmt.Errorf("credentials of %s: %w", spec.Name, err)
@@ -134,12 +139,15 @@ func NewGrant(spec Spec) (*Grant, error) {
 		}
 		g.origins[o] = true
 	}
-	if err := spec.Attach.check(g.origins); err != nil {
+	if err := checkSuffixes(spec.Suffixes); err != nil {
+		return fail(err)
+	}
+	if err := spec.Attach.check(len(g.origins) + len(spec.Suffixes)); err != nil {
 		return fail(err)
 	}
 	g.spec.Scopes = nil
 	for set, attach := range spec.Scopes {
-		if err := attach.check(g.origins); err != nil {
+		if err := attach.check(len(g.origins) + len(spec.Suffixes)); err != nil {
 			return fail(fmt.Errorf("scopes %s: %w", set, err))
 		}
 		own := g.spec
@@ -157,8 +165,8 @@ func NewGrant(spec Spec) (*Grant, error) {
 	return g, nil
 }
 
-func (a Attachment) check(origins map[origin]bool) error {
-	if a.err == nil && a.kind != "" && len(origins) == 0 {
+func (a Attachment) check(origins int) error {
+	if a.err == nil && a.kind != "" && origins == 0 {
 		return errors.New("a credential without an origin to send it to")
 	}
 	return a.err
@@ -183,9 +191,9 @@ func (g *Grant) Client(base http.RoundTripper) *http.Client {
 	if base == nil {
 		base = &http.Transport{} // the default one is everybody's
 	}
-	t := &bound{base: base, name: g.spec.Name, origins: g.origins, attach: g.spec.Attach}
+	t := &bound{base: base, name: g.spec.Name, origins: g.origins, suffixes: g.spec.Suffixes, attach: g.spec.Attach}
 	if !g.taken.CompareAndSwap(false, true) {
-		t.origins, t.attach, t.spent = nil, Attachment{}, true
+		t.origins, t.suffixes, t.attach, t.spent = nil, nil, Attachment{}, true
 	}
 	return &http.Client{Transport: t, CheckRedirect: t.redirect}
 }
@@ -227,6 +235,7 @@ func (g *Grant) Fingerprint() string {
 	}
 	slices.Sort(origins)
 	write(origins...)
+	write(g.spec.Suffixes...)
 	var env []string
 	for _, name := range slices.Sorted(maps.Keys(g.spec.Env)) {
 		env = append(env, name, g.spec.Env[name].reveal())

@@ -41,7 +41,7 @@ func TestPageSize(t *testing.T) {
 		t.Fatalf("the first page: %q, next %v", names, page.NextCursor)
 	}
 	last, more := c.toolPage(map[string]any{"cursor": *page.NextCursor})
-	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "crm_list_contacts", "bulkhead_read_more", "bulkhead_sources"}
+	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "crm_list_contacts", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}
 	if all := append(names, more...); !slices.Equal(all, want) || last.NextCursor != nil {
 		t.Errorf("both pages: %q, next %v", all, last.NextCursor)
 	}
@@ -54,13 +54,13 @@ func TestPageSize(t *testing.T) {
 // A budget cuts the list, and that is said to the model and to the operator.
 func TestListBudget(t *testing.T) {
 	t.Parallel()
-	config := "[server]\nlist_budget = 5\nlist_wait = '1m'\n" + sandboxUpstream("crm", "crm", 0)
+	config := "[server]\nlist_budget = 7\nlist_wait = '1m'\n" + sandboxUpstream("crm", "crm", 0)
 	c := start(t, config, nil).stdio(true)
-	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "bulkhead_read_more", "bulkhead_sources"}
+	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}
 	if _, names := c.toolPage(nil); !slices.Equal(names, want) {
 		t.Errorf("%q", names)
 	}
-	const said = "1 tool is left out, because the configuration lists 5 at most (server.list_budget)"
+	const said = "1 tool is left out, because the configuration lists 7 at most (server.list_budget)"
 	var discovered struct{ Instructions string }
 	if err := json.Unmarshal(c.must("server/discover", nil), &discovered); err != nil || !strings.Contains(discovered.Instructions, said) {
 		t.Errorf("%v %s", err, discovered.Instructions)
@@ -69,7 +69,7 @@ func TestListBudget(t *testing.T) {
 		t.Error(text)
 	}
 	out, _, _ := run(t, config, nil, "check")
-	if !strings.Contains(out, "\nwarning: 1 tool left out of the list by server.list_budget = 5\n") {
+	if !strings.Contains(out, "\nwarning: 1 tool left out of the list by server.list_budget = 7\n") {
 		t.Error(out)
 	}
 }

@@ -23,7 +23,7 @@ import (
 //	 8 header fields after renaming     rowHeaders
 //	 9 errors                           rowToolErrors, rowReadErrors
 //	10 names                            rowNames; the limits of each host: aggregate/hosts_test.go
-//	11 OAuth towards clients            not there yet
+//	11 OAuth towards clients            TestClientsSignIn; internal/bearer, aggregate/inbound/auth_test.go
 //	12 tokens towards upstreams         not there yet
 //	13 trace context                    rowTrace
 //	14 batches                          rowBatches

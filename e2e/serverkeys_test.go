@@ -13,7 +13,7 @@ import (
 // and allowed is there.
 func TestNames(t *testing.T) {
 	t.Parallel()
-	const own = "bulkhead_read_more bulkhead_sources"
+	const own = "bulkhead_batch bulkhead_batch_read bulkhead_read_more bulkhead_sources"
 	crm := func(more ...string) string { return sandboxUpstream("crm", "crm", 0, more...) }
 	for name, c := range map[string]struct{ config, want string }{
 		"prefix": {crm(), "crm_add_note crm_find_customers crm_get_customer crm_list_contacts " + own},

@@ -142,7 +142,7 @@ func TestAuth(t *testing.T) {
 		table("wrong", bearer, "{ type = 'bearer', token = { env = 'WRONG' } }"),
 		[]string{"TOKEN=canary-b", "WRONG=canary-w"})
 	c := p.stdio(false)
-	want := []string{"basic_echo", "bearer_echo", "header_echo", "none_echo", "bulkhead_read_more", "bulkhead_sources"}
+	want := []string{"basic_echo", "bearer_echo", "header_echo", "none_echo", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}
 	var names []string
 	if !eventually(func() bool { names = c.tools(); return slices.Equal(names, want) }) {
 		t.Fatalf("%q", names)

@@ -72,8 +72,8 @@ func onlyLocal(_ context.Context, r *http.Request, _ []string) (Caller, error) {
 
 // authenticate finds out who sends the request. If nobody may it is refused, and
 // false returned.
-func (e *httpEdge) authenticate(x *exchange) bool {
-	caller, err := e.auth.Authenticate(x.r.Context(), x.r, e.auth.audience(x.name))
+func (e *httpEdge) authenticate(ctx context.Context, x *exchange) bool {
+	caller, err := e.auth.Authenticate(ctx, x.r, e.auth.audience(x.name))
 	if err == nil && caller.Valid() {
 		x.by, x.until = caller.Principal, caller.Until
 		return true

@@ -81,7 +81,7 @@ func (e *httpEdge) handler() http.Handler {
 // refused and nil is returned.
 func (e *httpEdge) exchange(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{w: w, r: r, name: r.PathValue("name")}
-	if !e.authenticate(x) {
+	if !e.authenticate(r.Context(), x) {
 		return nil
 	}
 	var ok bool

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -157,9 +158,7 @@ func TestIssuerIsOdd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			i := newIssuer(t, "rsa")
-			for k, m := range c.metadata {
-				i.metadata[k] = m
-			}
+			maps.Copy(i.metadata, c.metadata)
 			if c.keys != nil {
 				i.serve.Store(&c.keys)
 			}

@@ -129,11 +129,14 @@ func grant(ctx context.Context, u config.Upstream, s *signIn) (*credentials.Gran
 		}
 		spec.Origins = []string{parsed.Scheme + "://" + parsed.Host}
 	}
+	var err error
+	if _, spec.Suffixes, err = fromToken(u); err != nil {
+		return nil, err
+	}
 	if s != nil {
 		spec.Attach, spec.Scopes = s.attach()
 		return credentials.NewGrant(spec)
 	}
-	var err error
 	if spec.Attach, err = attachment(ctx, u.Auth); err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}

@@ -144,6 +144,10 @@ func (i *issuer) endpoint(ctx context.Context) error {
 		return nil
 	}
 	e := &credentials.Endpoint{Name: i.u.Name, URL: a.TokenURL, Client: i.client, ClientID: a.ClientID, Params: url.Values{}}
+	var err error
+	if e.Values, _, err = fromToken(i.u); err != nil {
+		return err
+	}
 	switch a.ClientAuth {
 	case "basic", "post":
 		secret, err := credentials.Resolve(ctx, ref(a.ClientSecret))

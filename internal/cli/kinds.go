@@ -13,11 +13,16 @@ import (
 )
 
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
-var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){}
+var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
+	"rest": newREST,
+}
 
 // presets returns what stands under an upstream's own table.
-func presets(_ string, u map[string]any) (map[string]any, config.Faults) {
+func presets(base string, u map[string]any) (map[string]any, config.Faults) {
 	kind, ok := u["kind"].(string)
+	if _, named := u["connector"]; kind == "rest" || named && !ok {
+		return restPresets(base, u)
+	}
 	if !ok || kind == "mcp" {
 		return nil, nil
 	}

@@ -127,11 +127,14 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	m := aggregate.Member{
 		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: u.Name, Keep: keep(u.Tools),
 		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
-		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), DenyAsk: u.Ask == "deny",
+		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), Requires: make(map[string][]string), DenyAsk: u.Ask == "deny",
 		Limits: limits(u), Cache: kept(u), Fingerprint: identity(u),
 	}
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
+		if h.Requires != nil {
+			m.Requires[tool] = h.Requires
+		}
 	}
 	switch {
 	case u.Auth.PerUser():

@@ -120,10 +120,12 @@ type ToolFilter struct {
 // Override is what one tool is said to do and to cost.
 type Override struct {
 	Hints
-	Cost   int            // tokens of limit.rate for a call; 0 is not set, which means 1
-	Scopes []string       // of the token for its calls; nil is what the upstream's auth says
-	Hedge  bool           // whether it may be asked twice at once
-	TTL    *time.Duration // of its answers; nil is that of the upstream
+	Cost   int      // tokens of limit.rate for a call; 0 is not set, which means 1
+	Scopes []string // of the token for its calls; nil is what the upstream's auth says
+	Hedge  bool     // whether it may be asked twice at once
+	// Requires names the tools whose output it needs.
+	Requires []string
+	TTL      *time.Duration // of its answers; nil is that of the upstream
 }
 
 // Hints is what one tool is said to do, in MCP's words (schema,

@@ -71,7 +71,7 @@ func resolve(name string, file map[string]any) (path []string, k *key, problem s
 	}
 	path = append(path, k.name)
 	switch {
-	case !deeper && k.kind != envTable:
+	case !deeper && k.kind != envTable && k.kind != texts:
 		return path, k, ""
 	case deeper && k.kind == envTable:
 		variable, source, isRef := cutLast(inner, "__")
@@ -79,6 +79,8 @@ func resolve(name string, file map[string]any) (path []string, k *key, problem s
 			return append(path, variable, strings.ToLower(source)), k, ""
 		}
 		return append(path, inner), k, ""
+	case deeper && k.kind == texts:
+		return append(path, strings.ToLower(inner)), k, ""
 	case deeper && k.kind == secret && slices.Contains(refNames, strings.ToLower(inner)):
 		return append(path, strings.ToLower(inner)), k, ""
 	}

@@ -69,7 +69,7 @@ var faultCases = []faultCase{
 		`server.log_level: cannot be "trace" | one of debug, info, warn, error`, `server.names: cannot be "prefixed" | did you mean prefix?`,
 		`upstream.crm.era: cannot be "old" | one of auto`, `upstream.crm.sandbox: cannot be "crn" | did you mean crm? one of crm, warehouse, tickets`}},
 	{"later kinds", "[upstream.a]\nkind = 'sql'\nurl = 'https://x/'\nauth = { type = 'none' }", []string{
-		`upstream.a.kind: "sql" is not built yet | one of mcp`}},
+		`upstream.a.kind: "sql" is not built yet | one of mcp, rest`}},
 	{"bad name", "[upstream.CRM]\nsandbox = 'crm'\n[upstream.\"a b\"]\nsandbox = 'crm'\n[upstream.a]\nsandbox = 'crm'", []string{
 		"upstream.CRM: is no valid name | lower-case", `upstream."a b": is no valid name | lower-case`}},
 	{"no source", upstream("required = true"), []string{"upstream.crm: says nowhere where the source is | command"}},

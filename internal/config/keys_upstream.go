@@ -5,7 +5,7 @@ import "slices"
 var upstreamSections = slices.Concat([]section{
 	{
 		path:    "upstream.*",
-		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Exactly one of `command`, `url` and `sandbox` says where it is.",
+		doc:     "One data source. The name begins with a lower-case letter and has at most 24 of `a-z`, `0-9`, `_` and `-`. Of an MCP server exactly one of `command`, `url` and `sandbox` says where it is, of a REST service one of `connector` and `definition`.",
 		keys:    slices.Concat(upstreamKeys, restKeys, openapiKeys, graphqlKeys, sqlKeys),
 		planned: []string{"pin"},
 	},
@@ -38,13 +38,13 @@ var upstreamSections = slices.Concat([]section{
 
 var upstreamKeys = []key{
 	{name: "kind", kind: text, def: "mcp", example: "mcp", enum: kindNames(true), plannedValues: kindNames(false),
-		doc:   "What the source speaks.",
+		doc:   "What the source speaks. Sources other than `mcp` have tools that are described by you or by a connector, so `trust_annotations` is `true` for them if it is left out, and `writes` is `deny`: what changes something is offered only where `writes` says how.",
 		field: func(t target) any { return &t.upstream.Kind }},
 	{name: "command", kind: list, example: []any{"npx", "-y", "@modelcontextprotocol/server-memory"},
 		doc:   "Program and arguments of an MCP server to run as a child, spoken to over its standard input and output. There is no shell, so `~` and `$NAME` in arguments are not expanded; a program that begins with `~/`, `./` or `../` is taken from the home directory or the configuration's directory.",
 		field: func(t target) any { return &t.upstream.Command }},
 	{name: "url", kind: text, example: "https://mcp.example.com/mcp", pattern: urlForm, expect: "an http or https URL with a host, without user name and fragment", check: checkURL,
-		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out.",
+		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out. With kind `rest` it is the base of all addresses, in place of the one in the connector or definition.",
 		field: func(t target) any { return &t.upstream.URL }},
 	{name: "sandbox", kind: text, example: "crm", enum: []string{"crm", "warehouse", "tickets"},
 		doc:   "A sample source that is built in, to try Bulkhead without any account.",
@@ -130,6 +130,9 @@ var overrideKeys = []key{
 	scopesKey("scopes", []any{"tickets.admin"},
 		"The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
 		func(t target) any { return &t.tool.Scopes }),
+	{name: "requires", kind: list, example: []any{"search_customers"}, pattern: toolName, expect: "the name of a tool on one line",
+		doc:   "Tools of the same upstream, by its own names, whose output it needs. Its description then begins with `REQUIRES: output of ...`, and `bulkhead_batch` refuses a plan in which it does not depend on them.",
+		field: func(t target) any { return &t.tool.Requires }},
 	{name: "hedge", kind: flag, def: false, example: true,
 		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` here, because the source may carry both out, and of something that writes, even if it is idempotent, the slower one after the next write.",
 		field: func(t target) any { return &t.tool.Hedge }},

@@ -1,0 +1,108 @@
+// Package plan reads a plan of calls that depend on each other, refuses what is
+// wrong with it before anything runs, and runs it: each call as soon as what it
+// needs is there.
+//
+// It owns the form of plans, references between calls, what follows from a
+// failure, and the order of calls that change something. It must not know how a
+// call is carried out, who makes it, or what its result looks like: it is given
+// functions for the first and JSON for the last.
+package plan
+
+import (
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// The bounds of a plan. They are few enough that a hostile one costs no more than
+// its text.
+const (
+	MaxNodes = 64  // calls that are written down
+	MaxItems = 100 // elements of a list that one call is made for
+	MaxCalls = 256 // calls in all
+	MaxRefs  = 256 // references
+	maxDepth = 32  // tokens of a pointer
+)
+
+// Tool is what a plan has to know of a tool.
+type Tool struct {
+	Source   string   // where it belongs; what changes something there is done in order
+	Reads    bool     // it says that it changes nothing
+	Writes   bool     // calls that change something are kept in order, and it may be one
+	Requires []string // tools whose output it needs, by their names in plans
+	// Check returns what is wrong with arguments, "" if nothing; it may be nil.
+	Check func(arguments json.RawMessage) string
+}
+
+// OnError says what becomes of the rest of a plan when a call fails.
+type OnError string
+
+// What can follow from a failure.
+const (
+	Skip OnError = "skip" // calls that depend on it are skipped
+	Null OnError = "null" // they run, and its result is null
+	Fail OnError = "fail" // nothing more is begun
+)
+
+// Node is one call of a plan, or one for each element of a list.
+type Node struct {
+	ID        string
+	Tool      string
+	Source    string
+	Arguments json.RawMessage // as written, with references; an object
+	OnError   OnError
+	over      *pointer // the list whose elements it is made for; nil if it is made once
+	needs     []int    // nodes whose results it refers to or that it is to come after
+	order     []int    // nodes that it must not overtake at its source
+}
+
+// Mapped reports whether the call is made for each element of a list.
+func (n *Node) Mapped() bool { return n.over != nil }
+
+// Plan is a valid plan, in the order in which it was written.
+type Plan struct{ Nodes []Node }
+
+// Fault is one thing that is wrong with a plan.
+type Fault struct {
+	Call    string // its id, or its place, e.g. "calls[2]"; "" is the whole
+	Problem string
+	Fix     string // what to write instead
+}
+
+func (f Fault) String() string {
+	s := f.Problem
+	if f.Call != "" {
+		s = f.Call + ": " + s
+	}
+	if f.Fix != "" {
+		s += "; " + f.Fix
+	}
+	return s
+}
+
+// Faults is everything that is wrong with a plan, never empty where it is
+// returned as an error.
+type Faults []Fault
+
+// Error returns one line for each fault, the first of many.
+func (fs Faults) Error() string {
+	const most = 20
+	var b strings.Builder
+	for i, f := range fs {
+		if i == most {
+			fmt.Fprintf(&b, "\nand %d more", len(fs)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(f.String())
+	}
+	return b.String()
+}
+
+var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// item is what a call that is made for each element of a list calls the element.
+const item = "item"

@@ -1,0 +1,249 @@
+package plan
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// Status is how a call of a plan ended.
+type Status string
+
+// The ways in which a call ends.
+const (
+	OK      Status = "ok"
+	Failed  Status = "error"
+	Skipped Status = "skipped"
+)
+
+// Outcome is how one call of a plan ended.
+type Outcome[R any] struct {
+	Status Status
+	Why    string // of one that was not carried out, for the model
+	Value  json.RawMessage
+	// Result is what carrying it out returned; the zero value where it was not.
+	Result R
+	Items  []Outcome[R] // of one that was made for each element of a list
+	Took   time.Duration
+}
+
+// Step is one call to be carried out.
+type Step struct {
+	Node      *Node
+	Item      int             // which element of the list; -1 where there is none
+	Arguments json.RawMessage // without references
+}
+
+// Do carries out one call. It returns the value to which references refer, what
+// else is to be known of it, and whether it succeeded.
+type Do[R any] func(context.Context, Step) (value json.RawMessage, result R, ok bool)
+
+// Run carries out a plan, each call as soon as what it needs is there, and
+// returns how each ended, in the plan's order. done is told of each at the time,
+// one after another. Once ctx has ended nothing more is begun; Run returns when
+// what was begun has returned.
+func Run[R any](ctx context.Context, p *Plan, do Do[R], done func(node int, o *Outcome[R])) []Outcome[R] {
+	r := &run[R]{plan: p, do: do, done: done, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes))}
+	for i := range r.ended {
+		r.ended[i] = make(chan struct{})
+	}
+	var all sync.WaitGroup
+	for i := range p.Nodes {
+		all.Go(func() {
+			defer close(r.ended[i])
+			r.node(ctx, i)
+		})
+	}
+	all.Wait()
+	return r.out
+}
+
+type run[R any] struct {
+	plan  *Plan
+	do    Do[R]
+	out   []Outcome[R]
+	ended []chan struct{} // closed when out has the node's
+	calls atomic.Int64    // begun
+	found sync.Map        // references that were resolved, but for those to elements: text -> json.RawMessage
+	stop  atomic.Pointer[Node]
+
+	mu   sync.Mutex
+	done func(int, *Outcome[R])
+}
+
+// node waits for what node i needs and carries it out.
+func (r *run[R]) node(ctx context.Context, i int) {
+	n, o := &r.plan.Nodes[i], &r.out[i]
+	for _, before := range [][]int{n.needs, n.order} {
+		for _, j := range before {
+			<-r.ended[j] // which ends with ctx too
+		}
+	}
+	if o.Why = r.hindered(ctx, n); o.Why != "" {
+		o.Status = Skipped
+	} else {
+		began := time.Now()
+		if n.over == nil {
+			*o = r.once(ctx, Step{Node: n, Item: -1}, nil)
+		} else {
+			r.each(ctx, n, o)
+		}
+		o.Took = time.Since(began)
+	}
+	if o.Status == Failed && n.OnError == Fail {
+		r.stop.CompareAndSwap(nil, n)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.done(i, o)
+}
+
+// hindered returns why a node is not begun; "" if nothing is in its way.
+func (r *run[R]) hindered(ctx context.Context, n *Node) string {
+	if ctx.Err() != nil {
+		return "the plan was ended before it: " + context.Cause(ctx).Error()
+	}
+	if first := r.stop.Load(); first != nil {
+		return "call " + first.ID + " failed, with which the plan ends"
+	}
+	for _, j := range n.needs {
+		if before := &r.plan.Nodes[j]; r.out[j].Status != OK && before.OnError != Null {
+			how := "failed"
+			if r.out[j].Status == Skipped {
+				how = "was skipped"
+			}
+			return "it depends on call " + before.ID + ", which " + how
+		}
+	}
+	return ""
+}
+
+// once carries out one call; element is that of the list, nil where there is none.
+func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage) Outcome[R] {
+	o := Outcome[R]{Status: Failed}
+	var err error
+	if s.Arguments, err = r.resolved(s.Node, element); err != nil {
+		o.Why = err.Error()
+		return o
+	}
+	if r.calls.Add(1) > MaxCalls {
+		o.Why = fmt.Sprintf("the plan comes to more than %d calls", MaxCalls)
+		return o
+	}
+	began, ok := time.Now(), false
+	o.Value, o.Result, ok = r.do(ctx, s)
+	if o.Took = time.Since(began); ok {
+		o.Status = OK
+	}
+	return o
+}
+
+// maxArguments is how long the arguments of one call may become by its
+// references, in bytes.
+const maxArguments = 4 << 20
+
+func (r *run[R]) resolved(n *Node, element json.RawMessage) (json.RawMessage, error) {
+	var out bytes.Buffer
+	err := replace(&out, n.Arguments, func(ref json.RawMessage) (json.RawMessage, error) {
+		p, err := parsePointer(rawjson.String(ref))
+		if err != nil {
+			return nil, err
+		}
+		v, err := r.value(p, element)
+		if err == nil && out.Len()+len(v) > maxArguments {
+			err = fmt.Errorf("%s: with it the arguments are longer than %d bytes", p.text, maxArguments)
+		}
+		return v, err
+	})
+	return out.Bytes(), err
+}
+
+// value returns what a reference means.
+func (r *run[R]) value(p *pointer, element json.RawMessage) (json.RawMessage, error) {
+	if p.call == item && element != nil {
+		return p.in(element)
+	}
+	if v, ok := r.found.Load(p.text); ok {
+		return v.(json.RawMessage), nil
+	}
+	j := slices.IndexFunc(r.plan.Nodes, func(n Node) bool { return n.ID == p.call }) // Parse has seen that there is one
+	if r.out[j].Status != OK && !r.plan.Nodes[j].Mapped() {                          // what refers to it all the same is to get null
+		return json.RawMessage("null"), nil
+	}
+	v, err := p.in(r.out[j].Value)
+	if err == nil {
+		r.found.Store(p.text, v)
+	}
+	return v, err
+}
+
+// each carries out a call for each element of its list, all at once.
+func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
+	o.Status = Failed
+	list, err := r.value(n.over, nil)
+	switch {
+	case err != nil:
+		o.Why = "map: " + err.Error()
+		return
+	case rawjson.IsNull(list):
+		list = json.RawMessage("[]")
+	case rawjson.Kind(list) != '[':
+		o.Why = fmt.Sprintf("map: %s is %s, not a list", n.over.text, kindOf(list))
+		return
+	}
+	var elements []json.RawMessage
+	for e := range rawjson.Elements(list) {
+		if len(elements) == MaxItems {
+			o.Why = fmt.Sprintf("map: %s has more than %d elements; ask for fewer", n.over.text, MaxItems)
+			return
+		}
+		elements = append(elements, e)
+	}
+	o.Items = make([]Outcome[R], len(elements))
+	var all sync.WaitGroup
+	for i, e := range elements {
+		all.Go(func() { o.Items[i] = r.once(ctx, Step{Node: n, Item: i}, e) })
+	}
+	all.Wait()
+	o.Status = OK
+	values := []byte{'['}
+	for i := range o.Items {
+		if i > 0 {
+			values = append(values, ',')
+		}
+		if it := &o.Items[i]; it.Status == OK && it.Value != nil {
+			values = append(values, it.Value...)
+			continue
+		}
+		values = append(values, "null"...)
+		if o.Items[i].Status != OK {
+			o.Status = Failed
+		}
+	}
+	o.Value = append(values, ']')
+}
+
+// Critical returns the length of the longest chain of calls that had to wait for
+// each other.
+func Critical[R any](p *Plan, out []Outcome[R]) time.Duration {
+	until := make([]time.Duration, len(out))
+	var longest time.Duration
+	for i := range p.Nodes {
+		n := &p.Nodes[i]
+		for _, before := range [][]int{n.needs, n.order} {
+			for _, j := range before {
+				until[i] = max(until[i], until[j])
+			}
+		}
+		until[i] += out[i].Took
+		longest = max(longest, until[i])
+	}
+	return longest
+}

@@ -1,0 +1,200 @@
+package rest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
+	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// rules is a compiled [Errors].
+type rules struct {
+	failed   pointer
+	fails    *Failed
+	equals   json.RawMessage
+	messages []pointer
+	codes    []pointer
+	kinds    map[string]upstream.Kind
+}
+
+// usualMessages is where most APIs say what is wrong (RFC 9457, section 3.1, and
+// habits), for definitions that do not say it.
+var usualMessages = []string{"/error/message", "/message", "/error_description", "/detail", "/errors/0/message", "/errors/0/detail", "/error", "/title"}
+
+func newRules(e *Errors) *rules {
+	r := &rules{fails: e.Failed, kinds: make(map[string]upstream.Kind, len(e.Codes))}
+	if e.Failed != nil {
+		r.failed, r.equals = pointerTokens(e.Failed.Path), raw(e.Failed.Equals)
+	}
+	messages := e.Message
+	if len(messages) == 0 {
+		messages = usualMessages
+	}
+	for _, p := range messages {
+		r.messages = append(r.messages, pointerTokens(p))
+	}
+	for _, p := range e.Code {
+		r.codes = append(r.codes, pointerTokens(p))
+	}
+	for code, kind := range e.Codes {
+		r.kinds[code] = kinds[kind]
+	}
+	return r
+}
+
+// told reports whether a 2xx answer says that it is a failure.
+func (r *rules) told(body json.RawMessage) bool {
+	if r.fails == nil {
+		return false
+	}
+	v, ok := r.failed.at(body)
+	switch {
+	case !ok:
+		return false
+	case r.fails.Present:
+		return !rawjson.IsNull(v)
+	}
+	return plain(v) == plain(r.equals) && (rawjson.Kind(v) == '"') == (rawjson.Kind(r.equals) == '"')
+}
+
+// code returns the source's own code for a failure; "" if there is none.
+func (r *rules) code(body json.RawMessage) string {
+	for _, p := range r.codes {
+		if v, ok := p.at(body); ok {
+			if k := rawjson.Kind(v); k != '{' && k != '[' && k != 'n' {
+				return plain(v)
+			}
+		}
+	}
+	return ""
+}
+
+// maxMessage bounds what of a source's own words the model is shown, in
+// characters.
+const maxMessage = 500
+
+func (r *rules) message(body json.RawMessage) string {
+	for _, p := range r.messages {
+		v, _ := p.at(body)
+		if s := strings.TrimSpace(rawjson.String(v)); s != "" {
+			return shortened(s, maxMessage)
+		}
+	}
+	return ""
+}
+
+// shortened bounds a text of somebody else's and takes out what could do more
+// than be read.
+func shortened(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t' || r == '\r':
+			return ' '
+		case !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, s)
+	if r := []rune(s); len(r) > most {
+		return string(r[:most]) + "…"
+	}
+	return s
+}
+
+// statusError is what a failure comes from, for the log.
+type statusError struct {
+	status int
+	code   string
+	body   string // its beginning
+}
+
+func (e *statusError) Error() string {
+	text := "HTTP " + strconv.Itoa(e.status)
+	if e.code != "" {
+		text += ", code " + e.code
+	}
+	return text + ": " + e.body
+}
+
+// failure is what an answer means that is no success, by its status or by what a
+// 2xx says. A failure that the source tells in a 2xx, and that has no kind, is a
+// result: the source is well, and has said what is wrong.
+func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
+	var body json.RawMessage
+	if rawjson.Check(ans.Body, rawjson.Limits{AllowDups: true}) == nil {
+		body = ans.Body
+	}
+	code, said := r.code(body), r.message(body)
+	e := httpcall.Refused(ans.Status, ans.Header, ans.Body)
+	if ans.Status/100 == 4 && e.Kind == upstream.UpstreamError {
+		e.Sent = false // it says that the request is no good
+	}
+	ok := ans.Status/100 == 2
+	kind, known := r.kind(ans.Status, code)
+	switch {
+	case e.Kind == upstream.RateLimited:
+	case known:
+		set(e, kind, ans.Status)
+		e.RetryAfter = limits.Read(ans.Header, time.Now()).RetryAfter
+	case ok:
+		if said == "" {
+			said = strings.TrimSpace("it says that this failed " + code)
+		}
+		return upstream.TextResult(said, true), nil
+	}
+	if said != "" {
+		e.Public += ": " + said
+	} else if code != "" {
+		e.Public += ": " + shortened(code, 60)
+	}
+	e.Err = &statusError{ans.Status, shortened(code, 60), shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300)}
+	return nil, e
+}
+
+// kind returns what the definition makes of a failure.
+func (r *rules) kind(status int, code string) (upstream.Kind, bool) {
+	number := strconv.Itoa(status)
+	for _, key := range []string{number + " " + code, code, number} {
+		if k, ok := r.kinds[key]; ok {
+			return k, true
+		}
+	}
+	return 0, false
+}
+
+// publics is what the model reads of a kind.
+var publics = map[upstream.Kind]string{
+	upstream.RateLimited: "it asks to wait", upstream.NeedsLogin: "it asks for a login", upstream.Denied: "it refuses access",
+	upstream.InvalidArguments: "it refuses the request", upstream.NotFound: "there is no such thing",
+	upstream.Unavailable: "it is not available at the moment", upstream.UpstreamError: "it failed",
+}
+
+// set makes a failure one of this kind. Those that are told before anything is
+// done say that it was not executed.
+func set(e *upstream.Error, kind upstream.Kind, status int) {
+	e.Kind, e.Public = kind, publics[kind]
+	switch kind { //nolint:exhaustive // the others are refusals
+	case upstream.Unavailable, upstream.UpstreamError:
+		e.Sent = true
+	default:
+		e.Sent = status >= http.StatusInternalServerError
+	}
+}
+
+// unusable is an answer that is not what was asked for. The request was executed.
+func unusable(err error, format string, args ...any) *upstream.Error {
+	public := fmt.Sprintf(format, args...)
+	if err == nil {
+		err = errors.New(public)
+	}
+	return &upstream.Error{Kind: upstream.UpstreamError, Sent: true, Public: public, Err: err}
+}

@@ -1,0 +1,202 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
+
+// segment is what stands between two slashes of a path: pieces of constant text
+// and arguments.
+type segment []piece
+
+type piece struct {
+	text, escaped string
+	param         int // -1 for text
+}
+
+// wire is a request that has everything but its context.
+type wire struct {
+	method string
+	url    url.URL
+	header http.Header
+	body   []byte
+}
+
+// build makes an [http.Request] of it, for one attempt.
+func (w *wire) build(ctx context.Context) (*http.Request, error) {
+	u := w.url
+	req := &http.Request{
+		Method: w.method, URL: &u, Host: u.Host, Header: w.header.Clone(),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if w.body != nil {
+		req.ContentLength = int64(len(w.body))
+		req.Body = io.NopCloser(bytes.NewReader(w.body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(w.body)), nil }
+	}
+	return req.WithContext(ctx), nil
+}
+
+// request lays the arguments of a call into its request. base has been checked;
+// nothing that the arguments say changes its origin or the constant path.
+func (m *maker) request(base *url.URL, in *input, at *page, key string) (*wire, error) {
+	w := &wire{method: m.def.Method, url: *base, header: m.header.Clone()}
+	if w.header == nil {
+		w.header = make(http.Header)
+	}
+	if err := m.setHeaders(w.header, in.values); err != nil {
+		return nil, err
+	}
+	if at.Value != nil && m.pager.byURL() {
+		path, query, _ := strings.Cut(rawjson.String(at.Value), "?")
+		plainPath, err := url.PathUnescape(path)
+		if err != nil || !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") {
+			return nil, invalid("the cursor leads nowhere")
+		}
+		w.url.Path, w.url.RawPath, w.url.RawQuery = plainPath, path, query
+	} else {
+		if err := m.setPath(&w.url, in.values); err != nil {
+			return nil, err
+		}
+		w.url.RawQuery = m.rawQuery(in.values)
+	}
+	if name := m.def.Idempotency; strings.HasPrefix(name, "?") {
+		w.url.RawQuery = string(pair([]byte(w.url.RawQuery), name[1:], key))
+	} else if name != "" {
+		w.header.Set(name, key)
+	}
+	return w, m.setBody(w, in.values)
+}
+
+// setPath appends the path of the action, each argument within one segment.
+func (m *maker) setPath(u *url.URL, values []json.RawMessage) error {
+	if len(m.path) == 0 {
+		return nil
+	}
+	escaped := append(make([]byte, 0, 128), u.EscapedPath()...)
+	path := append(make([]byte, 0, 128), u.Path...)
+	for _, s := range m.path {
+		escaped, path = append(escaped, '/'), append(path, '/')
+		from, argued := len(path), ""
+		for _, p := range s {
+			if p.param < 0 {
+				escaped, path = append(escaped, p.escaped...), append(path, p.text...)
+				continue
+			}
+			text := joined(values[p.param])
+			argued = m.params[p.param].arg
+			if text == "" {
+				return invalid("%s must not be empty", argued)
+			}
+			escaped, path = escape(escaped, text), append(path, text...)
+		}
+		if argued != "" {
+			if err := checkSegment(argued, string(path[from:])); err != nil {
+				return err
+			}
+		}
+	}
+	u.Path, u.RawPath = string(path), string(escaped)
+	return nil
+}
+
+// lookAlikes are characters that some servers take for a dot or a slash, because
+// they normalise names (Unicode NFKC) or map them to their own character set.
+var lookAlikes = strings.NewReplacer("．", ".", "․", ".", "。", ".", "‥", "..", "…", "...", "／", "/", "∕", "/", "⁄", "/", "＼", "\\", "\\", "/")
+
+// checkSegment refuses what a server might read as another path, decoded however
+// often.
+func checkSegment(arg, text string) error {
+	if strings.ContainsFunc(text, isControl) {
+		return invalid("%s must not have control characters such as line breaks", arg)
+	}
+	for range 4 {
+		for part := range strings.SplitSeq(lookAlikes.Replace(text), "/") {
+			if part == "." || part == ".." {
+				return invalid("%s must not have . or .. as a part of a path", arg)
+			}
+		}
+		again, err := url.PathUnescape(text)
+		if err != nil || again == text {
+			return nil
+		}
+		text = again
+	}
+	return invalid("%s is percent-encoded over and over", arg)
+}
+
+func (m *maker) rawQuery(values []json.RawMessage) string {
+	buf := append(make([]byte, 0, 64), m.query...)
+	for i := range m.params {
+		if p := &m.params[i]; p.in == inQuery && values[i] != nil {
+			buf = styled(buf, p.wire, values[i], p.style)
+		}
+	}
+	return string(buf)
+}
+
+func (m *maker) setHeaders(h http.Header, values []json.RawMessage) error {
+	for i := range m.params {
+		p := &m.params[i]
+		if p.in != inHeader || values[i] == nil {
+			continue
+		}
+		text := joined(values[i])
+		if strings.ContainsFunc(text, isControl) {
+			return invalid("%s must not have line breaks or other control characters", p.arg)
+		}
+		h.Set(p.wire, text)
+	}
+	return nil
+}
+
+func (m *maker) setBody(w *wire, values []json.RawMessage) error {
+	typ, body := "", []byte(nil)
+	switch {
+	case m.body == nil:
+		return nil
+	case m.def.Body == "form":
+		typ, body = "application/x-www-form-urlencoded", m.form(values)
+	case m.def.Body == "multipart":
+		var err error
+		if body, typ, err = m.multipart(values); err != nil {
+			return err
+		}
+	case m.def.Body == "raw":
+		v := values[m.body.param]
+		if v == nil {
+			return nil
+		}
+		typ, body = "text/plain; charset=utf-8", []byte(plain(v))
+		if m.params[m.body.param].format == "byte" {
+			var err error
+			if body, err = base64.StdEncoding.DecodeString(string(body)); err != nil {
+				return invalid("%s must be base64", m.params[m.body.param].arg)
+			}
+			typ = "application/octet-stream"
+		}
+	default:
+		typ = "application/json"
+		var ok bool
+		if body, ok = m.body.write(nil, values, nil); !ok {
+			if m.body.param >= 0 {
+				return nil
+			}
+			body = []byte("{}")
+		}
+	}
+	if m.def.ContentType != "" {
+		typ = m.def.ContentType
+	}
+	w.header.Set("Content-Type", typ)
+	w.body = body
+	return nil
+}
