@@ -67,6 +67,7 @@ var layers = []layer{
 	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
 	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
 	{"internal/sandbox/web", []string{"internal/sandbox/authserver", "upstream/rawjson"}, "a guarded endpoint reads of a request what it needs, not who answers it"},
+	{"internal/sandbox/restapi", []string{"upstream", "upstream/rawjson"}, "a sample service asks a sample source, whoever is in front of it"},
 	{"internal/sandbox/data", nil, "sample data is apart from how it is served"},
 }
 

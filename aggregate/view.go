@@ -117,6 +117,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
+	params, arguments := withoutControls(e.tool, r.Params, arguments)
 	var made struct { // one allocation
 		upstream.Call
 		timing upstream.Timing
@@ -126,7 +127,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		ID: v.agg.calls.next(), Principal: r.Principal,
 		Session: r.Session, Client: r.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: exposed,
-		Params: r.Params, Arguments: arguments, Back: r.Back, Timing: &made.timing,
+		Params: params, Arguments: arguments, Back: r.Back, Timing: &made.timing,
 	}
 	var res *upstream.Result
 	var failed error

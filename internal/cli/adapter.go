@@ -63,7 +63,9 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 }
 
 // signsIn reports whether an upstream is asked with tokens that end.
-func signsIn(u config.Upstream) bool { return u.Auth.Tokens() || u.Sandbox == ticketSystem }
+func signsIn(u config.Upstream) bool {
+	return u.Auth.Tokens() || u.Sandbox == ticketSystem || u.Sandbox != "" && u.Kind == "rest"
+}
 
 // overHTTP builds the adapter of an MCP server that is asked over HTTP.
 func overHTTP(u config.Upstream, opt mcpserver.Options, h *httpSide) *closing {

@@ -29,8 +29,8 @@ var demoLatency = map[string]time.Duration{
 // by one. Clients are told whole seconds.
 const demoTokens = 1200 * time.Millisecond
 
-// demonstrate asks the customer question of three sample sources, each an MCP
-// server of its own.
+// demonstrate asks the customer question of three sample sources: a REST service
+// and two MCP servers.
 func demonstrate(ctx context.Context, inv *invocation) error {
 	cfg := &config.Config{Path: "demo", Server: config.Server{
 		Names: "prefix", State: "none", LogLevel: "error", LogFormat: "text", MaxResult: 1 << 20,
@@ -41,8 +41,11 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 			Name: name, Kind: "mcp", Sandbox: name, Latency: demoLatency[name], Enabled: true, Era: "auto",
 			Tools: config.ToolFilter{Allow: []string{"*"}},
 		}
-		if name == ticketSystem {
+		switch name {
+		case ticketSystem:
 			u.Auth.Lifetime = demoTokens
+		case "crm":
+			u.Kind, u.Writes = "rest", "deny"
 		}
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}

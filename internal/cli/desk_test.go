@@ -107,7 +107,7 @@ func TestWritesHaveATokenOfTheirOwn(t *testing.T) {
 	if text, _ := ask(t, v, "get_ticket", oneTicket); strings.Count(text, "seen") < 2 {
 		t.Error("what was written is not there: ", text)
 	}
-	address := strings.TrimPrefix(d.server.origin, "http://")
+	address := strings.TrimPrefix(d.server.(*ticketServer).origin, "http://")
 	if said := end(); madeUp.MatchString(said) {
 		t.Error("a secret in what it says: ", said)
 	}

@@ -43,6 +43,9 @@ func definition(connector, file string) (*rest.Definition, error) {
 
 // newREST builds what speaks to a REST source.
 func newREST(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
+	if u.Sandbox != "" {
+		return newCRM(ctx, w, u, signedIn)
+	}
 	d, err := definition(u.REST.Connector, u.REST.Definition)
 	if err != nil {
 		return nil, err
@@ -51,16 +54,21 @@ func newREST(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic
 	if err != nil {
 		return nil, err
 	}
+	return w.overREST(u, d, h, signedIn, h.release)
+}
+
+// overREST builds the adapter of a REST source; closing it calls release.
+func (w *wiring) overREST(u config.Upstream, d *rest.Definition, h *httpSide, signedIn *atomic.Pointer[signIn], release func()) (upstream.Adapter, error) {
 	a, err := rest.New(rest.Options{
 		ID: upstream.ID(u.Name), Definition: d, Values: u.REST.Values, BaseURL: u.URL, Key: w.key(),
 		MaxMessage: u.MaxMessage, Writes: u.Writes != "deny", Log: w.log, ClientFor: h.clientFor,
 		TokenValue: func(ctx context.Context, member string) (string, error) { return signedIn.Load().value(ctx, member) },
 	}, h.client)
 	if err != nil {
-		h.release()
+		release()
 		return nil, err
 	}
-	return &closingPlain{a, h.release}, nil
+	return &closingPlain{a, release}, nil
 }
 
 // value returns a member of the answer that the token in use came with.

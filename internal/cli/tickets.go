@@ -64,8 +64,8 @@ func newTicketServer(ctx context.Context, origin, secret string, latency, lifeti
 		writes[t.Name] = !t.Hints.ReadOnly
 	}
 	return &ticketServer{behind: a, origin: origin, Server: web.New(web.Options{
-		Origin: origin, Secret: secret, Lifetime: lifetime, MCP: srv.Handler(),
-		Writes: func(tool string) bool { return writes[tool] }, Read: ticketsRead, Write: ticketsWrite,
+		Origin: origin, Secret: secret, Lifetime: lifetime, Path: web.MCPPath, Handler: srv.Handler(),
+		Writes: web.CallsThatWrite(func(tool string) bool { return writes[tool] }), Read: ticketsRead, Write: ticketsWrite,
 	})}, nil
 }
 

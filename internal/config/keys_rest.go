@@ -15,7 +15,7 @@ type REST struct {
 }
 
 var restKind = sourceKind{
-	name: "rest", where: []string{"connector", "definition"}, also: []string{"url", "values", "allow_http", "auth"},
+	name: "rest", where: []string{"connector", "definition", "sandbox"}, also: []string{"url", "values", "allow_http", "auth", "latency"}, sample: "crm",
 	hint: `add connector = "NAME", or definition = "FILE.toml" for one of your own`,
 }
 

@@ -47,7 +47,7 @@ var upstreamKeys = []key{
 		doc:   "Endpoint of an MCP server over Streamable HTTP or the older HTTP+SSE; which one is found out. With kind `rest` it is the base of all addresses, in place of the one in the connector or definition.",
 		field: func(t target) any { return &t.upstream.URL }},
 	{name: "sandbox", kind: text, example: "crm", enum: []string{"crm", "warehouse", "tickets"},
-		doc:   "A sample source that is built in, to try Bulkhead without any account.",
+		doc:   "A sample source that is built in, to try Bulkhead without any account. With kind `rest` the CRM is a REST service behind an authorization server of its own.",
 		field: func(t target) any { return &t.upstream.Sandbox }},
 	{name: "latency", kind: duration, def: "0s", example: "300ms", least: 0, most: minute,
 		doc:   "Added to each answer of a sandbox. With `sandbox` only.",

@@ -102,6 +102,7 @@ var behaviour = map[string]behaves{
 		of(func(u config.Upstream) any { return u.Tools.Override }), said("get", config.Hints{Destructive: new(false)})},
 	"upstream.*.tools.override.*.idempotent": {upstream(`sandbox = "crm"`, `tools.override."a b".idempotent = true`, `tools.override.b = {}`),
 		of(func(u config.Upstream) any { return u.Tools.Override }), map[string]*config.Override{"a b": {Hints: config.Hints{Idempotent: new(true)}}, "b": {}}},
+	"upstream.*.tools.override.*.requires": {upstream(`sandbox = "crm"`, `tools.override.get.requires = ["find"]`), of(func(u config.Upstream) any { return u.Tools.Override["get"].Requires }), []string{"find"}},
 	"upstream.*.tools.override.*.open_world": {upstream(`sandbox = "crm"`, `[upstream.crm.tools.override."crm.get/one"]`, `open_world = true`, `read_only = false`),
 		of(func(u config.Upstream) any { return u.Tools.Override }), said("crm.get/one", config.Hints{OpenWorld: new(true), ReadOnly: new(false)})},
 }

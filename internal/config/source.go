@@ -14,11 +14,15 @@ type sourceKind struct {
 	where []string // exactly one of them
 	also  []string
 	hint  string // how it may be said where the source is
+	// sample is the one sample source that the kind has; "" is all or none.
+	sample string
 }
 
 var sourceKinds = []sourceKind{
-	{"mcp", []string{"command", "url", "sandbox"}, []string{"latency", "env", "dir", "allow_http", "era", "ask", "auth"},
-		`add one of command = ["..."], url = "https://..." or sandbox = "crm"`},
+	{
+		name: "mcp", where: []string{"command", "url", "sandbox"}, also: []string{"latency", "env", "dir", "allow_http", "era", "ask", "auth"},
+		hint: `add one of command = ["..."], url = "https://..." or sandbox = "crm"`,
+	},
 	restKind, openapiKind, graphqlKind, sqlKind,
 }
 
@@ -52,6 +56,9 @@ func checkSource(d *decoder, at string, u *Upstream) string {
 		if given(name) && !kind.has(name) && !(name == "auth" && u.Auth.Type == "none") {
 			d.fault(join(at, name), "does not belong to an upstream of kind "+strconv.Quote(kind.name), "remove it")
 		}
+	}
+	if u.Sandbox != "" && kind.sample != "" && u.Sandbox != kind.sample {
+		d.fault(join(at, "sandbox"), "is no sample source of kind "+strconv.Quote(kind.name), "take "+strconv.Quote(kind.sample)+", or leave out kind")
 	}
 	where := slices.DeleteFunc(slices.Clone(kind.where), func(s string) bool { return !given(s) })
 	switch len(where) {

@@ -13,7 +13,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 )
@@ -197,19 +196,15 @@ func find(ctx context.Context, call Caller, name string) (customer, error) {
 		return customer{}, fmt.Errorf("looking for the customer %q: %w", name, err)
 	}
 	var out struct {
-		Customers []customer `json:"customers"`
-		Nearest   []string   `json:"did_you_mean"`
+		Customers []customer `json:"records"`
 	}
 	if err := json.Unmarshal(raw, &out); err != nil {
 		return customer{}, fmt.Errorf("reading the answer of %s: %w", findTool, err)
 	}
-	switch {
-	case len(out.Customers) > 0 && out.Customers[0].ID != "":
+	if len(out.Customers) > 0 && out.Customers[0].ID != "" {
 		return out.Customers[0], nil
-	case len(out.Nearest) > 0:
-		return customer{}, fmt.Errorf("no customer matches %q; did you mean %s?", name, strings.Join(out.Nearest, ", "))
 	}
-	return customer{}, fmt.Errorf("no customer matches %q", name)
+	return customer{}, fmt.Errorf("no customer matches %q; try a part of the name, such as Freight", name)
 }
 
 // structured returns the structured content of a result, or the failure that

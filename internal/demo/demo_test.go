@@ -1,6 +1,7 @@
 package demo_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,6 +47,9 @@ func overSandbox(t *testing.T) demo.Caller {
 		res, err := sources[source].Call(ctx, &upstream.Call{Op: upstream.CallTool, Name: name, Tool: &upstream.Tool{Name: name}, Principal: upstream.Local(), Arguments: raw})
 		if err != nil {
 			return nil, err
+		}
+		if name == "find_customers" { // which a REST service answers in pages of records
+			return bytes.ReplaceAll(res.Raw, []byte(`"customers":[`), []byte(`"records":[`)), nil
 		}
 		return res.Raw, nil
 	}
@@ -138,7 +142,7 @@ func TestRunCalls(t *testing.T) {
 func TestRunCustomerNotFound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, err := demo.Run(t.Context(), overSandbox(t), demo.Options{Customer: "Tarnvik Freigt"})
-		if err == nil || !strings.Contains(err.Error(), `no customer matches "Tarnvik Freigt"; did you mean Tarnwick Freight, `) {
+		if err == nil || !strings.Contains(err.Error(), `no customer matches "Tarnvik Freigt"; try a part of the name`) {
 			t.Errorf("%v", err)
 		}
 	})
@@ -156,8 +160,8 @@ func TestRunFindFails(t *testing.T) {
 		"silent":       {raw: `{"isError":true}`, want: "gave no reason"},
 		"unstructured": {raw: `{"content":[{"type":"text","text":"hello"}]}`, want: "no structured content"},
 		"garbage":      {raw: `<html>`, want: "cannot be read"},
-		"other shape":  {raw: `{"structuredContent":{"customers":"none"}}`, want: "reading the answer of crm_find_customers"},
-		"nobody":       {raw: `{"structuredContent":{"customers":[]}}`, want: `no customer matches "x"`},
+		"other shape":  {raw: `{"structuredContent":{"records":"none"}}`, want: "reading the answer of crm_find_customers"},
+		"nobody":       {raw: `{"structuredContent":{"records":[]}}`, want: `no customer matches "x"`},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

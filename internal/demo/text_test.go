@@ -193,7 +193,7 @@ func TestOddAnswers(t *testing.T) {
 	for _, odd := range []string{`{}`, `{"customer":7,"orders":8,"tickets":9}`, `{"customer":null}`, `[]`, `{"mrr":"x","found":-1,"orders":[{}],"tickets":[{}]}`} {
 		r, err := demo.Run(t.Context(), func(_ context.Context, tool string, _ any) (json.RawMessage, error) {
 			if tool == "crm_find_customers" {
-				return json.RawMessage(`{"structuredContent":{"customers":[{"customer_id":"1","name":"One"}]}}`), nil
+				return json.RawMessage(`{"structuredContent":{"records":[{"customer_id":"1","name":"One"}]}}`), nil
 			}
 			return json.RawMessage(`{"structuredContent":` + odd + `}`), nil
 		}, demo.Options{})

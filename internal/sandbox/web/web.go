@@ -1,10 +1,10 @@
 // Package web serves a sample source over HTTP, behind a sign-in, as a real
 // service is.
 //
-// Job: join an MCP endpoint with the authorization server whose tokens open it,
+// Job: join what is served with the authorization server whose tokens open it,
 // and find out of each request which scope it needs. It owns the HTTP server and
 // the reading of requests that far. It must not know which tools there are, how
-// MCP requests are answered, or who signs in.
+// requests are answered, or who signs in.
 package web
 
 import (
@@ -35,36 +35,39 @@ const (
 
 // Options describe a server.
 type Options struct {
-	Origin   string            // where it is reached: http://host:port
-	Secret   string            // of the client [ClientID]
-	Lifetime time.Duration     // of tokens; 0 is [authserver.DefaultLifetime]
-	MCP      http.Handler      // what is guarded
-	Writes   func(string) bool // whether the tool of that name writes
-	// Read and Write are the scopes of everything and of calls of tools that
-	// write.
+	Origin   string        // where it is reached: http://host:port
+	Secret   string        // of the client [ClientID]
+	Lifetime time.Duration // of tokens; 0 is [authserver.DefaultLifetime]
+	Path     string        // of what is guarded, and of what is below it; tokens are for it
+	Handler  http.Handler  // what is guarded
+	// Writes reports whether a request may change something; it leaves its body as
+	// it was.
+	Writes func(*http.Request) bool
+	// Read and Write are the scopes of everything and of what writes.
 	Read, Write string
 }
 
-// Server is a sample source as a web service: /mcp is what is guarded, all else
-// the authorization server's.
+// Server is a sample source as a web service: beside what is guarded it is the
+// authorization server's.
 type Server struct {
 	opt  Options
 	auth *authserver.Server
 	mux  *http.ServeMux
 }
 
-// Endpoint returns the address of the MCP endpoint; it is what tokens are for.
-func Endpoint(origin string) string { return origin + "/mcp" }
+// MCPPath is where an MCP endpoint is served.
+const MCPPath = "/mcp"
 
 // New returns a server that has started nothing.
 func New(opt Options) *Server {
 	s := &Server{opt: opt, mux: http.NewServeMux()}
 	s.auth = authserver.New(authserver.Options{
-		Issuer: opt.Origin, Resource: Endpoint(opt.Origin), Scopes: []string{opt.Read, opt.Write}, Lifetime: opt.Lifetime,
+		Issuer: opt.Origin, Resource: opt.Origin + opt.Path, Scopes: []string{opt.Read, opt.Write}, Lifetime: opt.Lifetime,
 		Clients: map[string]authserver.Client{ClientID: {Secret: opt.Secret, Name: "Bulkhead"}},
 	})
 	s.mux.Handle("/", s.auth)
-	s.mux.HandleFunc("/mcp", s.guarded)
+	s.mux.HandleFunc(opt.Path, s.guarded)
+	s.mux.HandleFunc(opt.Path+"/", s.guarded)
 	return s
 }
 
@@ -104,38 +107,40 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) guarded(w http.ResponseWriter, r *http.Request) {
 	control := http.NewResponseController(w)
 	_ = control.SetReadDeadline(time.Now().Add(bodyWait)) // not supported by test recorders only
-	scope := s.need(r)
+	scope := s.opt.Read
+	if s.opt.Writes(r) {
+		scope = s.opt.Write
+	}
 	_ = control.SetReadDeadline(time.Time{})
-	s.auth.Guard(s.opt.MCP, func(*http.Request) string { return scope }).ServeHTTP(w, r)
+	s.auth.Guard(s.opt.Handler, func(*http.Request) string { return scope }).ServeHTTP(w, r)
 }
 
-// need returns the scope for a request, and leaves its body as it was. What
-// cannot be understood might be a write to whoever reads it next.
-func (s *Server) need(r *http.Request) string {
-	if r.Method != http.MethodPost || r.Body == nil { // streams, and the end of a session
-		return s.opt.Read
+// CallsThatWrite reports of the requests of MCP whether they call a tool that
+// writes. What cannot be understood might be a write to whoever reads it next.
+func CallsThatWrite(tool func(name string) bool) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		if r.Method != http.MethodPost || r.Body == nil { // streams, and the end of a session
+			return false
+		}
+		body := r.Body
+		head, err := io.ReadAll(io.LimitReader(body, maxBody+1))
+		rest := io.Reader(body)
+		if err != nil {
+			rest = broken{err}
+		}
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(head), rest), body}
+		return err != nil || len(head) > maxBody || rawjson.Check(head, rawjson.Limits{}) != nil || writes(head, tool)
 	}
-	body := r.Body
-	head, err := io.ReadAll(io.LimitReader(body, maxBody+1))
-	rest := io.Reader(body)
-	if err != nil {
-		rest = broken{err}
-	}
-	r.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), rest), body}
-	if err != nil || len(head) > maxBody || rawjson.Check(head, rawjson.Limits{}) != nil || s.writes(head) {
-		return s.opt.Write
-	}
-	return s.opt.Read
 }
 
 // writes reports whether a message, or one of a batch, calls a tool that writes.
-func (s *Server) writes(msg []byte) bool {
+func writes(msg []byte, tool func(string) bool) bool {
 	if rawjson.Kind(msg) == '[' {
 		for m := range rawjson.Elements(msg) {
-			if rawjson.Kind(m) == '{' && s.writes(m) {
+			if rawjson.Kind(m) == '{' && writes(m, tool) {
 				return true
 			}
 		}
@@ -145,8 +150,8 @@ func (s *Server) writes(msg []byte) bool {
 		return false
 	}
 	params, _ := rawjson.Get(msg, "params")
-	tool, _ := rawjson.GetString(params, "name")
-	return s.opt.Writes(tool)
+	name, _ := rawjson.GetString(params, "name")
+	return tool(name)
 }
 
 // broken is the end of a body that could not be read.

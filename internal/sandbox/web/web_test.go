@@ -27,8 +27,8 @@ const secret = "canary+of the/client"
 func desk(origin string) *web.Server {
 	return web.New(web.Options{
 		Origin: origin, Secret: secret, Read: "t.read", Write: "t.write",
-		Writes: func(tool string) bool { return tool == "create" },
-		MCP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Path: web.MCPPath, Writes: web.CallsThatWrite(func(tool string) bool { return tool == "create" }),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
@@ -139,8 +139,8 @@ func TestServe(t *testing.T) {
 	open := make(chan struct{})
 	s := web.New(web.Options{
 		Origin: "http://" + ln.Addr().String(), Secret: secret, Read: "t.read", Write: "t.write",
-		Writes: func(string) bool { return false },
-		MCP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		Path: web.MCPPath, Writes: func(*http.Request) bool { return false },
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_ = http.NewResponseController(w).Flush()
 			close(open)
 			<-r.Context().Done()
@@ -152,7 +152,7 @@ func TestServe(t *testing.T) {
 
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	get := func(token string) *http.Response {
-		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, web.Endpoint("http://"+ln.Addr().String()), nil)
+		r, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String()+web.MCPPath, nil)
 		r.Header.Set("Authorization", "Bearer "+token)
 		resp, err := client.Do(r)
 		if err != nil {
