@@ -54,8 +54,8 @@ func (m *member) converse(ctx context.Context, r *Request, c *upstream.Call) (*u
 	t := conversation{m, r, c}
 	res, err := t.carryOut(ctx)
 	if err != nil {
-		if res, err = t.connected(ctx, err); err == nil && res == nil {
-			res, err = t.again().carryOut(ctx)
+		if res, err = (invitation{t}).connected(ctx, err); err == nil && res == nil {
+			res, err = again(t).carryOut(ctx)
 		}
 	}
 	if err != nil {
@@ -120,10 +120,10 @@ func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMe
 	if t.c.Back.Ask == nil {
 		return nil
 	}
-	return t.asking(t.c.Back.Ask)
+	return inquirer(t, t.c.Back.Ask)
 }
 
-func (t conversation) asking(ask func(context.Context, upstream.Question) (json.RawMessage, error)) func(context.Context, upstream.Question) (json.RawMessage, error) {
+func inquirer(t conversation, ask func(context.Context, upstream.Question) (json.RawMessage, error)) func(context.Context, upstream.Question) (json.RawMessage, error) {
 	id, limit := t.c.Upstream, t.m.agg.asked.patient
 	return func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {
 		if _, ok := isURL(q); ok {
@@ -158,7 +158,7 @@ func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 			return nil, err
 		}
 	case connecting:
-		if err := t.returned(ctx, answers); err != nil {
+		if err := (invitation{t}).returned(ctx, answers); err != nil {
 			return nil, err
 		}
 	}

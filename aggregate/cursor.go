@@ -34,7 +34,7 @@ func scope(view upstream.ID, l upstream.List, who upstream.Principal) []byte {
 }
 
 func (c cursors) seal(view upstream.ID, l upstream.List, who upstream.Principal, m mark) string {
-	text := string(m.source) + "\x00" + m.key                     // our own things have no source
+	text := string(m.source) + "\x00" + m.key                          // our own things have no source
 	sealed := c.aead.Seal(nil, nil, []byte(text), scope(view, l, who)) //nolint:gosec // it makes its own nonces
 	return base64.RawURLEncoding.EncodeToString(sealed)
 }

@@ -72,10 +72,10 @@ type FailureStatus struct {
 }
 
 // Status returns the condition of every source.
-func (a *Aggregate) Status() Status { return a.statusFor(upstream.Principal{}) }
+func (a *Aggregate) Status() Status { return statusFor(a, upstream.Principal{}) }
 
 // statusFor returns it as one user may see it; nobody is the operator.
-func (a *Aggregate) statusFor(p upstream.Principal) Status {
+func statusFor(a *Aggregate, p upstream.Principal) Status {
 	st := Status{Sources: []SourceStatus{}, Note: a.snap.Load().offer("").note(a.opt.ListBudget)}
 	for _, m := range a.members() {
 		st.Sources = append(st.Sources, m.status(p))

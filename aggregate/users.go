@@ -83,9 +83,12 @@ func (s *consents) end(w wanderer, agreed bool) {
 // errAsked marks the failure of a call whose user has been asked already.
 var errAsked = errors.New("the user has been asked to sign in")
 
+// invitation is a conversation whose user may have to sign in first.
+type invitation struct{ conversation }
+
 // connectable returns the page where the user of a call signs in, if that is why
 // it failed, nothing was sent, and the client can show the page to the user.
-func (t conversation) connectable(err error) (page string, ok bool) {
+func (t invitation) connectable(err error) (page string, ok bool) {
 	if err == nil || t.m.Users == nil || !mayRequire(t.c.Op) {
 		return "", false
 	}
@@ -113,13 +116,13 @@ func pageQuestion(source upstream.ID, page, id string) upstream.Question {
 	return upstream.Question{Method: upstream.AskElicitation, Params: raw}
 }
 
-func (t conversation) wanderer() wanderer { return wanderer{partyOf(t.c), t.c.Client} }
+func (t invitation) wanderer() wanderer { return wanderer{partyOf(t.c), t.c.Client} }
 
 // connected has the user of a call that failed with err sign in. nil says that
 // he has, and that the call can be made again. A result is for a modern client:
 // the question. Of calls at the same time one asks, and the others wait for what
 // comes of it.
-func (t conversation) connected(ctx context.Context, err error) (*upstream.Result, error) {
+func (t invitation) connected(ctx context.Context, err error) (*upstream.Result, error) {
 	page, ok := t.connectable(err)
 	if !ok {
 		return nil, err
@@ -135,7 +138,7 @@ func (t conversation) connected(ctx context.Context, err error) (*upstream.Resul
 	agreed := false
 	defer func() { t.m.consents.end(t.wanderer(), agreed) }()
 	id := rand.Text()
-	answer, asking := t.asking(t.r.Back.Ask)(ctx, pageQuestion(t.c.Upstream, page, id))
+	answer, asking := inquirer(t.conversation, t.r.Back.Ask)(ctx, pageQuestion(t.c.Upstream, page, id))
 	if action, _ := rawjson.GetString(answer, "action"); asking != nil || action != "accept" {
 		return nil, t.declined(err)
 	}
@@ -151,7 +154,7 @@ func (t conversation) connected(ctx context.Context, err error) (*upstream.Resul
 }
 
 // alongside waits for a user who is being asked by another call to sign in.
-func (t conversation) alongside(ctx context.Context, open *consent, err error) error {
+func (t invitation) alongside(ctx context.Context, open *consent, err error) error {
 	wait, cancel := context.WithTimeout(ctx, min(patience(t.c.Client), time.Until(open.until)))
 	defer cancel()
 	var listening sync.WaitGroup
@@ -180,7 +183,7 @@ func (t conversation) alongside(ctx context.Context, open *consent, err error) e
 }
 
 // declined is the failure of a call whose user will not sign in.
-func (t conversation) declined(err error) error {
+func (t invitation) declined(err error) error {
 	e := *upstream.AsError(t.c.Upstream, t.c.Name, err)
 	e.Public = "the user did not agree to sign in there"
 	e.Err = errors.Join(errAsked, e.Err)
@@ -189,7 +192,7 @@ func (t conversation) declined(err error) error {
 
 // returned takes the answer of a modern client to the question to sign in, and
 // waits a while for that to be done.
-func (t conversation) returned(ctx context.Context, answers json.RawMessage) error {
+func (t invitation) returned(ctx context.Context, answers json.RawMessage) error {
 	needs := &upstream.Error{Upstream: t.c.Upstream, Tool: t.c.Name, Op: string(t.c.Op), Kind: upstream.NeedsLogin,
 		Public: "the user has not finished signing in there yet", Err: errAsked}
 	if t.agreed(answers) != nil {
@@ -210,7 +213,7 @@ func (t conversation) returned(ctx context.Context, answers json.RawMessage) err
 }
 
 // again is the same conversation for the second time.
-func (t conversation) again() conversation {
+func again(t conversation) conversation {
 	c := *t.c
 	c.Timing = &upstream.Timing{}
 	return conversation{t.m, t.r, &c}

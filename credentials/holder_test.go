@@ -177,6 +177,11 @@ func TestHolderUnderFire(t *testing.T) {
 	}
 }
 
+// heldSource is a Refresher as something to be held.
+type heldSource struct{ *credentials.Refresher }
+
+func (s heldSource) Busy() bool { return s.State().Busy }
+
 // Thirty thousand sources, such as 10,000 users of three upstreams, take at most
 // 4 KiB each with their tokens.
 func TestHolderIsSmall(t *testing.T) {
@@ -192,16 +197,16 @@ func TestHolderIsSmall(t *testing.T) {
 		return int64(m.HeapAlloc) //nolint:gosec // far from that
 	}
 	before := used()
-	held := make([]*credentials.Holder[*credentials.Refresher], upstreams)
+	held := make([]*credentials.Holder[heldSource], upstreams)
 	for n := range held {
-		held[n] = credentials.NewHolder[*credentials.Refresher](users, time.Hour)
+		held[n] = credentials.NewHolder[heldSource](users, time.Hour)
 		for i := range users {
 			id := credentials.Identity{Upstream: "crm", Subject: fmt.Sprintf("https://login.example.com/realm user-%08d", i), Issuer: "https://login.crm.example.com", ClientID: "bulkhead", Scopes: []string{"read", "write"}}
-			r, release, err := held[n].Use(t.Context(), id.Subject, func() (*credentials.Refresher, error) {
-				return credentials.NewRefresher(credentials.SourceSpec{Name: "crm", ID: id.ID(), Report: func(error) { _ = i },
+			r, release, err := held[n].Use(t.Context(), id.Subject, func() (heldSource, error) {
+				return heldSource{credentials.NewRefresher(credentials.SourceSpec{Name: "crm", ID: id.ID(), Report: func(error) { _ = i },
 					Fetch: func(context.Context, credentials.Token) (credentials.Token, error) {
 						return credentials.Token{Access: credentials.NewSecret(fmt.Sprintf("%0600d", i)), Refresh: credentials.NewSecret(fmt.Sprintf("%0100d", i)), Expiry: time.Now().Add(time.Hour)}, nil
-					}}), nil
+					}})}, nil
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -69,10 +69,6 @@ func (s *Source) Invalidate(used credentials.Token) { s.token.Invalidate(used) }
 // State tells what is known without asking anybody.
 func (s *Source) State() credentials.State { return s.token.State() }
 
-// Busy reports whether closing the source could lose a token; see
-// [credentials.Refresher.Busy].
-func (s *Source) Busy() bool { return s.token.Busy() }
-
 // Close ends the source; see [credentials.Refresher.Close].
 func (s *Source) Close(ctx context.Context) { s.token.Close(ctx) }
 

@@ -44,7 +44,6 @@ type tokens interface {
 	credentials.Source
 	ID() string
 	State() credentials.State
-	Busy() bool
 	Close(context.Context)
 }
 
@@ -160,9 +159,12 @@ func (s *signIn) close(ctx context.Context) {
 	s.release()
 }
 
-// Busy implements credentials.Held.
+// Busy implements credentials.Held: closing it now would lose a token.
 func (s *signIn) Busy() bool {
-	return slices.ContainsFunc(s.sets, func(set *scopeSet) bool { return set.tokens.Busy() })
+	return slices.ContainsFunc(s.sets, func(set *scopeSet) bool {
+		held := set.tokens.State()
+		return held.Busy || held.Unsaved != nil
+	})
 }
 
 // Close implements credentials.Held.

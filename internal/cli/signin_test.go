@@ -57,7 +57,6 @@ func (held) Token(context.Context) (credentials.Token, error) { return credentia
 func (held) Invalidate(credentials.Token)                     {}
 func (held) ID() string                                       { return "" }
 func (h held) State() credentials.State                       { return h.state }
-func (held) Busy() bool                                       { return false }
 func (held) Close(context.Context)                            {}
 
 func TestSignInStatus(t *testing.T) {

@@ -19,7 +19,6 @@ package connect
 import (
 	"context"
 	"errors"
-	"html/template"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -87,12 +86,12 @@ type Options struct {
 
 // Site is the pages, under /connect/.
 type Site struct {
+	*printer
 	opt      Options
 	tickets  *tickets
 	browsers *browsers
 	guard    *http.CrossOriginProtection
 	mux      *http.ServeMux
-	layout   *template.Template
 }
 
 // New returns a site. It starts nothing.
@@ -112,7 +111,7 @@ func New(opt Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{opt: opt, tickets: tickets, browsers: newBrowsers(at.Scheme == "https"), guard: http.NewCrossOriginProtection(), mux: http.NewServeMux(), layout: layout()}
+	s := &Site{opt: opt, tickets: tickets, browsers: newBrowsers(at.Scheme == "https"), guard: http.NewCrossOriginProtection(), mux: http.NewServeMux(), printer: newPrinter()}
 	s.mux.HandleFunc("GET /connect/callback", s.loginAnswer)
 	s.mux.HandleFunc("GET /connect/callback/{source}", s.sourceAnswer)
 	s.mux.HandleFunc("GET /connect/{source}", s.show)

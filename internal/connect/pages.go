@@ -26,8 +26,11 @@ type page struct {
 
 type button struct{ Do, Text string }
 
-func layout() *template.Template {
-	return template.Must(template.New("page").Parse(`<!doctype html>
+// printer answers browsers.
+type printer struct{ layout *template.Template }
+
+func newPrinter() *printer {
+	return &printer{template.Must(template.New("page").Parse(`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.Title}}</title><style>` + style + `</style></head>
 <body><h1>{{.Title}}</h1>
 {{range .Text}}<p>{{.}}</p>
@@ -36,12 +39,12 @@ func layout() *template.Template {
 		`{{if $p.Field}}<input type="password" name="token" autocomplete="off" required aria-label="token">{{end}}<button>{{.Text}}</button></form>
 {{end}}{{if .Who}}<p><small>You are {{.Who}}.</small></p>
 {{end}}</body></html>
-`))
+`))}
 }
 
 // header sets what every answer has: no script and nothing from elsewhere, kept by
 // nobody, and no word to other sites of where the browser comes from.
-func (*Site) header(w http.ResponseWriter) {
+func (*printer) header(w http.ResponseWriter) {
 	sum := sha256.Sum256([]byte(style))
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
@@ -54,7 +57,7 @@ func (*Site) header(w http.ResponseWriter) {
 	h.Set("X-Robots-Tag", "noindex")
 }
 
-func (s *Site) say(w http.ResponseWriter, status int, p page) {
+func (s *printer) say(w http.ResponseWriter, status int, p page) {
 	var text bytes.Buffer
 	if err := s.layout.Execute(&text, p); err != nil { // a page is made of strings
 		http.Error(w, "the page cannot be made", http.StatusInternalServerError)
@@ -67,7 +70,7 @@ func (s *Site) say(w http.ResponseWriter, status int, p page) {
 }
 
 // send sends a browser on.
-func (s *Site) send(w http.ResponseWriter, r *http.Request, to string) {
+func (s *printer) send(w http.ResponseWriter, r *http.Request, to string) {
 	s.header(w)
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
@@ -75,11 +78,11 @@ func (s *Site) send(w http.ResponseWriter, r *http.Request, to string) {
 // again is what everybody can do about a link that is of no use.
 const again = "Make the call again that led here, or ask your assistant to: it will be answered with a new link."
 
-func (s *Site) stale(w http.ResponseWriter, err error) {
+func (s *printer) stale(w http.ResponseWriter, err error) {
 	s.say(w, http.StatusGone, page{Title: "This link is of no use", Text: []string{sentence(err.Error()), again}})
 }
 
-func (s *Site) unasked(w http.ResponseWriter) {
+func (s *printer) unasked(w http.ResponseWriter) {
 	s.say(w, http.StatusBadRequest, page{Title: "Nothing has changed", Text: []string{
 		"This is not an answer to anything that this browser was sent for, or that was more than a quarter of an hour ago, or cookies are switched off.", again}})
 }
