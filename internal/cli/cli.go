@@ -70,8 +70,8 @@ type command struct {
 
 // options are the values of all flags; each command registers its own.
 type options struct {
-	config, listen, customer, latency, timeout, client string
-	json, verbose, watch, device                       bool
+	config, user, listen, customer, latency, timeout, client string
+	json, verbose, watch, device                             bool
 }
 
 // invocation is one run of one command.
@@ -90,7 +90,7 @@ func commands() []command {
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
 		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
-		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: configFlags},
+		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},

@@ -102,11 +102,16 @@ func newSigner(ctx context.Context, u config.Upstream, store credentials.Store) 
 
 // newSignIn builds what gets the tokens of an upstream for the operator.
 func newSignIn(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+	return signInOf(ctx, u, store, "", report)
+}
+
+// signInOf is newSignIn for one subject.
+func signInOf(ctx context.Context, u config.Upstream, store credentials.Store, subject string, report func(error)) (*signIn, error) {
 	sign, err := newSigner(ctx, u, store)
 	if err != nil {
 		return nil, err
 	}
-	return sign(ctx, "", report)
+	return sign(ctx, subject, report)
 }
 
 // attach returns how the tokens of each set are put into requests: those of the
