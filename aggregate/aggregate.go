@@ -79,6 +79,11 @@ type Options struct {
 	// ListBudget is how many tools are listed at most, our own among them; 0 is
 	// all.
 	ListBudget int
+	// Discovery is how clients get to know the tools; "" is DiscoverAuto. Pinned
+	// are patterns of the tools, by the names that clients know, that are listed
+	// in any case.
+	Discovery Discovery
+	Pinned    []string
 	// ListWait is how long the first list of a cold start waits for upstreams
 	// that have not answered yet. Default 2 s; negative for not at all.
 	ListWait time.Duration
@@ -119,6 +124,7 @@ type Aggregate struct {
 	store   catalogStore
 	cursors cursors
 	own     []*entry // our own tools; none if Plain
+	finders []*entry // those by which others are found, where they are needed
 	asked   *conversations
 
 	building sync.Mutex      // one build at a time
@@ -166,7 +172,7 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}
 	if !opt.Plain {
-		a.own = ownTools{a}.entries()
+		a.own, a.finders = ownTools{a}.entries(), ownTools{a}.finders()
 	}
 	list, err := a.assemble(members, nil)
 	if err != nil {

@@ -135,7 +135,9 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 		}}
 		if e.m != nil {
 			t.Writes = !t.Reads && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
-			t.Requires = v.offer().exposed(e.m, e.m.Requires[e.tool.Name])
+			if needs := e.m.Requires[e.tool.Name]; len(needs) > 0 {
+				t.Requires = v.offer().exposed(e.m, needs)
+			}
 		}
 		return t, nil
 	}
@@ -143,16 +145,13 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 
 // exposed returns the names under which clients know a member's tools.
 func (o *offer) exposed(m *member, own []string) []string {
-	var out []string
-	for _, name := range own {
-		at := slices.IndexFunc(o.list(upstream.Tools).entries, func(e *entry) bool { return e.m == m && e.tool.Name == name })
-		if at < 0 { // it is not offered, so that no plan can have it
-			out = append(out, name)
-			continue
+	out := slices.Clone(own)
+	for name, e := range o.list(upstream.Tools).index {
+		if i := slices.Index(own, e.key); i >= 0 && e.m == m {
+			out[i] = name
 		}
-		out = append(out, o.list(upstream.Tools).entries[at].name)
 	}
-	return out
+	return out // one that is not offered stays as it is: no plan can have it
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded

@@ -45,7 +45,13 @@ func (a *Aggregate) build() {
 		d := draft{members: []*member{m}, own: a.own, budget: a.opt.ListBudget, names: &m.names, alone: true}
 		s.alone[m.ID] = d.offer(old.alone[m.ID])
 	}
-	d := draft{members: members, own: a.own, budget: a.opt.ListBudget, names: &a.names}
+	d := draft{
+		members: members, own: a.own, finders: a.finders, budget: a.opt.ListBudget, names: &a.names,
+		discovery: a.opt.Discovery, pinned: a.opt.Pinned,
+	}
+	if a.opt.Plain { // nothing could be found
+		d.discovery = DiscoverList
+	}
 	s.all = d.offer(old.all)
 	a.snap.Store(s)
 	if now := s.all.list(upstream.Tools).left; now > 0 && (old.all == nil || old.all.list(upstream.Tools).left != now) {
@@ -55,11 +61,14 @@ func (a *Aggregate) build() {
 
 // draft is an offer in the making.
 type draft struct {
-	members []*member
-	own     []*entry
-	budget  int // how many tools are listed at most; 0 is all
-	names   *perList[*namer]
-	alone   bool // one upstream by itself: its names need no prefix
+	members   []*member
+	own       []*entry
+	finders   []*entry // where not all tools are listed
+	budget    int      // how many tools are listed at most; 0 is all
+	discovery Discovery
+	pinned    []string
+	names     *perList[*namer]
+	alone     bool // one upstream by itself: its names need no prefix
 }
 
 // offer makes the offer, from the one before where there is one.
@@ -86,7 +95,6 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 	names := d.names.at(l)
 	names.trim()
 	var entries []*entry
-	left := 0
 	for i, m := range d.members {
 		if from[i] == nil {
 			continue
@@ -96,11 +104,32 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 			entries = append(entries, &entry{name: d.name(names, m, l, t.key, clash), thing: t, m: m})
 		}
 	}
-	if l == upstream.Tools {
-		entries, left = budgeted(entries, d.own, d.budget)
+	if l != upstream.Tools {
+		return serialise(l, entries, from, clash)
 	}
+	if !d.alone && d.discovery.searched(len(entries)) {
+		return d.found(entries, from, clash)
+	}
+	entries, left := budgeted(entries, d.own, d.budget)
 	made := serialise(l, entries, from, clash)
 	made.left = left
+	return made
+}
+
+// found makes a list of tools that shows ours and those that are pinned, and
+// knows all.
+func (d *draft) found(entries []*entry, from []*contents, clash *clash) *listing {
+	shown := slices.DeleteFunc(slices.Clone(entries), func(e *entry) bool {
+		return !slices.ContainsFunc(d.pinned, func(p string) bool { return Match(p, e.name) })
+	})
+	shown, left := budgeted(shown, slices.Concat(d.own, d.finders), d.budget)
+	made := serialise(upstream.Tools, shown, from, clash)
+	for _, e := range entries {
+		if _, taken := made.index[e.name]; !taken {
+			made.index[e.name] = e
+		}
+	}
+	made.left, made.searcher = left, newSearcher(entries)
 	return made
 }
 

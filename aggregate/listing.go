@@ -33,6 +33,7 @@ type listing struct {
 	entries        []*entry // in the order of the list
 	legacy, modern listText
 	left           int           // how many entries a budget keeps from it
+	searcher       *searcher     // of what it does not show; nil if it shows all
 	complete       bool          // every upstream in it has been read, now or in an earlier run
 	fresh          time.Duration // how long a client may keep it
 	from           []*contents   // what it was made from

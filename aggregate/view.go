@@ -117,6 +117,13 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
+	if e.m == nil && e.name == toolCall {
+		if params, err := directed(r.Params, arguments); err == nil {
+			meant := *r
+			meant.Params, meant.Header = params, nil
+			return v.CallTool(ctx, &meant)
+		}
+	}
 	params, arguments := withoutControls(e.tool, r.Params, arguments)
 	var made struct { // one allocation
 		upstream.Call

@@ -92,7 +92,7 @@ func (s *stage) configure(name, text string) (string, error) {
 
 // The settings are the defaults but for what a measurement must have: nothing
 // is kept on disk, and the longest result is handed out whole.
-const server = "[server]\nstate = \"none\"\nmax_result = \"32MiB\"\n"
+const server = "[server]\nstate = \"none\"\ndiscovery = \"list\"\nmax_result = \"32MiB\"\n"
 
 // httpUpstream is a configuration's table of an upstream over HTTP.
 func (s *stage) httpUpstream(name, era string, tools int) string {

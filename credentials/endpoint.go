@@ -103,7 +103,11 @@ func (e *Endpoint) post(ctx context.Context, to string, form url.Values) (member
 		return nil, err
 	}
 	answer := parse(got.header.Get("Content-Type"), got.body)
-	if code := answer.text("error"); got.status/100 != 2 || code != "" {
+	code := answer.text("error")
+	if got.status/100 != 2 && code == "" {
+		code = hubspotCode(answer)
+	}
+	if got.status/100 != 2 || code != "" {
 		return nil, refused(e.Name, got, code)
 	}
 	if answer == nil {

@@ -71,6 +71,8 @@ func TestRefusals(t *testing.T) {
 		want   string
 	}{
 		"code":                {says(400, "application/json", `{"error":"invalid_grant","error_description":"s3cret"}`), login, "invalid_grant (HTTP 400)"},
+		"HubSpot's code":      {says(400, "application/json", `{"status":"BAD_REFRESH_TOKEN","message":"s3cret"}`), login, "bad_refresh_token (HTTP 400)"},
+		"a status of another": {says(400, "application/json", `{"status":"error","message":"s3cret"}`), config, "HTTP 400): it refuses without saying why"},
 		"403":                 {says(403, "application/json", `{"error":"invalid_grant"}`), login, "invalid_grant (HTTP 403)"},
 		"client":              {says(401, "application/json", `{"error":"invalid_client"}`), config, "invalid_client (HTTP 401)"},
 		"unknown code":        {says(400, "application/json", `{"error":"no_such_luck"}`), config, "unknown (HTTP 400)"},

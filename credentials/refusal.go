@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,9 +24,19 @@ var troubles = map[string]Trouble{
 	"invalid_request": Misconfigured, "invalid_client": Misconfigured, "unauthorized_client": Misconfigured,
 	"unsupported_grant_type": Misconfigured, "unsupported_response_type": Misconfigured, "invalid_scope": Misconfigured, "invalid_target": Misconfigured,
 	"incorrect_client_credentials": Misconfigured, "redirect_uri_mismatch": Misconfigured, "device_flow_disabled": Misconfigured,
-	"invalid_client_id": Misconfigured, "bad_client_secret": Misconfigured, "invalid_client_credentials": Misconfigured,
+	"invalid_client_id": Misconfigured, "bad_client_secret": Misconfigured, "bad_client_id": Misconfigured, "invalid_client_credentials": Misconfigured,
 	"invalid_issuer": Misconfigured, "invalid_assertion": Misconfigured, "invalid_app_access": Misconfigured, "invalid_redirect_uri": Misconfigured,
 	"unsupported_token_type": Misconfigured, "invalid_dpop_proof": Misconfigured, "use_dpop_nonce": Misconfigured,
+}
+
+// hubspotCode is the code of a refusal by HubSpot, which has a member status for
+// it, such as BAD_REFRESH_TOKEN; "" for a word that is none.
+func hubspotCode(answer members) string {
+	code := strings.ToLower(answer.text("status"))
+	if _, ok := troubles[code]; !ok {
+		return ""
+	}
+	return code
 }
 
 // refused classes an answer that brings no token. A code that nobody knows is not

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -46,6 +47,14 @@ func newTokenDesk(t *testing.T, expires string) *tokenDesk {
 
 func (d *tokenDesk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = r.ParseForm() // what is no form has none
+	if r.Header.Get("Content-Type") == "application/json" {
+		var members map[string]string
+		_ = json.NewDecoder(r.Body).Decode(&members)
+		r.PostForm = url.Values{"written in": {"JSON"}}
+		for name, v := range members {
+			r.PostForm.Set(name, v)
+		}
+	}
 	d.mu.Lock()
 	d.asked = append(d.asked, asked{r.URL.Path, r.Header.Get("Authorization"), r.PostForm})
 	n := len(d.asked)
@@ -107,11 +116,15 @@ func TestTokenRequests(t *testing.T) {
 			map[string]string{"grant_type": "client_credentials", "scope": "a b", "audience": "https://api", "resource": "https://res/mcp", "tenant": "acme", "pass": "canary-s+"}, "Bearer canary-1"},
 		"post": {with(machine, "client_secret = { env = 'SECRET' }", "client_auth = 'post'", "header = 'X-Token'", "prefix = ''"), "/token", "",
 			map[string]string{"client_id": "me", "client_secret": "canary-s+", "scope": ""}, "canary-1"},
+		"json": {with(machine, "client_secret = { env = 'SECRET' }", "token_request = 'json'", "scopes = ['a', 'b']"), "/token", "Basic bWU6Y2FuYXJ5LXMlMkI=",
+			map[string]string{"written in": "JSON", "grant_type": "client_credentials", "scope": "a b"}, "Bearer canary-1"},
 		"prefix": {with(machine, "client_secret = { env = 'SECRET' }", "prefix = 'token '"), "/token", "Basic bWU6Y2FuYXJ5LXMlMkI=", nil, "token canary-1"},
 		"key": {with(machine, "key = { file = '"+ecFile+"' }", "key_id = 'k7'"), "/token", "",
 			map[string]string{"client_assertion.iss": "me", "client_assertion.sub": "me", "client_assertion.kid": "k7", "client_assertion.alg": "ES256"}, "Bearer canary-1"},
 		"jwt": {[]string{"type = 'jwt_bearer'", "token_url = '" + desk + "/token'", "issuer = 'robot@example.com'", "subject = 'ann@example.com'", "audience = 'https://aud'", "key = { file = '" + rsaFile + "' }", "scopes = ['a']"},
 			"/token", "", map[string]string{"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion.iss": "robot@example.com", "assertion.sub": "ann@example.com", "assertion.aud": "https://aud", "assertion.alg": "RS256", "scope": "a", "audience": ""}, "Bearer canary-1"},
+		"scopes inside": {[]string{"type = 'jwt_bearer'", "token_url = '" + desk + "/token'", "issuer = 'robot@example.com'", "key = { file = '" + rsaFile + "' }", "scopes = ['a', 'b']", "scope_claim = true"},
+			"/token", "", map[string]string{"assertion.scope": "a b", "scope": ""}, "Bearer canary-1"},
 		"exchange": {[]string{"type = 'token_exchange'", "token_url = '" + desk + "/token'", "token = { env = 'SUBJECT' }", "audience = 'https://api'"},
 			"/token", "", map[string]string{"subject_token": "canary-subject", "subject_token_type": "urn:ietf:params:oauth:token-type:access_token", "audience": "https://api"}, "Bearer canary-1"},
 		"github": {[]string{"type = 'github_app'", "client_id = 'Iv1.x'", "installation = 42", "key = { file = '" + rsaFile + "' }", "api_url = '" + desk + "'"},

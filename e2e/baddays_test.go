@@ -138,14 +138,14 @@ func TestHangsAtStart(t *testing.T) {
 
 func TestTenThousandTools(t *testing.T) {
 	t.Parallel()
-	p := start(t, fakeUpstream(t, "good", "healthy")+fakeUpstream(t, "bad", "10,000 tools"), nil)
+	p := start(t, "[server]\ndiscovery = 'list'\n"+fakeUpstream(t, "good", "healthy")+fakeUpstream(t, "bad", "10,000 tools"), nil)
 	c := p.stdio(false)
 	var names []string
 	eventually(func() bool {
 		names = c.tools()
 		return len(names) >= 10_000
 	})
-	if len(names) != 10_000+6+2 || !slices.Contains(names, "bad_tool_9999") {
+	if len(names) != 10_000+6+4 || !slices.Contains(names, "bad_tool_9999") {
 		t.Errorf("%d tools", len(names))
 	}
 	alive(t, c, "good")

@@ -105,6 +105,67 @@ func StructuredResult(v any) (*Result, error) {
 	return newResult([]any{textItem(string(raw))}, raw, false), nil
 }
 
+// JSONResult is [StructuredResult] of an object that is there as text already and
+// has passed [rawjson.Check]. Space between its tokens is left out.
+func JSONResult(object json.RawMessage) *Result {
+	const head, mid = `{"content":[{"type":"text","text":"`, `"}],"structuredContent":`
+	buf := append(make([]byte, 0, len(head)+len(mid)+2*len(object)+len(object)/4+1), head...)
+	buf, tight := appendCompact(buf, object, true)
+	content := len(buf) + len(`"}]`)
+	buf = append(buf, mid...)
+	from := len(buf)
+	if tight {
+		buf = append(buf, object...)
+	} else {
+		buf, _ = appendCompact(buf, object, false)
+	}
+	to := len(buf)
+	buf = append(buf, '}')
+	return &Result{Raw: buf, members: []rawjson.Member{
+		{Name: "content", Value: buf[len(`{"content":`):content:content], Start: 1, End: content},
+		{Name: "structuredContent", Value: buf[from:to:to], Start: content + 1, End: to},
+	}}
+}
+
+// appendCompact appends JSON text without space between its tokens; quoted, as
+// the inside of a string. In checked text no string has a control character, so
+// that only two characters need an escape. It reports whether there was no space.
+func appendCompact(buf, v []byte, quoted bool) (_ []byte, tight bool) {
+	inside, tight := false, true
+	for i := 0; i < len(v); {
+		j := i
+		for j < len(v) && v[j] != '"' && v[j] != '\\' && (inside || v[j] > ' ') {
+			j++
+		}
+		if buf = append(buf, v[i:j]...); j == len(v) {
+			break
+		}
+		i = j + 1
+		switch c := v[j]; c {
+		case '"':
+			inside = !inside
+			if quoted {
+				buf = append(buf, '\\')
+			}
+			buf = append(buf, '"')
+		case '\\':
+			if quoted {
+				buf = append(buf, '\\')
+			}
+			if buf = append(buf, '\\'); i < len(v) { // what it escapes
+				if quoted && (v[i] == '"' || v[i] == '\\') {
+					buf = append(buf, '\\')
+				}
+				buf = append(buf, v[i])
+				i++
+			}
+		default:
+			tight = false
+		}
+	}
+	return buf, tight
+}
+
 type text struct {
 	Type string `json:"type"`
 	Text string `json:"text"`

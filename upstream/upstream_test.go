@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -158,5 +160,40 @@ func TestAsError(t *testing.T) {
 	}
 	if got := (&upstream.Error{Kind: upstream.Unavailable, Public: "gone"}).Error(); got != "unavailable: gone" {
 		t.Error(got)
+	}
+}
+
+// JSONResult says the same as StructuredResult, whatever the text.
+func TestJSONResult(t *testing.T) {
+	for _, text := range []string{
+		`{}`, ` { "a" : [ 1 , { "b\\\"c \u0041\n" : "x  \\\\ y\t\\" } ] ,	"n":12345678901234567890 }`, "{\n \"é\": \"<&>\u2028\",\r\n\"\":null}",
+	} {
+		if err := rawjson.Check([]byte(text), rawjson.Limits{}); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		want, err := upstream.StructuredResult(json.RawMessage(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := upstream.JSONResult(json.RawMessage(text))
+		for _, name := range []string{"content", "structuredContent", "isError"} {
+			w, wok := want.Get(name)
+			g, gok := got.Get(name)
+			var x, y any
+			if wok && (json.Unmarshal(w, &x) != nil || json.Unmarshal(g, &y) != nil) || wok != gok || !reflect.DeepEqual(x, y) {
+				t.Errorf("%s of %s is %s, want %s", name, text, g, w)
+			}
+		}
+		again, err := upstream.ParseResult(got.Raw)
+		if err != nil || rawjson.Check(got.Raw, rawjson.Limits{}) != nil {
+			t.Fatalf("%s: %v", got.Raw, err)
+		}
+		for _, m := range slices.Collect(rawjson.Members(got.Raw)) {
+			v, _ := got.Get(m.Name)
+			w, _ := again.Get(m.Name)
+			if string(v) != string(w) || strings.ContainsAny(string(v), "\n\r\t") {
+				t.Errorf("%s is noted as %s", m.Name, v)
+			}
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,9 @@ const publicURL = "https://mcp.example.com"
 // users takes "Bearer NAME" for the user NAME, with some exceptions, and notes
 // for which addresses it was asked.
 type users struct {
-	until     time.Time
+	until time.Time
+
+	mu        sync.Mutex
 	resources []string
 }
 
@@ -29,7 +32,9 @@ func (u *users) auth() *inbound.Auth {
 	return &inbound.Auth{
 		URL: publicURL, Servers: []string{"https://login.example.com"}, Scopes: []string{"mcp", "profile"},
 		Authenticate: func(_ context.Context, r *http.Request, resources []string) (inbound.Caller, error) {
+			u.mu.Lock()
 			u.resources = resources
+			u.mu.Unlock()
 			switch name := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); name {
 			case "":
 				return inbound.Caller{}, &inbound.Refusal{Why: "a token is needed"}
@@ -51,6 +56,13 @@ func (u *users) auth() *inbound.Auth {
 }
 
 func as(name string) string { return "Authorization: Bearer " + name }
+
+// brief is for an answer that must not be a stream.
+func brief(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), patience/4)
+	t.Cleanup(cancel)
+	return ctx
+}
 
 func TestChallenges(t *testing.T) {
 	w := serve(t, newServer(t, newFake(), inbound.Options{Auth: (&users{}).auth()}))
@@ -84,7 +96,7 @@ func TestChallenges(t *testing.T) {
 		if c.token != "" {
 			headers = append(headers, as(c.token))
 		}
-		a, err := w.do(t.Context(), c.method, c.path, initialize("2025-11-25"), headers...)
+		a, err := w.do(brief(t), c.method, c.path, initialize("2025-11-25"), headers...)
 		if err != nil || a.status != c.status || a.header.Get("WWW-Authenticate") != c.challenge {
 			t.Errorf("%s %s %s: %d %s %v", c.method, c.path, c.token, a.status, a.header.Get("WWW-Authenticate"), err)
 		}
@@ -193,8 +205,8 @@ func TestSessionsAreTheirOwners(t *testing.T) {
 		{"POST", ping("2"), "*/*"}, {"POST", initialized, "*/*"}, {"POST", cancelled("1"), "*/*"},
 		{"POST", call("3", "echo", "{}"), "*/*"}, {"GET", "", "text/event-stream"}, {"DELETE", "", "*/*"},
 	} {
-		stolen, err1 := w.do(t.Context(), c.method, "/mcp", c.body, session, as("bob"), "Accept: "+c.accept)
-		unknown, err2 := w.do(t.Context(), c.method, "/mcp", c.body, "Mcp-Session-Id: x", as("bob"), "Accept: "+c.accept)
+		stolen, err1 := w.do(brief(t), c.method, "/mcp", c.body, session, as("bob"), "Accept: "+c.accept)
+		unknown, err2 := w.do(brief(t), c.method, "/mcp", c.body, "Mcp-Session-Id: x", as("bob"), "Accept: "+c.accept)
 		if err := errors.Join(err1, err2); err != nil || stolen.status != 404 || stolen.body != unknown.body {
 			t.Errorf("%s %s: %d %s, %v", c.method, c.body, stolen.status, stolen.body, err)
 		}

@@ -47,7 +47,7 @@ func timed(t *testing.T, test func(t *testing.T, f *fake, ln *pipes, u *users)) 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f, u := newFake(), &users{until: time.Now().Add(time.Minute)}
-		ctx, cancel := context.WithCancel(t.Context())
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // what does not end is ended
 		ln, done := newPipes(), make(chan error, 1)
 		go func() { done <- newServer(t, f, inbound.Options{Auth: u.auth()}).Serve(ctx, ln) }()
 		test(t, f, ln, u)

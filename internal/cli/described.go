@@ -143,7 +143,7 @@ func (i *issuer) endpoint(ctx context.Context) error {
 	if a.TokenURL == "" {
 		return nil
 	}
-	e := &credentials.Endpoint{Name: i.u.Name, URL: a.TokenURL, Client: i.client, ClientID: a.ClientID, Params: url.Values{}}
+	e := &credentials.Endpoint{Name: i.u.Name, URL: a.TokenURL, Client: i.client, ClientID: a.ClientID, Params: url.Values{}, JSON: a.TokenRequest == "json", Member: a.TokenMember}
 	var err error
 	if e.Values, _, err = fromToken(i.u); err != nil {
 		return err
@@ -191,7 +191,7 @@ func (i *issuer) fetch(ctx context.Context, scopes []string) (credentials.Fetch,
 	case "client_credentials":
 		return credentials.ClientCredentials(i.end, scopes), nil
 	case "jwt_bearer":
-		claim := credentials.Assertion{Key: i.key, Issuer: a.Issuer, Subject: a.Subject, Audience: a.Audience}
+		claim := credentials.Assertion{Key: i.key, Issuer: a.Issuer, Subject: a.Subject, Audience: a.Audience, ScopeClaim: a.ScopeClaim}
 		return credentials.JWTBearer(i.end, claim, scopes), claim.Check()
 	case "token_exchange":
 		subject, err := credentials.Resolve(ctx, ref(a.Token))

@@ -59,17 +59,23 @@ type ways struct {
 }
 
 // scopeSets returns the sets of scopes that calls of an upstream are made with.
+// What asks for the same as the others has no set of its own, and nothing that is
+// never called has one: a person would have to sign in for each.
 func scopeSets(u config.Upstream) map[string][]string {
 	sets := map[string][]string{readSet: u.Auth.Scopes}
-	if u.Auth.WriteScopes != nil {
+	if writesApart(u) {
 		sets[writeSet] = u.Auth.WriteScopes
 	}
 	for tool, o := range u.Tools.Override {
-		if o.Scopes != nil {
+		if o.Scopes != nil && !slices.Equal(o.Scopes, u.Auth.Scopes) {
 			sets[toolPrefix+tool] = o.Scopes
 		}
 	}
 	return sets
+}
+
+func writesApart(u config.Upstream) bool {
+	return u.Auth.WriteScopes != nil && u.Writes != "deny" && !slices.Equal(u.Auth.WriteScopes, u.Auth.Scopes)
 }
 
 // setOf returns the set of scopes that a call is made with.
@@ -77,13 +83,14 @@ func setOf(u config.Upstream, c *upstream.Call) string {
 	if c.Op != upstream.CallTool || c.Tool == nil {
 		return readSet
 	}
-	if o := u.Tools.Override[c.Name]; o != nil && o.Scopes != nil {
+	o := u.Tools.Override[c.Name]
+	switch {
+	case o != nil && o.Scopes != nil && !slices.Equal(o.Scopes, u.Auth.Scopes):
 		return toolPrefix + c.Name
+	case o != nil && o.Scopes != nil, c.Tool.Hints.ReadOnly, !writesApart(u):
+		return readSet
 	}
-	if u.Auth.WriteScopes != nil && !c.Tool.Hints.ReadOnly {
-		return writeSet
-	}
-	return readSet
+	return writeSet
 }
 
 // signer builds what gets the tokens of one upstream for one subject: a

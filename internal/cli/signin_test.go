@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,9 @@ func TestSetOfACall(t *testing.T) {
 		"purge": {Scopes: []string{"admin"}}, "other": {Cost: 2}}}}
 	plain := u
 	plain.Auth.WriteScopes = nil
+	shut, same := u, u // nothing writes; writes ask for what reads ask for
+	shut.Writes, same.Auth.Scopes = "deny", []string{"w"}
+	same.Tools.Override = map[string]*config.Override{"purge": {Scopes: []string{"w"}}}
 	for _, c := range []struct {
 		u    config.Upstream
 		call upstream.Call
@@ -40,6 +44,9 @@ func TestSetOfACall(t *testing.T) {
 		{u, upstream.Call{Op: upstream.CallTool, Name: "purge", Tool: reads}, "tool:purge"},
 		{u, upstream.Call{Op: upstream.ReadResource, Name: "purge"}, readSet},
 		{plain, upstream.Call{Op: upstream.CallTool, Name: "put", Tool: writes}, readSet},
+		{shut, upstream.Call{Op: upstream.CallTool, Name: "put", Tool: writes}, readSet},
+		{same, upstream.Call{Op: upstream.CallTool, Name: "put", Tool: writes}, readSet},
+		{same, upstream.Call{Op: upstream.CallTool, Name: "purge", Tool: writes}, readSet},
 	} {
 		if got := setOf(c.u, &c.call); got != c.want {
 			t.Errorf("%s: %q, want %q", c.call.Name, got, c.want)
@@ -47,6 +54,9 @@ func TestSetOfACall(t *testing.T) {
 		if _, there := scopeSets(c.u)[c.want]; !there {
 			t.Errorf("nothing gets the tokens of %q", c.want)
 		}
+	}
+	if sets := []int{len(scopeSets(u)), len(scopeSets(plain)), len(scopeSets(shut)), len(scopeSets(same))}; !slices.Equal(sets, []int{3, 2, 2, 1}) {
+		t.Errorf("%v sets of scopes to sign in for", sets)
 	}
 }
 

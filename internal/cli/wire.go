@@ -77,7 +77,8 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 	}
 	return aggregate.New(members, aggregate.Options{
 		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
-		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget, AskTimeout: w.cfg.Server.AskTimeout,
+		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget,
+		Discovery: aggregate.Discovery(w.cfg.Server.Discovery), Pinned: w.cfg.Server.Pinned, AskTimeout: w.cfg.Server.AskTimeout,
 		ListWait: listWait, CatalogDir: catalogs, StateKey: w.key(), CacheSize: w.cfg.Server.CacheSize,
 	})
 }

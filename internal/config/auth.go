@@ -34,6 +34,9 @@ type Auth struct {
 	Resource     string
 	Subject      string              // jwt_bearer
 	Params       map[string]EnvValue // of token requests, beside these
+	TokenRequest string              // "form" or "json"
+	TokenMember  string              // of the answer that holds the token; "" is the answer itself
+	ScopeClaim   bool                // jwt_bearer: the scopes are in the assertion
 	Lifetime     time.Duration       // of tokens whose server does not say
 	RedirectPort int                 // 0 is any
 	Account      string              // snowflake
@@ -68,7 +71,7 @@ func (d *decoder) checkAuth(at string, a *Auth) {
 		a.Type = "none"
 	}
 	if !a.Tokens() {
-		a.Lifetime = 0 // the default is for the others
+		a.Lifetime, a.TokenRequest = 0, "" // the defaults are for the others
 	}
 	if !d.given[at] {
 		return

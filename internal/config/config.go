@@ -34,6 +34,8 @@ type Server struct {
 	PageSize  int   // entries of one page of a list; 0 is one page
 	// ListBudget is how many tools are listed at most; 0 is all.
 	ListBudget int
+	Discovery  string        // "auto", "list" or "search"
+	Pinned     []string      // patterns of tools that are listed in any case
 	AskTimeout time.Duration // how long a question may stay open
 	ListWait   time.Duration // how long a cold start's first list waits
 	Hosts      []string      // Host header values accepted beside loopback's

@@ -21,7 +21,7 @@ type authType struct{ needs, may []string }
 
 var (
 	clientKeys = []string{"client_secret", "client_auth", "key", "key_id"}
-	tokenKeys  = []string{"header", "prefix", "scopes", "write_scopes", "audience", "resource", "params", "lifetime"}
+	tokenKeys  = []string{"header", "prefix", "scopes", "write_scopes", "audience", "resource", "params", "token_request", "lifetime"}
 	personKeys = []string{"revocation_url", "issuer"}
 )
 
@@ -31,9 +31,9 @@ var authTypes = map[string]authType{
 	"header":             {needs: []string{"header", "value"}},
 	"basic":              {needs: []string{"user", "password"}},
 	"client_credentials": {[]string{"token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys)},
-	"authorization_code": {[]string{"authorization_url", "token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys, personKeys, []string{"device_url", "redirect_port", "per"})},
+	"authorization_code": {[]string{"authorization_url", "token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys, personKeys, []string{"device_url", "redirect_port", "per", "token_member"})},
 	"device_code":        {[]string{"device_url", "token_url", "client_id"}, slices.Concat(clientKeys, tokenKeys, personKeys)},
-	"jwt_bearer":         {[]string{"token_url", "issuer", "key"}, slices.Concat(tokenKeys, []string{"client_id", "client_secret", "client_auth", "key_id", "subject"})},
+	"jwt_bearer":         {[]string{"token_url", "issuer", "key"}, slices.Concat(tokenKeys, []string{"client_id", "client_secret", "client_auth", "key_id", "subject", "scope_claim"})},
 	"token_exchange":     {[]string{"token_url", "token"}, slices.Concat([]string{"client_id"}, clientKeys, tokenKeys)},
 	"snowflake":          {[]string{"account", "user", "key"}, []string{"key_id", "header", "prefix"}},
 	"github_app":         {[]string{"client_id", "installation", "key"}, []string{"api_url", "header", "prefix", "scopes", "write_scopes"}},
@@ -116,6 +116,15 @@ var authKeys = []key{
 	{name: "params", kind: envTable, example: map[string]any{"tenant": "acme"},
 		doc:   "Other parameters of token requests. Values that look like secrets must be references.",
 		field: func(t target) any { return &t.upstream.Auth.Params }},
+	{name: "token_request", kind: text, def: "form", example: "json", enum: []string{"form", "json"},
+		doc:   "What token requests are written in, for servers that take JSON only.",
+		field: func(t target) any { return &t.upstream.Auth.TokenRequest }},
+	wordKey("token_member", "authed_user",
+		"The member of the token response that holds the token, where that is not the response itself. Slack has the tokens of users in `authed_user`. With type `authorization_code`.",
+		func(t target) any { return &t.upstream.Auth.TokenMember }),
+	{name: "scope_claim", kind: flag, def: false, example: true,
+		doc:   "Whether the scopes stand in the assertion, as Google wants it, and not beside it. With type `jwt_bearer`.",
+		field: func(t target) any { return &t.upstream.Auth.ScopeClaim }},
 	{name: "lifetime", kind: duration, def: "1h", example: "2h", least: int64(time.Second), most: 24 * hour,
 		doc:   "How long a token is taken to be good whose server does not say.",
 		field: func(t target) any { return &t.upstream.Auth.Lifetime }},

@@ -33,7 +33,7 @@ func TestDefaults(t *testing.T) {
 		Path: "/etc/bulkhead/config.toml",
 		Server: config.Server{
 			Auth:  config.Clients{Type: "none"},
-			Names: "prefix", Deadline: config.Deadline{Auto: true}, MaxResult: 1 << 20, ListWait: 2 * time.Second, AskTimeout: 5 * time.Minute,
+			Names: "prefix", Discovery: "auto", Pinned: []string{}, Deadline: config.Deadline{Auto: true}, MaxResult: 1 << 20, ListWait: 2 * time.Second, AskTimeout: 5 * time.Minute,
 			Hosts: []string{}, Origins: []string{}, LogLevel: "info", LogFormat: "text", Drain: 10 * time.Second, CacheSize: 64 << 20,
 		},
 		Upstreams: []config.Upstream{a, b},
@@ -58,6 +58,8 @@ var behaviour = map[string]behaves{
 	"server.deadline":       {server(`deadline = "1m30s"`), func(c *config.Config) any { return c.Server.Deadline }, config.Deadline{Limit: 90 * time.Second}},
 	"server.max_result":     {server(`max_result = "2MB"`), func(c *config.Config) any { return c.Server.MaxResult }, int64(2e6)},
 	"server.page_size":      {server(`page_size = 200`), func(c *config.Config) any { return c.Server.PageSize }, 200},
+	"server.discovery":      {server(`discovery = "search"`), func(c *config.Config) any { return c.Server.Discovery }, "search"},
+	"server.pinned":         {server(`pinned = ["crm_*"]`), func(c *config.Config) any { return c.Server.Pinned }, []string{"crm_*"}},
 	"server.list_budget":    {server(`list_budget = 128`), func(c *config.Config) any { return c.Server.ListBudget }, 128},
 	"server.ask_timeout":    {server(`ask_timeout = "90s"`), func(c *config.Config) any { return c.Server.AskTimeout }, 90 * time.Second},
 	"server.list_wait":      {server(`list_wait = "0"`), func(c *config.Config) any { return c.Server.ListWait }, time.Duration(0)},

@@ -14,9 +14,14 @@ type object = map[string]any
 // as bounds of durations, only Load knows.
 func Schema() []byte {
 	upstream := sectionAt("upstream.*").schema()
-	upstream["allOf"] = sourceRules()
 	auth := upstream["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("upstream.*").schema
-	auth["allOf"] = authRules()
+	needs, refusals := authRules()
+	auth["allOf"] = refusals
+	delete(auth, "required")
+	upstream["allOf"] = append(sourceRules(), object{ // what a definition knows need not be written
+		"if":   object{"not": object{"anyOf": []any{object{"required": []any{"connector"}}, object{"required": []any{"definition"}}}}},
+		"then": object{"properties": object{"auth": object{"required": []any{"type"}, "allOf": needs}}},
+	})
 
 	server := sectionAt("server").schema()
 	clients := server["properties"].(object)["auth"].(object) //nolint:errcheck // made by sectionAt("server").schema
@@ -81,9 +86,8 @@ func (s *section) schema() object {
 	return out
 }
 
-// authRules says for each type which keys it needs and which it refuses.
-func authRules() []any {
-	var rules []any
+// authRules says for each type which keys it needs, and which it refuses.
+func authRules() (needs, refusals []any) {
 	for _, kind := range sectionAt("upstream.*.auth").key("type").enum {
 		need, refuse := []any{}, object{}
 		for i := range authKeys {
@@ -99,12 +103,11 @@ func authRules() []any {
 		for _, name := range authTypes[kind].may {
 			delete(refuse, name)
 		}
-		rules = append(rules, object{
-			"if":   object{"properties": object{"type": object{"const": kind}}, "required": []any{"type"}},
-			"then": object{"required": need, "properties": refuse},
-		})
+		when := object{"properties": object{"type": object{"const": kind}}, "required": []any{"type"}}
+		needs = append(needs, object{"if": when, "then": object{"required": need}})
+		refusals = append(refusals, object{"if": when, "then": object{"properties": refuse}})
 	}
-	return rules
+	return needs, refusals
 }
 
 func textSchema(k *key) object {

@@ -60,10 +60,12 @@ var quotaFields = []struct {
 	{"Ratelimit-Remaining", "Ratelimit-Reset", guess}, // draft-ietf-httpapi-ratelimit-headers before 08; Zendesk counts alike
 	{"X-Ratelimit-Remaining", "X-Ratelimit-Reset", guess},
 	{"X-Rate-Limit-Remaining", "X-Rate-Limit-Reset", guess},
+	{"X-Ratelimit-Complexity-Remaining", "X-Ratelimit-Complexity-Reset", guess}, // Linear's points, of which a call costs several
 	{"X-Ratelimit-Remaining-Requests", "X-Ratelimit-Reset-Requests", guess},
 	{"X-Ratelimit-Requests-Remaining", "X-Ratelimit-Requests-Reset", guess},
-	{"X-Hubspot-Ratelimit-Remaining", "", guess},          // of the last ten seconds
-	{"X-Hubspot-Ratelimit-Secondly-Remaining", "", guess}, // of the last second
+	{"X-Hubspot-Ratelimit-Remaining", "X-Hubspot-Ratelimit-Interval-Milliseconds", millis}, // of the last ten seconds; all are back after as long again
+	{"X-Hubspot-Ratelimit-Secondly-Remaining", "", guess},                                  // of the last second
+	{"X-Hubspot-Ratelimit-Daily-Remaining", "", guess},
 }
 
 // Read returns what the header fields of a response say at the moment now.
@@ -75,6 +77,9 @@ func Read(h http.Header, now time.Time) Limits {
 			break
 		}
 	}
+	for _, v := range h.Values("Beta-Ratelimit") { // Jira's points of an hour, as in the draft
+		l.readDraft(v)
+	}
 	for _, f := range quotaFields {
 		if n, ok := number(h.Get(f.remaining)); ok {
 			reset, _ := until(h.Get(f.reset), f.unit, now)
@@ -84,6 +89,7 @@ func Read(h http.Header, now time.Time) Limits {
 	for _, v := range h.Values("Ratelimit") {
 		l.readDraft(v)
 	}
+	l.readUsage(h.Get("Sforce-Limit-Info"))
 	return l
 }
 
@@ -91,7 +97,7 @@ func Read(h http.Header, now time.Time) Limits {
 // say nothing, which costs one look at each name.
 func Left(h http.Header, now time.Time) (Limits, bool) {
 	for name := range h {
-		if strings.HasPrefix(name, "R") || strings.HasPrefix(name, "X-") {
+		if strings.HasPrefix(name, "R") || strings.HasPrefix(name, "X-") || strings.HasPrefix(name, "Sf") {
 			if strings.Contains(name, "limit") || strings.Contains(name, "-Limit") { // Ratelimit, Rate-Limit
 				l := Read(h, now)
 				return l, l.Known
@@ -134,6 +140,26 @@ func (l *Limits) readDraft(v string) {
 	}
 }
 
+// readUsage reads what Salesforce says of the last 24 hours: what was used, of how
+// much, by all and by the app that asks, as in "api-usage=18/5000;
+// per-app-api-usage=17/250(appName=x)".
+// https://developer.salesforce.com/docs/atlas.en-us.api_rest.meta/api_rest/headers_api_usage.htm
+func (l *Limits) readUsage(v string) {
+	for item := range strings.SplitSeq(v, ";") {
+		_, usage, _ := strings.Cut(item, "=")
+		used, most, ok := strings.Cut(usage, "/")
+		most, _, _ = strings.Cut(most, "(")
+		u, isNumber := number(used)
+		if m, ok2 := number(most); ok && ok2 && isNumber {
+			l.learn(m-u, 0)
+		}
+	}
+}
+
+// minutes is how Jira writes a moment.
+// https://developer.atlassian.com/cloud/jira/platform/rate-limiting/
+const minutes = "2006-01-02T15:04Z07:00"
+
 // The numbers that can only be moments, not durations: seconds, and milliseconds,
 // since the epoch.
 const (
@@ -162,7 +188,7 @@ func until(v string, u unit, now time.Time) (time.Duration, bool) {
 	if d, err := time.ParseDuration(v); err == nil {
 		return clamp(d.Seconds())
 	}
-	for _, layout := range []string{http.TimeFormat, time.RFC3339, time.RFC850, time.ANSIC} {
+	for _, layout := range []string{http.TimeFormat, time.RFC3339, time.RFC850, time.ANSIC, minutes} {
 		if at, err := time.Parse(layout, v); err == nil {
 			return clamp(at.Sub(now).Seconds())
 		}

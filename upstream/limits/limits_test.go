@@ -63,6 +63,13 @@ func TestRead(t *testing.T) {
 		"X-RateLimit-Remaining: 10, 10;w=1":                                            known(10, 0),
 		"RateLimit-Remaining: 0\nRateLimit-Reset: 60":                                  known(0, time.Minute),
 		"X-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Secondly-Remaining: 2": known(2, 0),
+		"X-HubSpot-RateLimit-Max: 100\nX-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Interval-Milliseconds: 10000\nX-HubSpot-RateLimit-Daily-Remaining: 4000": known(90, 10*time.Second),
+		"X-HubSpot-RateLimit-Remaining: 90\nX-HubSpot-RateLimit-Interval-Milliseconds: 10000\nX-HubSpot-RateLimit-Daily-Remaining: 3":                                  known(3, 0),
+		// Salesforce: what was used, of how much.
+		"Sforce-Limit-Info: api-usage=18/5000": known(4982, 0),
+		"Sforce-Limit-Info: api-usage=18/5000; per-app-api-usage=245/250(appName=sample-connected-app)": known(5, 0),
+		"Sforce-Limit-Info: api-usage=5001/5000":                                                        known(0, 0),
+		"Sforce-Limit-Info: api-usage=some/5000; x/":                                                    {},
 	} {
 		if got := limits.Read(header(text), now); got != want {
 			t.Errorf("%q: %+v, want %+v", text, got, want)
@@ -80,4 +87,24 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("%q: %+v", text, l)
 		}
 	})
+}
+
+// What single vendors have of their own.
+func TestReadVendors(t *testing.T) {
+	known := func(remaining float64, reset time.Duration) limits.Limits {
+		return limits.Limits{Known: true, Remaining: remaining, Reset: reset}
+	}
+	for text, want := range map[string]limits.Limits{
+		// Jira: to the minute; and its points of an hour.
+		"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 2026-11-22T12:02Z":                known(0, 2*time.Minute),
+		"X-RateLimit-Remaining: 349\nBeta-RateLimit: \"tenant-app-quota\";r=12;t=600":   known(12, 10*time.Minute),
+		"X-RateLimit-Remaining: 3\nBeta-RateLimit: \"tenant-app-quota\";r=17842;t=2107": known(3, 0),
+		"X-RateLimit-Requests-Remaining: 90\nX-RateLimit-Complexity-Remaining: many":    known(90, 0),
+		"X-RateLimit-Requests-Remaining: 90\nX-RateLimit-Requests-Reset: 1795348860000\n" + // Linear
+			"X-RateLimit-Complexity-Remaining: 3\nX-RateLimit-Complexity-Reset: 1795348830000": known(3, 30*time.Second),
+	} {
+		if got := limits.Read(header(text), now); got != want {
+			t.Errorf("%q: %+v, want %+v", text, got, want)
+		}
+	}
 }

@@ -49,6 +49,8 @@ var signals = []Signal{
 		Source: "https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api"},
 	{Status: []int{403}, Pointer: "/error/errors/*/reason", Values: []string{"rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded"},
 		Source: "https://developers.google.com/workspace/drive/api/guides/handle-errors"},
+	{Status: []int{403}, Pointer: "/*/errorCode", Values: []string{"REQUEST_LIMIT_EXCEEDED"},
+		Source: "https://developer.salesforce.com/docs/platform/api-rest/guide/errorcodes.md"},
 	{Status: []int{400}, Pointer: "/errors/*/extensions/code", Values: []string{"RATELIMITED"},
 		Source: "https://linear.app/developers/rate-limiting"},
 	{Status: []int{200}, Pointer: "/errors/*/extensions/code", Values: []string{"THROTTLED"},
@@ -79,10 +81,36 @@ func Refused(status int, h http.Header, body []byte, extra []Signal, now time.Ti
 			if l.RetryAfter == 0 && l.spent() {
 				l.RetryAfter = l.Reset
 			}
+			if l.RetryAfter == 0 && s.Pointer != "" {
+				l.RetryAfter = refill(body)
+			}
 			return l, true
 		}
 	}
 	return l, false
+}
+
+// refill is how long a leaky bucket takes until it holds what a query costs; 0
+// where the body says nothing of one. Shopify says so.
+// https://shopify.dev/docs/apps/build/apis/graphql-admin/rate-limits
+func refill(body []byte) time.Duration {
+	var b struct {
+		Extensions struct {
+			Cost struct {
+				Requested float64 `json:"requestedQueryCost"`
+				Throttle  struct {
+					Left    float64 `json:"currentlyAvailable"`
+					Restore float64 `json:"restoreRate"` // a second
+				} `json:"throttleStatus"`
+			} `json:"cost"`
+		} `json:"extensions"`
+	}
+	cost := &b.Extensions.Cost
+	if json.Unmarshal(body, &b) != nil || cost.Throttle.Restore <= 0 {
+		return 0
+	}
+	wait, _ := clamp((cost.Requested - cost.Throttle.Left) / cost.Throttle.Restore)
+	return wait
 }
 
 // spent reports whether nothing is left of a quota.

@@ -34,6 +34,8 @@ func TestRefused(t *testing.T) {
 		{403, "", `{"error":{"errors":[{"reason":"quotaExceeded"}]}}`, true, 0},
 		{403, "", `{"error":{"errors":[{"reason":"forbidden"}]}}`, false, 0},
 		{403, "", `{"error":{"errors":{"reason":"quotaExceeded"}}}`, false, 0},
+		{403, "Sforce-Limit-Info: api-usage=9/9", `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`, true, 0},
+		{403, "", `[{"message":"REQUEST_LIMIT_EXCEEDED","errorCode":"INSUFFICIENT_ACCESS"}]`, false, 0},
 		{400, "", `{"errors":[{"message":"m","extensions":{"code":"RATELIMITED"}}]}`, true, 0},
 		{400, "", `{"errors":[{"message":"RATELIMITED","extensions":{"code":"BAD_USER_INPUT"}}]}`, false, 0},
 		{400, "", `{"errors":[{"extensions":{"code":"RATELIMITED"}}`, false, 0}, // no JSON
@@ -100,6 +102,7 @@ func TestLeft(t *testing.T) {
 		"Content-Type: text/plain\nX-Request-Id: 1": false, "X-Ratelimit-Policy: 5": false, "X-RateLimit-Limit: 10": false,
 		"X-RateLimit-Remaining: 1": true, `RateLimit: "a";r=1;t=2`: true, "X-Rate-Limit-Remaining: 1": true, "RateLimit-Remaining: 3": true,
 		"X-HubSpot-RateLimit-Remaining: 90": true, "Retry-After: 3": false,
+		"Sforce-Limit-Info: api-usage=1/2": true, "Sforce-Query-Options: x": false,
 	} {
 		if l, ok := limits.Left(header(fields), now); ok != want || ok != l.Known {
 			t.Errorf("%q: %v %+v", fields, ok, l)

@@ -49,6 +49,38 @@ func Members(obj []byte) iter.Seq[Member] {
 	}
 }
 
+// Fields is [Members] for whoever needs few of many: it yields the names as they
+// stand in the text, with their quotes, and so takes no memory for them.
+func Fields(obj []byte) iter.Seq2[[]byte, json.RawMessage] {
+	return func(yield func([]byte, json.RawMessage) bool) {
+		i := skipSpace(obj, 0)
+		if i >= len(obj) || obj[i] != '{' {
+			return
+		}
+		i = skipSpace(obj, i+1)
+		for i < len(obj) && obj[i] == '"' {
+			start := i
+			i = skipString(obj, i)
+			key := obj[start:i:i]
+			i = skipSpace(obj, i)
+			if i >= len(obj) || obj[i] != ':' {
+				return
+			}
+			i = skipSpace(obj, i+1)
+			from := i
+			i = skipValue(obj, i)
+			if !yield(key, obj[from:i:i]) {
+				return
+			}
+			i = skipSpace(obj, i)
+			if i >= len(obj) || obj[i] != ',' {
+				return
+			}
+			i = skipSpace(obj, i+1)
+		}
+	}
+}
+
 // Elements yields the elements of an array, none for any other value. The text
 // must have passed [Check].
 func Elements(arr []byte) iter.Seq[json.RawMessage] {

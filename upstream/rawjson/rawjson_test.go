@@ -195,6 +195,16 @@ func TestEditsAgreeWithDecoding(t *testing.T) {
 			got[m.Name] = m.Value
 			names = append(names, m.Name)
 		}
+		at := 0
+		for quoted, v := range rawjson.Fields(text) {
+			if at == len(names) || rawjson.String(quoted) != names[at] || string(v) != string(got[names[at]]) {
+				t.Fatalf("Fields(%s): %s is %s", text, quoted, v)
+			}
+			at++
+		}
+		if at != len(names) {
+			t.Fatalf("Fields(%s) = %d of %d members", text, at, len(names))
+		}
 		if len(got) != len(want) {
 			t.Fatalf("Members(%s) = %d members, want %d", text, len(got), len(want))
 		}
@@ -277,6 +287,10 @@ func FuzzCheck(f *testing.F) {
 		}
 		// Nothing may panic, checked or not.
 		members := slices.Collect(rawjson.Members(b))
+		for range rawjson.Fields(b) {
+			members = append(members, rawjson.Member{})
+		}
+		members = members[:len(members)/2]
 		for range rawjson.Elements(b) {
 			members = append(members, rawjson.Member{})
 		}

@@ -36,22 +36,23 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 		return nil, unusable(nil, "it answered with a compressed body (%s), which nobody had asked for", shortened(e, 20))
 	}
 	if len(bytes.TrimSpace(ans.Body)) == 0 {
-		return upstream.StructuredResult(a.nothing())
+		return upstream.JSONResult(a.nothing()), nil
 	}
 	typ := mediaType(ans.Header)
 	if !mayBeJSON(typ) || a.def.Answer == "any" && typ == "text/plain" {
 		return a.other(ans, typ)
 	}
-	if err := rawjson.Check(ans.Body, rawjson.Limits{AllowDups: true}); err != nil {
+	b, err := parseBody(ans.Body)
+	if err != nil {
 		if a.def.Answer == "any" && typ != "application/json" {
 			return a.other(ans, typ)
 		}
 		return nil, unusable(err, "it answered with %s", looks(ans.Body, "broken JSON"))
 	}
-	if r.told(ans.Body) {
+	if r.told(b) {
 		return r.failure(ans)
 	}
-	return a.structured(ans, v)
+	return a.structured(ans, b, v)
 }
 
 // nothing is the content of an answer that has none.
@@ -98,7 +99,7 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 		return nil, unusable(fmt.Errorf("HTTP %d, content type %.60q, %.200q", ans.Status, typ, ans.Body),
 			"it answered with %s", looks(ans.Body, strings.TrimSpace(shortened(typ, 60)+" instead of JSON")))
 	}
-	if strings.HasPrefix(typ, "text/") && utf8.Valid(ans.Body) {
+	if (strings.HasPrefix(typ, "text/") || strings.HasSuffix(typ, "+json")) && utf8.Valid(ans.Body) {
 		return upstream.TextResult(string(ans.Body), false), nil
 	}
 	if typ == "" {
@@ -121,48 +122,48 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 }
 
 // structured is the result of an answer in JSON.
-func (a *action) structured(ans *httpcall.Answer, v *visit) (*upstream.Result, error) {
-	value, found := a.records.at(ans.Body)
+func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) (*upstream.Result, error) {
+	value, found := b.at(a.records)
 	kind := rawjson.Kind(value)
 	shape, seen := a.shape, []bool(nil)
-	if v.in.fields != nil {
+	switch {
+	case v.in.fields != nil:
 		shape = v.in.fields
-	} else {
+	case ans.Status != http.StatusAccepted: // what that says is how it goes, no record (RFC 9110, section 15.3.3)
 		seen = a.drift.tally()
 	}
-	out := make([]byte, 0, len(value)+64)
+	out := make([]byte, 0, min(len(value), 64<<10)+256)
 	switch {
 	case a.list || kind == '[':
-		out = a.appendRecords(out, ans, v, value, found, shape, seen)
+		out = a.appendRecords(out, v, &answered{status: ans.Status, body: b, header: ans.Header, url: v.url}, shape, seen)
 	case !found:
-		a.drift.gone(a.def.Records)
-		out = append(out, fmt.Sprintf(`{"note":%s}`, rawjson.Quote(missing(a.def.Records)))...)
+		out = append(append(append(out, `{"note":`...), rawjson.Quote(a.missing(ans.Status))...), '}')
 	case kind == '{':
 		out = shape.project(out, value, seen)
 		a.drift.check(seen, 1, value)
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
-	res, err := upstream.StructuredResult(json.RawMessage(out))
-	if err != nil {
-		return nil, err
-	}
-	res.Quota = httpcall.Quota(ans.Header)
-	return res, nil
+	return upstream.JSONResult(out), nil
 }
 
-func missing(path string) string {
-	return "the answer has nothing at " + path + ": the source may have changed"
+// missing says why there is nothing where the records should be.
+func (a *action) missing(status int) string {
+	if status == http.StatusAccepted {
+		return "it is not done yet; ask again later"
+	}
+	a.drift.gone(a.def.Records)
+	return "the answer has nothing at " + a.def.Records + ": the source may have changed"
 }
 
 // appendRecords appends a list of records and what there is to say of it.
-func (a *action) appendRecords(out []byte, ans *httpcall.Answer, v *visit, value json.RawMessage, found bool, shape *shape, seen []bool) []byte {
+func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape, seen []bool) []byte {
+	value, found := ans.body.at(a.records)
 	out = append(out, `{"records":[`...)
-	all, given := 0, 0
-	var last json.RawMessage
+	given := 0
 	record := func(e json.RawMessage) {
-		all, last = all+1, e
-		if all <= v.at.Skip || given == v.most {
+		ans.count, ans.last = ans.count+1, e
+		if ans.count <= v.at.Skip || given == v.most {
 			return
 		}
 		if given++; given > 1 {
@@ -183,11 +184,10 @@ func (a *action) appendRecords(out []byte, ans *httpcall.Answer, v *visit, value
 	out = strconv.AppendInt(append(out, `],"count":`...), int64(given), 10)
 	note := ""
 	if !found {
-		a.drift.gone(a.def.Records)
-		note = missing(a.def.Records)
+		note = a.missing(ans.status)
 	}
 	a.drift.check(seen, given, nil)
-	next, refused := a.next(ans, v, all, given, last)
+	next, refused := a.next(ans, v, given)
 	if next != nil {
 		if cursor := v.cursor(next); cursor != "" {
 			out = append(append(append(out, `,"next_cursor":"`...), cursor...), '"')
@@ -196,17 +196,17 @@ func (a *action) appendRecords(out []byte, ans *httpcall.Answer, v *visit, value
 		}
 	}
 	if a.pager != nil {
-		if total, ok := a.pager.sum(ans.Body); ok {
+		if total, ok := a.pager.sum(ans.body); ok {
 			out = strconv.AppendInt(append(out, `,"total":`...), total, 10)
 		}
 	}
 	switch {
 	case refused:
 		note = "there is more, but it cannot be reached: the source names another address for it"
-	case v.at.Skip+given < all && next != nil:
-		note = fmt.Sprintf("these are %d of the %d records of the answer; next_cursor gives the others", given, all-v.at.Skip)
-	case v.at.Skip+given < all:
-		note = fmt.Sprintf("these are %d of the %d records of the answer", given, all)
+	case v.at.Skip+given < ans.count && next != nil:
+		note = fmt.Sprintf("these are %d of the %d records of the answer; next_cursor gives the others", given, ans.count-v.at.Skip)
+	case v.at.Skip+given < ans.count:
+		note = fmt.Sprintf("these are %d of the %d records of the answer", given, ans.count)
 	}
 	if note != "" {
 		out = append(append(out, `,"note":`...), rawjson.Quote(note)...)
@@ -216,17 +216,16 @@ func (a *action) appendRecords(out []byte, ans *httpcall.Answer, v *visit, value
 
 // next returns where to go on: at the rest of this answer, if it was longer than
 // what is given at once, or at the next page.
-func (a *action) next(ans *httpcall.Answer, v *visit, all, given int, last json.RawMessage) (*page, bool) {
-	if v.at.Skip+given < all {
-		if !a.goesOn {
-			return nil, false
-		}
+func (a *action) next(ans *answered, v *visit, given int) (*page, bool) {
+	switch {
+	case !a.goesOn:
+		return nil, false
+	case v.at.Skip+given < ans.count:
 		rest := *v.at
 		rest.Skip += given
 		return &rest, false
-	}
-	if a.pager == nil || !a.goesOn {
+	case a.pager == nil:
 		return nil, false
 	}
-	return a.pager.after(&answered{body: ans.Body, header: ans.Header, count: all, last: last, url: v.url}, v.at, v.in)
+	return a.pager.after(ans, v.at, v.in)
 }

@@ -316,45 +316,6 @@ path = "/x/v{version}"`
 	}
 }
 
-func TestDrift(t *testing.T) {
-	body := ""
-	a := open(t, `[action.list_x]
-method = "GET"
-path = "/"
-fields = ["id", "owner.name"]
-[action.list_x.output]
-type = "object"
-[action.list_x.output.properties]
-id = { type = "integer" }
-note = { type = ["string", "null"] }`, serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, body) }))
-	drift := func() string {
-		var out []string
-		for _, d := range a.Drift() {
-			if d.Tool != "list_x" || d.Since.IsZero() {
-				t.Errorf("%+v", d)
-			}
-			out = append(out, d.Field+" "+d.Problem)
-		}
-		return strings.Join(out, "; ")
-	}
-	for _, c := range [][2]string{
-		{`[]`, ""},
-		{`[{"id":1,"owner":{"name":"a"}}]`, ""},
-		{`[{"id":null,"owner":{}},{"id":1,"owner":{"name":"a"}}]`, ""},
-		{`[{"id":"1","owner":{"name":"a"},"note":null}]`, "records[].id is a string, not an integer"},
-		{`[{"id":"1","owner":{}}]`, "records[].id is a string, not an integer; records[].owner.name is gone"},
-		{`[{"id":1}]`, "records[].owner.name is gone; records[].owner is gone"},
-		{`[{"id":1,"owner":{"name":"a"}}]`, ""},
-	} {
-		body = c[0]
-		structured(t, a, "list_x", `{}`)
-		if got := drift(); got != c[1] {
-			t.Errorf("%s: %q, want %q", c[0], got, c[1])
-		}
-		structured(t, a, "list_x", `{"fields":["id"]}`) // says nothing of the others
-	}
-}
-
 func TestToolDefinitions(t *testing.T) {
 	a := open(t, `[paging.p]
 kind = "cursor"

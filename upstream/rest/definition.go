@@ -87,7 +87,7 @@ type Action struct {
 	Path        string            `toml:"path" json:"path"`
 	Class       string            `toml:"class" json:"class,omitempty"` // read idempotent write
 	Records     string            `toml:"records" json:"records,omitempty"`
-	Fields      []string          `toml:"fields" json:"fields,omitempty"`
+	Fields      []string          `toml:"fields" json:"fields,omitempty"` // dotted; one that may be missing ends in ?
 	Paging      string            `toml:"paging" json:"paging,omitempty"`
 	Cost        int64             `toml:"cost" json:"cost,omitempty"`
 	Idempotency string            `toml:"idempotency" json:"idempotency,omitempty"` // a header; "?name" is a query parameter

@@ -67,7 +67,7 @@ func (w *watch) tally() []bool {
 	if len(w.fields) == 0 {
 		return nil
 	}
-	return make([]bool, len(w.fields))
+	return make([]bool, len(w.fields)) // which are numbered without a gap
 }
 
 // check takes what one answer with so many records had. A field below one that

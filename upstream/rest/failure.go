@@ -52,11 +52,11 @@ func newRules(e *Errors) *rules {
 }
 
 // told reports whether a 2xx answer says that it is a failure.
-func (r *rules) told(body json.RawMessage) bool {
+func (r *rules) told(b *body) bool {
 	if r.fails == nil {
 		return false
 	}
-	v, ok := r.failed.at(body)
+	v, ok := b.at(r.failed)
 	switch {
 	case !ok:
 		return false
@@ -67,9 +67,9 @@ func (r *rules) told(body json.RawMessage) bool {
 }
 
 // code returns the source's own code for a failure; "" if there is none.
-func (r *rules) code(body json.RawMessage) string {
+func (r *rules) code(b *body) string {
 	for _, p := range r.codes {
-		if v, ok := p.at(body); ok {
+		if v, ok := b.at(p); ok {
 			if k := rawjson.Kind(v); k != '{' && k != '[' && k != 'n' {
 				return plain(v)
 			}
@@ -82,9 +82,9 @@ func (r *rules) code(body json.RawMessage) string {
 // characters.
 const maxMessage = 500
 
-func (r *rules) message(body json.RawMessage) string {
+func (r *rules) message(b *body) string {
 	for _, p := range r.messages {
-		v, _ := p.at(body)
+		v, _ := b.at(p)
 		if s := strings.TrimSpace(rawjson.String(v)); s != "" {
 			return shortened(s, maxMessage)
 		}
@@ -129,11 +129,8 @@ func (e *statusError) Error() string {
 // 2xx says. A failure that the source tells in a 2xx, and that has no kind, is a
 // result: the source is well, and has said what is wrong.
 func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
-	var body json.RawMessage
-	if rawjson.Check(ans.Body, rawjson.Limits{AllowDups: true}) == nil {
-		body = ans.Body
-	}
-	code, said := r.code(body), r.message(body)
+	b, _ := parseBody(ans.Body) // nil if it is no JSON
+	code, said := r.code(b), r.message(b)
 	e := httpcall.Refused(ans.Status, ans.Header, ans.Body)
 	if ans.Status/100 == 4 && e.Kind == upstream.UpstreamError {
 		e.Sent = false // it says that the request is no good

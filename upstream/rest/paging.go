@@ -84,7 +84,8 @@ func (p *pager) turn(in *input, at *page) {
 
 // answered is what of an answer says where the next page is.
 type answered struct {
-	body   json.RawMessage
+	status int
+	body   *body
 	header http.Header
 	count  int             // records in it
 	last   json.RawMessage // the last of them
@@ -96,7 +97,7 @@ type answered struct {
 func (p *pager) after(a *answered, at *page, in *input) (next *page, refused bool) {
 	more, known := "", false
 	if p.hasMore {
-		v, _ := p.more.at(a.body)
+		v, _ := a.body.at(p.more)
 		if more = plain(v); more != "true" && len(v) > 0 {
 			return nil, false
 		}
@@ -104,7 +105,7 @@ func (p *pager) after(a *answered, at *page, in *input) (next *page, refused boo
 	}
 	switch p.def.Kind {
 	case "cursor":
-		v, _ := p.next.at(a.body)
+		v, _ := a.body.at(p.next)
 		if rawjson.IsNull(v) || plain(v) == "" || plain(v) == "false" || string(v) == string(at.Value) {
 			return nil, false
 		}
@@ -112,7 +113,7 @@ func (p *pager) after(a *answered, at *page, in *input) (next *page, refused boo
 	case "link":
 		return follow(a.url, nextLink(a.header))
 	case "next_url":
-		v, _ := p.next.at(a.body)
+		v, _ := a.body.at(p.next)
 		return follow(a.url, rawjson.String(v))
 	case "last_id":
 		v, ok := p.id.at(a.last)
@@ -159,11 +160,11 @@ func (p *pager) rest(a *answered, in *input, n int64) bool {
 }
 
 // sum returns how many records there are in all.
-func (p *pager) sum(body json.RawMessage) (int64, bool) {
+func (p *pager) sum(b *body) (int64, bool) {
 	if !p.hasSum {
 		return 0, false
 	}
-	v, _ := p.total.at(body)
+	v, _ := b.at(p.total)
 	n, err := strconv.ParseInt(plain(v), 10, 64)
 	return n, err == nil
 }
@@ -173,7 +174,7 @@ func (p *pager) sum(body json.RawMessage) (int64, bool) {
 func (p *pager) partition(a *answered, at *page) *page {
 	of := at.Of
 	if at.first() {
-		v, _ := p.next.at(a.body)
+		v, _ := a.body.at(p.next)
 		if rawjson.Kind(v) == '[' {
 			for range rawjson.Elements(v) {
 				of++

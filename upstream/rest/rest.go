@@ -219,7 +219,11 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 	if err != nil {
 		return nil, err
 	}
-	return act.result(ans, v, a.rules)
+	res, err := act.result(ans, v, a.rules)
+	if err == nil {
+		res.Quota = httpcall.Quota(ans.Header)
+	}
+	return res, err
 }
 
 // key returns the idempotency key of a call, which is the same in each of its

@@ -116,7 +116,7 @@ func (a *action) inputSchema() json.RawMessage {
 	if a.choosable {
 		doc := "Fields of a record to give, as dotted paths"
 		if len(a.def.Fields) > 0 {
-			doc += "; [\"*\"] is all. Default: " + strings.Join(a.def.Fields, ", ")
+			doc += "; [\"*\"] is all. Default: " + strings.ReplaceAll(strings.Join(a.def.Fields, ", "), "?", "")
 		}
 		properties.add(argFields, raw(map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "description": doc + "."}))
 	}

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"strconv"
@@ -13,18 +14,21 @@ import (
 type shape struct {
 	whole    bool
 	names    []string
+	quoted   []string // the names as they stand in JSON
 	children []*shape
 	// seen numbers the declared fields, see [tally]; -1 for one that is none.
 	seen int
 	path string
 }
 
-// newShape returns the shape of the fields that dotted paths name.
+// newShape returns the shape of the fields that dotted paths name. One that ends in
+// a ? may be missing; so may what leads to it, unless another field needs that.
 func newShape(fields []string) *shape {
 	root := &shape{seen: -1}
 	number := 0
 	for _, f := range fields {
 		s := root
+		f, optional := strings.CutSuffix(f, "?")
 		for name := range strings.SplitSeq(f, ".") {
 			i := slices.Index(s.names, name)
 			if i < 0 {
@@ -34,10 +38,13 @@ func newShape(fields []string) *shape {
 					path = s.path + "." + name
 				}
 				s.names = append(s.names, name)
-				s.children = append(s.children, &shape{seen: number, path: path})
+				s.quoted = append(s.quoted, string(rawjson.Quote(name)))
+				s.children = append(s.children, &shape{seen: -1, path: path})
+			}
+			if s = s.children[i]; s.seen < 0 && !optional {
+				s.seen = number
 				number++
 			}
-			s = s.children[i]
 		}
 		s.whole = true
 	}
@@ -57,6 +64,19 @@ func (s *shape) fieldsOf() []*shape {
 	return out
 }
 
+// index returns which of the fields has this name, with its quotes; -1 if none.
+func (s *shape) index(quoted []byte) int {
+	for i, name := range s.quoted {
+		if string(quoted) == name {
+			return i
+		}
+	}
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return -1
+	}
+	return slices.Index(s.names, rawjson.String(quoted))
+}
+
 // project appends what of v is to be given. seen, where it is not nil, notes the
 // fields that were there.
 func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
@@ -67,8 +87,8 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 	case '{':
 		buf = append(buf, '{')
 		first := true
-		for m := range rawjson.Members(v) {
-			i := slices.Index(s.names, m.Name)
+		for name, value := range rawjson.Fields(v) {
+			i := s.index(name)
 			if i < 0 {
 				continue
 			}
@@ -80,8 +100,8 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			if seen != nil && c.seen >= 0 {
 				seen[c.seen] = true
 			}
-			buf = append(buf, v[m.Start:m.End-len(m.Value)]...) // its name and colon
-			buf = c.project(buf, m.Value, seen)
+			buf = append(append(buf, name...), ':')
+			buf = c.project(buf, value, seen)
 		}
 		return append(buf, '}')
 	case '[':
@@ -94,9 +114,60 @@ func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
 			first = false
 			buf = s.project(buf, e, seen)
 		}
+		if first {
+			s.unsaid(seen)
+		}
 		return append(buf, ']')
 	}
+	s.unsaid(seen)
 	return append(buf, v...)
+}
+
+// unsaid counts the fields below s as seen: an empty array, or null in the place
+// of an object, does not say that they are gone.
+func (s *shape) unsaid(seen []bool) {
+	if seen == nil {
+		return
+	}
+	for _, c := range s.children {
+		if c.seen >= 0 {
+			seen[c.seen] = true
+		}
+		c.unsaid(seen)
+	}
+}
+
+// body is the JSON text of an answer. Its members are noted while it is checked,
+// because several are looked for.
+type body struct {
+	text    json.RawMessage
+	members []rawjson.Member // nil where there are none, or too many
+}
+
+// parseBody checks a text; the error says what is wrong with it. Names that stand
+// twice in an object are the source's affair: the first counts.
+func parseBody(text []byte) (*body, error) {
+	members, _, err := rawjson.Index(text, rawjson.Limits{AllowDups: true}, "")
+	if err != nil {
+		return nil, err
+	}
+	return &body{text, members}, nil
+}
+
+// at returns the value that p leads to.
+func (b *body) at(p pointer) (json.RawMessage, bool) {
+	if b == nil {
+		return nil, false
+	}
+	if len(p) == 0 || b.members == nil {
+		return p.at(b.text)
+	}
+	for _, m := range b.members {
+		if m.Name == p[0] {
+			return p[1:].at(m.Value)
+		}
+	}
+	return nil, false
 }
 
 // pointer is a compiled JSON pointer (RFC 6901).

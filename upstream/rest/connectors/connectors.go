@@ -14,7 +14,7 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
 )
 
-//go:embed *
+//go:embed *.toml
 var files embed.FS
 
 const suffix = ".toml"

@@ -1,0 +1,108 @@
+package e2e_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/bulkhead-mcp/bulkhead/e2e/vendors"
+)
+
+// accountAt is a stand-in for an account at a vendor.
+type accountAt interface {
+	http.Handler
+	Plan(...vendors.Reply)
+	Seen() []vendors.Request
+}
+
+// A connector and a few values are a whole upstream: it signs in by the vendor's
+// own rules and again when a token has ended, reads, changes something where that
+// is allowed, and leaves the vendor alone when it is told to.
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := keyFile(t, key)
+	app := vendors.Client{ID: "bulkhead-app", Secret: "the-apps-own-s3cret"}
+	zendesk := vendors.NewZendesk(vendors.ZendeskOptions{Client: app})
+	hubspot := vendors.NewHubSpot(vendors.HubSpotOptions{Static: "pat-na1-s3cret"})
+	salesforce := vendors.NewSalesforce(vendors.SalesforceOptions{Client: app, Accounts: 250})
+	snowflake := vendors.NewSnowflake(vendors.SnowflakeOptions{Account: "MYORG-MYACCOUNT", User: "READER", Key: &key.PublicKey})
+	const at, client = "VENDOR", "client_id = 'bulkhead-app', client_secret = { env = 'SECRET' }"
+	for name, c := range map[string]struct {
+		account   accountAt
+		end       func() // all tokens, as if their time were over
+		config    []string
+		tool      string
+		args      map[string]any
+		says      string
+		limit     vendors.Reply
+		write     string
+		writeArgs map[string]any
+		wrote     string
+	}{
+		"zendesk": {zendesk, zendesk.EndAll,
+			[]string{"url = '" + at + "'", "values = { subdomain = 'acme' }", "auth = { token_url = '" + at + "/oauth/tokens', " + client + " }"},
+			"search_tickets", map[string]any{"query": "status<solved", "limit": 2}, `"requester_id":9007199254740993`,
+			vendors.Reply{Status: 429, Header: map[string]string{"Retry-After": "93", "Content-Type": "text/plain"}, Body: "Number of allowed API requests per minute exceeded"},
+			"create_ticket", map[string]any{"subject": "Smoke", "comment": "Much."}, `"subject":"Smoke"`},
+		"hubspot": {hubspot, func() {},
+			[]string{"url = '" + at + "'", "auth = { type = 'bearer', token = { env = 'TOKEN' } }"},
+			"search_deals", map[string]any{"query": "deals", "limit": 2}, `"amount":"12345678901234567.89"`,
+			vendors.Reply{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`},
+			"create_contact", map[string]any{"properties": map[string]any{"email": "new@example.com"}}, `"id":"505"`},
+		"salesforce": {salesforce, salesforce.EndAll,
+			[]string{"url = '" + at + "/services/data/v67.0'", "values = { domain = 'acme' }", "auth = { token_url = '" + at + "/services/oauth2/token', " + client + " }"},
+			"query_records", map[string]any{"soql": "SELECT Id, Name FROM Account"}, `"total":250`,
+			vendors.Reply{Status: 403, Body: `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`},
+			"create_record", map[string]any{"object": "Account", "record": map[string]any{"Name": "New"}}, `"success":true`},
+		"snowflake": {snowflake, func() {},
+			[]string{"url = '" + at + "'", "values = { account = 'myorg-myaccount' }", "auth = { user = 'reader', key = { file = '" + file + "' } }"},
+			"list_tables", map[string]any{"schema_like": "PUBLIC"}, `["1","90071992547409931",null]`,
+			vendors.Reply{Status: 429},
+			"query_data", map[string]any{"statement": "SELECT 1"}, `"statementHandle":"019c06a4`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(c.account)
+			t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+			lines := append(slices.Clone(c.config), "connector = '"+name+"'", "retry.attempts = 1")
+			config := strings.ReplaceAll(upstreamTable("shut", lines...)+upstreamTable("open", append(lines, "writes = 'serial'")...), at, s.URL)
+			p := start(t, config, []string{"TOKEN=pat-na1-s3cret", "SECRET=" + app.Secret})
+			cl := p.stdio(false)
+			cl.ready()
+			for _, when := range []string{"first", "after the token has ended"} {
+				if r := cl.mustCall("shut_"+c.tool, c.args); r.IsError || !strings.Contains(string(r.Structured), c.says) {
+					t.Fatalf("%s, %s: %s", c.tool, when, r.text())
+				}
+				c.end()
+			}
+			if slices.Contains(cl.tools(), "shut_"+c.write) {
+				t.Errorf("%s is offered though it writes", c.write)
+			}
+			if r := cl.mustCall("open_"+c.write, c.writeArgs); r.IsError || !strings.Contains(string(r.Structured), c.wrote) {
+				t.Errorf("%s: %s", c.write, r.text())
+			}
+			c.account.Plan(c.limit)
+			if r := cl.mustCall("shut_"+c.tool, c.args); r.Meta.Error.Code != "rate_limited" {
+				t.Errorf("over the limit: %s", r.text())
+			}
+			if asked := len(c.account.Seen()); c.limit.Header["Retry-After"] != "" {
+				if r := cl.mustCall("shut_"+c.tool, c.args); r.Meta.Error.Code != "rate_limited" || len(c.account.Seen()) != asked {
+					t.Errorf("while it is to be left alone: %s, asked %d times", r.text(), len(c.account.Seen())-asked)
+				}
+			}
+			for _, secret := range []string{"pat-na1-s3cret", app.Secret} {
+				if strings.Contains(p.log.String(), secret) {
+					t.Error("a secret is in the log")
+				}
+			}
+		})
+	}
+}
