@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/restapi", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/restapi", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate/search", nil, "ranks texts, whatever they are about"},
@@ -45,6 +45,7 @@ var layers = []layer{
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
 	{"upstream/rest", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles and plain data"},
 	{"upstream/rest/connectors", []string{"upstream/rest"}, "definitions in files, whoever asks with them"},
+	{"upstream/sqldb", []string{"upstream", "upstream/rawjson"}, "an adapter takes a *sql.DB; who may connect is decided by whoever opens it"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
 	{"bench", []string{"bench/peer", "bench/report"}, "the benchmark drives the real binary from outside"},
@@ -71,6 +72,7 @@ var layers = []layer{
 	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
 	{"internal/sandbox/web", []string{"internal/sandbox/authserver", "upstream/rawjson"}, "a guarded endpoint reads of a request what it needs, not who answers it"},
 	{"internal/sandbox/restapi", []string{"upstream", "upstream/rawjson"}, "a sample service asks a sample source, whoever is in front of it"},
+	{"internal/sandbox/warehousedb", []string{"internal/sandbox/data"}, "the sample warehouse is a file, whoever asks it"},
 	{"internal/sandbox/data", nil, "sample data is apart from how it is served"},
 }
 
@@ -88,6 +90,9 @@ var owners = []struct {
 	{"github.com/go-jose/go-jose", []string{"internal/bearer"}, "clients' tokens are verified in one place"},
 	{"filippo.io/age", []string{"credentials"}, "what is sealed is sealed in one place"},
 	{"github.com/gofrs/flock", []string{"credentials"}, "locks between processes are for tokens"},
+	{"github.com/jackc/pgx", []string{"upstream/sqldb"}, "databases are asked in one place"},
+	{"github.com/go-sql-driver/mysql", []string{"upstream/sqldb"}, "databases are asked in one place"},
+	{"modernc.org", []string{"upstream/sqldb", "internal/sandbox/warehousedb"}, "databases are asked in one place; the sample one is written in another"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
 	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},

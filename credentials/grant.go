@@ -27,6 +27,7 @@ type Attachment struct {
 	bare        []Secret // what of value is secret, as the server may repeat it
 	source      Source   // of tokens; nil if the value is fixed
 	id          string   // of source
+	user        string   // of basic
 	err         error
 }
 
@@ -47,7 +48,7 @@ func Bearer(token Secret) Attachment {
 func Basic(user string, password Secret) Attachment {
 	pair := base64.StdEncoding.EncodeToString([]byte(user + ":" + password.reveal()))
 	a := Header("Authorization", NewSecret("Basic "+pair))
-	a.kind, a.bare = "basic", []Secret{NewSecret(pair), password}
+	a.kind, a.bare, a.user = "basic", []Secret{NewSecret(pair), password}, user
 	if user == "" || strings.Contains(user, ":") {
 		a.err = errors.New("the user name is empty or contains a colon")
 	}
@@ -111,16 +112,21 @@ type Spec struct {
 	Scopes   map[string]Attachment // instead of Attach, for requests that need other scopes; see [Grant.Scoped]
 	Env      map[string]Secret     // of children, on top of the sealed environment
 	Dir      string                // working directory of children; "" is ours
+	// Database is the address for [Grant.OpenDB]: a URL, or sqlite: and a path. It
+	// may have user and password in it; else Attach is [Basic] or nothing. A grant
+	// for a database has no origins.
+	Database Secret
 }
 
 // Grant is one upstream's permission to authenticate. Adapters hold what it
 // makes, never the grant. The zero value allows no request and gives children
 // the sealed environment only. A grant must not be copied.
 type Grant struct {
-	spec    Spec
-	origins map[origin]bool
-	scoped  map[string]*Grant
-	taken   atomic.Bool // Client was called
+	spec     Spec
+	origins  map[origin]bool
+	scoped   map[string]*Grant
+	database *database   // nil if it is for none
+	taken    atomic.Bool // Client or OpenDB was called
 }
 
 // NewGrant checks spec and seals it. Later changes to spec have no effect.
@@ -142,7 +148,7 @@ func NewGrant(spec Spec) (*Grant, error) {
 	if err := checkSuffixes(spec.Suffixes); err != nil {
 		return fail(err)
 	}
-	if err := spec.Attach.check(len(g.origins) + len(spec.Suffixes)); err != nil {
+	if err := g.attach(spec); err != nil {
 		return fail(err)
 	}
 	g.spec.Scopes = nil
@@ -163,6 +169,18 @@ func NewGrant(spec Spec) (*Grant, error) {
 		}
 	}
 	return g, nil
+}
+
+// attach checks that the credential fits where it may go.
+func (g *Grant) attach(spec Spec) (err error) {
+	if spec.Database.IsZero() {
+		return spec.Attach.check(len(g.origins) + len(spec.Suffixes))
+	}
+	if len(g.origins) > 0 || len(spec.Suffixes) > 0 || len(spec.Scopes) > 0 {
+		return errors.New("a database has no origins beside it, and no scopes")
+	}
+	g.database, err = newDatabase(spec.Database, spec.Attach)
+	return err
 }
 
 func (a Attachment) check(origins int) error {
@@ -225,7 +243,7 @@ func (g *Grant) Fingerprint() string {
 		}
 	}
 	a := g.spec.Attach
-	write(g.spec.Name, g.spec.Dir, a.kind, a.field, a.value.reveal(), a.id)
+	write(g.spec.Name, g.spec.Dir, a.kind, a.field, a.value.reveal(), a.id, g.spec.Database.reveal())
 	for _, set := range slices.Sorted(maps.Keys(g.scoped)) {
 		write(set, g.scoped[set].Fingerprint())
 	}

@@ -173,7 +173,7 @@ func needsSecrets(u config.Upstream) bool {
 			return true
 		}
 	}
-	return u.Auth.Token != nil || u.Auth.Value != nil || u.Auth.Password != nil
+	return u.SQL.Database.Ref != nil || u.Auth.Token != nil || u.Auth.Value != nil || u.Auth.Password != nil
 }
 
 // trial builds an adapter of its own for an upstream, as a server would.

@@ -15,6 +15,7 @@ import (
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
 var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
 	"rest": newREST,
+	"sql":  newSQL,
 }
 
 // presets returns what stands under an upstream's own table.

@@ -18,6 +18,9 @@ type target struct {
 	upstream *Upstream
 	tool     *Override
 	class    *Class
+	// Of a database.
+	statement *Statement
+	param     *Param
 }
 
 // decoder walks the tree by the table of keys and gathers faults.

@@ -131,6 +131,7 @@ func TestEveryKey(t *testing.T) {
 	maps.Copy(behaviour, cacheBehaviour)
 	maps.Copy(behaviour, restBehaviour)
 	maps.Copy(behaviour, clientBehaviour)
+	maps.Copy(behaviour, sqlBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}

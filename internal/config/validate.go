@@ -29,6 +29,11 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 		d.fault(join(at, "url"), "plain http to another machine can be read on the way, credentials included", "use https, or set allow_http = true on a network you trust")
 	}
 	d.checkAuth(join(at, "auth"), &u.Auth)
+	if u.Kind == "sql" {
+		checkSQL(d, at, u)
+	} else {
+		u.SQL = SQL{} // the defaults are for the others
+	}
 	if u.Auth.Type == "mcp" && u.AllowHTTP && !secure(u.URL) {
 		d.fault(join(at, "url"), "plain http to another machine: nobody can sign in there, what the server says of where to do that could be anybody's", "use https")
 	}

@@ -1,0 +1,153 @@
+package sqldb
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// stage is how far a call came.
+type stage uint8
+
+const (
+	connecting stage = iota // nothing was sent
+	preparing               // the server has read the statement, but not run it
+	running
+)
+
+// failure is what a call failed of.
+type failure struct {
+	stage stage
+	err   error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (f *failure) Unwrap() error { return f.err }
+
+func at(s stage, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{s, err}
+}
+
+// cause is what an error of a server means.
+type cause uint8
+
+const (
+	lost      cause = iota // none of the server's: the connection, or what made it
+	faulty                 // running the statement failed: its own fault, such as a division by zero
+	misshapen              // the statement does not fit the database
+	unfit                  // a value does not fit
+	login
+	forbidden
+	again // undone by the server, for others' sake
+	crowded
+	away
+	late
+)
+
+// refusal is an error of ours that the model may read.
+type refusal struct {
+	kind upstream.Kind
+	text string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// errClosed is why calls end when the adapter is closed.
+var errClosed = errors.New("the source has been closed")
+
+// serverText bounds what a server says.
+const serverText = 400
+
+func brief(s string) string {
+	s = strings.TrimSpace(s)
+	if len(s) <= serverText {
+		return s
+	}
+	end := serverText
+	for !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end] + "…"
+}
+
+// explain turns what a call failed of into the error for the model; or into a
+// result where the statement ran and failed by itself. free says that the model
+// wrote the statement.
+func (a *Adapter) explain(ctx context.Context, tool string, free bool, err error) (*upstream.Result, error) {
+	e := &upstream.Error{Upstream: a.opt.ID, Tool: tool, Op: "tools/call", Err: err}
+	stage := running
+	if f, ok := errors.AsType[*failure](err); ok {
+		stage = f.stage
+	}
+	e.Sent = stage == running
+	if own, ok := errors.AsType[*upstream.Error](err); ok {
+		e.Kind, e.Public, e.Err = own.Kind, own.Public, own.Err
+		return nil, e
+	}
+	if r, ok := errors.AsType[*refusal](err); ok {
+		e.Kind, e.Public = r.kind, r.text
+		return nil, e
+	}
+	cause, said := a.dialect.meaning(err)
+	if cause == lost && ctx.Err() != nil || cause == late && ctx.Err() != nil {
+		ended := upstream.AsError(a.opt.ID, tool, ctx.Err())
+		e.Kind = ended.Kind
+		if errors.Is(context.Cause(ctx), errClosed) {
+			e.Kind, e.Public = upstream.Unavailable, errClosed.Error()
+		}
+		return nil, e
+	}
+	said = a.clean(brief(said))
+	if cause == faulty && stage == running {
+		return upstream.TextResult(said, true), nil
+	}
+	e.Kind, e.Public = kindOf(cause, stage, free, said)
+	if cause == again {
+		e.Sent = false // it was undone
+	}
+	return nil, e
+}
+
+func kindOf(c cause, s stage, free bool, said string) (upstream.Kind, string) {
+	switch c {
+	case misshapen, faulty:
+		if free {
+			return upstream.InvalidArguments, "the database does not take this statement: " + said
+		}
+		return upstream.UpstreamError, "the statement of this tool does not fit the database any more; the operator has to see to it: " + said
+	case unfit:
+		return upstream.InvalidArguments, "the database does not take a value: " + said
+	case login:
+		return upstream.NeedsLogin, "the database refuses its credential; the operator has to see to it"
+	case forbidden:
+		return upstream.Denied, "the database does not allow it: " + said
+	case again:
+		return upstream.Unavailable, "the database undid it in favour of others that ran at the same time"
+	case crowded:
+		return upstream.RateLimited, "the database has too many connections"
+	case away:
+		return upstream.Unavailable, "the database is not taking statements: " + said
+	case late:
+		return upstream.Timeout, "the database ended the statement because it took too long"
+	}
+	if s == connecting {
+		return upstream.Unavailable, "the database cannot be reached"
+	}
+	return upstream.Unavailable, "the connection to the database was lost"
+}
+
+func (a *Adapter) clean(s string) string {
+	if a.opt.Clean == nil {
+		return s
+	}
+	b := []byte(s)
+	a.opt.Clean(b)
+	return string(b)
+}

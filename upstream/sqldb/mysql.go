@@ -1,0 +1,318 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// mysqlDB asks MySQL and MariaDB.
+type mysqlDB struct{ opt *Options }
+
+// connector implements dialect. The driver reads no option file; it sends one
+// statement at a time, prepared at the server.
+func (m *mysqlDB) connector(dsn string) (driver.Connector, error) {
+	a, err := parseAddress(dsn, "mysql", "3306", "tls")
+	if err != nil {
+		return nil, err
+	}
+	secure := a.query.Get("tls")
+	switch {
+	case secure == "" && a.near():
+		secure = "preferred"
+	case secure == "":
+		secure = "true"
+	case secure != "true" && secure != "skip-verify" && secure != "false":
+		return nil, errors.New("tls must be true, skip-verify or false")
+	}
+	cfg := mysql.NewConfig()
+	cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, cfg.DBName, cfg.TLSConfig = "tcp", hostPort(a), a.user, a.password, a.database, secure
+	cfg.Timeout = dialTimeout
+	cfg.MaxAllowedPacket = max(m.opt.MaxBytes, 1<<20) * 4
+	cfg.Logger = &mysql.NopLogger{}
+	inner, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return nil, errors.New("the database's address does not fit its driver")
+	}
+	return &mysqlConnector{inner, m.opt}, nil
+}
+
+// mysqlConnector gives each connection its session.
+type mysqlConnector struct {
+	driver.Connector
+	opt *Options
+}
+
+// Connect implements driver.Connector.
+func (c *mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.admit(ctx, conn); err != nil {
+		_ = conn.Close() // what failed is known
+		return nil, err
+	}
+	return conn, nil
+}
+
+// admit begins the session of a connection and looks at its role.
+func (c *mysqlConnector) admit(ctx context.Context, conn driver.Conn) error {
+	version, err := askRaw(ctx, conn, "SELECT VERSION()")
+	if err != nil {
+		return err
+	}
+	if !c.opt.AllowPrivileged {
+		grants, err := askRaw(ctx, conn, "SHOW GRANTS")
+		if err != nil {
+			return err
+		}
+		if found := mighty(grants); found != "" {
+			return tooMighty(found)
+		}
+	}
+	limit := fmt.Sprintf("max_execution_time = %d", c.opt.Timeout.Milliseconds()) // MySQL; of SELECT
+	if len(version) == 1 && strings.Contains(version[0], "MariaDB") {
+		limit = "max_statement_time = " + strconv.FormatFloat(c.opt.Timeout.Seconds(), 'f', 3, 64)
+	}
+	// The limit of rows is for statements without a LIMIT of their own; those are
+	// cut short by closing the connection.
+	set := fmt.Sprintf("SET SESSION time_zone = '+00:00', sql_select_limit = %d, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, %s", m1(c.opt), limit)
+	exec, ok := conn.(driver.ExecerContext)
+	if !ok {
+		return errors.New("the driver cannot set the session")
+	}
+	_, err = exec.ExecContext(ctx, set, nil)
+	return err
+}
+
+// m1 is one row more than any answer has.
+func m1(o *Options) int {
+	most := o.MaxRows
+	for _, n := range schemaRows {
+		most = max(most, n)
+	}
+	return most + 1
+}
+
+// askRaw returns the first column of what a statement of ours answers.
+func askRaw(ctx context.Context, conn driver.Conn, query string) ([]string, error) {
+	q, ok := conn.(driver.QueryerContext)
+	if !ok {
+		return nil, errors.New("the driver cannot be asked")
+	}
+	rows, err := q.QueryContext(ctx, query, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() //nolint:errcheck // only read from
+	var out []string
+	for {
+		row := make([]driver.Value, len(rows.Columns()))
+		if err := rows.Next(row); err != nil {
+			if errors.Is(err, io.EOF) {
+				return out, nil
+			}
+			return nil, err
+		}
+		out = append(out, strings.TrimSpace(fmt.Sprintf("%s", row[0])))
+	}
+}
+
+// globals are rights on everything that no reader has. FILE writes files of the
+// server; the others reach all accounts and data
+// (https://mariadb.com/docs/server/reference/sql-statements/account-management-sql-statements/grant,
+// https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html).
+var globals = []string{
+	"ALL PRIVILEGES", "FILE", "SUPER", "CREATE USER", "SHUTDOWN", "RELOAD", "PROXY", "INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "CREATE", "EVENT", "TRIGGER",
+	"CONNECTION ADMIN", "CONNECTION_ADMIN", "SET USER", "SYSTEM_USER", "SYSTEM_VARIABLES_ADMIN", "REPLICATION SLAVE", "REPLICATION SLAVE ADMIN", "BINLOG ADMIN", "READ_ONLY ADMIN", "GROUP_REPLICATION_ADMIN",
+}
+
+// mighty returns what of the grants a reader should not have; "" if there is
+// nothing.
+func mighty(grants []string) string {
+	found := map[string]bool{}
+	for _, g := range grants {
+		rights, on, ok := strings.Cut(strings.TrimPrefix(strings.ToUpper(g), "GRANT "), " ON ")
+		if !ok || !strings.HasPrefix(on, "*.* ") {
+			continue
+		}
+		for r := range strings.SplitSeq(rights, ",") {
+			if r = strings.TrimSpace(r); slices.Contains(globals, r) {
+				found[r] = true
+			}
+		}
+		if strings.Contains(on, "WITH GRANT OPTION") {
+			found["GRANT OPTION"] = true
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return "has " + strings.Join(slices.Sorted(maps.Keys(found)), ", ") + " on all databases"
+}
+
+// run implements dialect.
+func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
+	defer conn.Close() //nolint:errcheck // back to the pool; what failed is known
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // closes the connection if rows are left to read
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: !req.write})
+	if err != nil {
+		return at(connecting, err)
+	}
+	done := false
+	defer func() {
+		if !done {
+			_ = tx.Rollback() // ends with the connection at the latest
+		}
+	}()
+	stmt, err := m.read(ctx, tx, req)
+	if err != nil {
+		return at(preparing, err)
+	}
+	defer stmt.Close() //nolint:errcheck // ends with the connection at the latest
+	args := mysqlValues(req.args)
+	if req.write {
+		if err := m.change(ctx, stmt, args, out); err != nil {
+			return err
+		}
+		done = true
+		return at(running, tx.Commit())
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
+	if err != nil {
+		return at(running, err)
+	}
+	defer rows.Close() //nolint:errcheck // what failed is known
+	if err := readRows(rows, mysqlColumn, out); err != nil {
+		return at(running, err)
+	}
+	if out.over != "" {
+		cancel() // or closing would read all that is left
+	}
+	return nil
+}
+
+// change carries out a statement that writes.
+func (m *mysqlDB) change(ctx context.Context, stmt *sql.Stmt, args []any, out *table) error {
+	res, err := stmt.ExecContext(ctx, args...)
+	if err != nil {
+		return at(running, err)
+	}
+	out.affected, err = res.RowsAffected()
+	return at(running, err)
+}
+
+// read has the server read a statement, and what only reads as a subquery.
+func (m *mysqlDB) read(ctx context.Context, tx *sql.Tx, req *request) (*sql.Stmt, error) {
+	if req.probe != "" {
+		probe, err := tx.PrepareContext(ctx, inSubquery(req.probe))
+		switch {
+		case err == nil:
+			_ = probe.Close() // ends with the connection at the latest
+		case mysqlCode(err) == erDupField && req.key != "": // names are no matter to the operator's own
+		default:
+			return nil, err
+		}
+	}
+	return tx.PrepareContext(ctx, req.text.sql)
+}
+
+// prepare implements dialect.
+func (m *mysqlDB) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
+	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return at(connecting, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was done
+	stmt, err := m.read(ctx, tx, req)
+	if err != nil {
+		return at(preparing, err)
+	}
+	_ = stmt.Close()
+	return nil
+}
+
+func mysqlColumn(t *sql.ColumnType) column {
+	c := column{name: t.Name(), typ: strings.ToLower(t.DatabaseTypeName())}
+	switch {
+	case c.typ == "decimal" || strings.HasSuffix(c.typ, "int"):
+		c.class = asNumber
+	case strings.HasSuffix(c.typ, "blob") || strings.HasSuffix(c.typ, "binary") || c.typ == "bit" || c.typ == "geometry" || c.typ == "vector":
+		c.class = asBytes
+	case c.typ == "datetime" || c.typ == "timestamp":
+		c.class = asTime
+	case c.typ == "json":
+		c.class = asJSON
+	}
+	return c
+}
+
+// The numbers of errors, of
+// https://mariadb.com/docs/server/reference/error-codes/mariadb-error-code-reference
+// and https://dev.mysql.com/doc/mysql-errors/8.4/en/server-error-reference.html.
+const erDupField = 1060
+
+func mysqlCode(err error) uint16 {
+	if e, ok := errors.AsType[*mysql.MySQLError](err); ok {
+		return e.Number
+	}
+	return 0
+}
+
+// account is how the server names who is refused, with the address.
+var account = regexp.MustCompile(`'[^']*'@'[^']*'`)
+
+// meaning implements dialect.
+func (m *mysqlDB) meaning(err error) (cause, string) {
+	e, ok := errors.AsType[*mysql.MySQLError](err)
+	if !ok {
+		return lost, ""
+	}
+	said := account.ReplaceAllString(e.Message, "this role")
+	switch e.Number {
+	case 1045, 1698, 1251, 1275, 3118, 4151, 1862:
+		return login, said
+	case 1044, 1142, 1143, 1227, 1370, 1792, 1290, 1223, 1419:
+		return forbidden, said
+	case 1205, 1213, 1614:
+		return again, said
+	case 1040, 1203, 1226:
+		return crowded, said
+	case 1053, 1049, 1129, 1130, 1836, 1927, 1021, 1037, 1041:
+		return away, said
+	case 1969, 3024, 1317, 1028:
+		return late, said
+	case 1292, 1366, 1264, 1406, 1411, 1525, 3140, 1367:
+		return unfit, said
+	case erDupField:
+		return misshapen, said + "; give each column of the answer a name of its own, with AS"
+	case 1064, 1054, 1146, 1051, 1052, 1055, 1056, 1066, 1109, 1140, 1166, 1222, 1235, 1241, 1247, 1248, 1305, 1318, 1149, 1295, 1327, 1582, 1584, 1615, 1630, 3065:
+		return misshapen, said
+	}
+	return faulty, said
+}
+
+// schema implements dialect.
+func (m *mysqlDB) schema() map[string]string {
+	const where = ` where t.table_schema = database() and (t.table_name like :filter escape '!' or concat(t.table_schema, '.', t.table_name) like :filter escape '!')`
+	return map[string]string{
+		"names": `select t.table_schema as "schema", t.table_name as name, lower(t.table_type) as kind from information_schema.tables t` + where + ` order by 1, 2`,
+		"summary": `select t.table_schema as "schema", t.table_name as name, lower(t.table_type) as kind,
+			(select count(*) from information_schema.columns c where c.table_schema = t.table_schema and c.table_name = t.table_name) as columns,
+			t.table_rows as about_rows, t.table_comment as comment from information_schema.tables t` + where + ` order by 1, 2`,
+		"full": `select t.table_schema as "schema", t.table_name as "table", t.column_name as "column", t.column_type as type, t.is_nullable as nullable, t.column_key as "key", t.column_comment as comment
+			from information_schema.columns t` + where + ` order by 1, 2, t.ordinal_position`,
+	}
+}

@@ -1,0 +1,311 @@
+package sqldb
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// pgSession is what is known of one connection.
+type pgSession struct {
+	conn     *pgx.Conn
+	pg       *pgconn.PgConn
+	prepared map[string]*pgStatement
+	side     func(func())
+	broken   bool
+}
+
+type pgStatement struct {
+	name    string
+	columns []column
+	params  int
+}
+
+// The names of what the connection has prepared, and the key of our session in
+// the driver's.
+const (
+	freeName   = "bulkhead_free"
+	sessionKey = "bulkhead"
+)
+
+// on runs f with the session of conn and closes the connection if it is left
+// broken.
+func (p *postgres) on(ctx context.Context, conn *sql.Conn, f func(*pgSession) error) error {
+	var failed error
+	err := conn.Raw(func(dc any) error {
+		c := dc.(*stdlib.Conn).Conn() //nolint:errcheck,forcetypeassert // the connector makes no others
+		custom := c.PgConn().CustomData()
+		s, ok := custom[sessionKey].(*pgSession)
+		if !ok {
+			s = &pgSession{conn: c, pg: c.PgConn(), prepared: map[string]*pgStatement{}, side: p.side.Go}
+			custom[sessionKey] = s
+		}
+		stop := context.AfterFunc(ctx, func() { _ = s.pg.Conn().SetDeadline(time.Unix(1, 0)) })
+		failed = f(s)
+		if !stop() || s.pg.IsClosed() || s.pg.TxStatus() != 'I' {
+			s.broken = true
+		}
+		if s.broken {
+			s.destroy(ctx)
+			return driver.ErrBadConn
+		}
+		return nil
+	})
+	if failed == nil && err != nil && !errors.Is(err, driver.ErrBadConn) {
+		return at(connecting, err)
+	}
+	return failed
+}
+
+// destroy ends the statement at the server and closes the connection.
+func (s *pgSession) destroy(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx) // it has ended
+	s.side(func() {
+		ctx, cancel := context.WithTimeout(ctx, sideTimeout)
+		defer cancel()
+		_ = s.pg.CancelRequest(ctx) // the connection's end ends it too, only later
+		_ = s.pg.Conn().Close()
+		if s.pg.IsClosed() {
+			select {
+			case <-s.pg.CleanupDone():
+			case <-ctx.Done():
+			}
+		}
+	})
+}
+
+// run implements dialect.
+func (p *postgres) run(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
+	defer conn.Close() //nolint:errcheck // back to the pool; what failed is known
+	return p.on(ctx, conn, func(s *pgSession) error {
+		for again := true; ; again = false {
+			st, err := s.statement(ctx, req)
+			if err != nil {
+				return at(preparing, err)
+			}
+			values, err := pgValues(req.args, st.params)
+			if err != nil {
+				return at(preparing, err)
+			}
+			err = s.execute(ctx, req, st, values, out)
+			if again && stale(err) { // refused before it ran
+				delete(s.prepared, req.key)
+				out.reset()
+				if err = s.pg.Deallocate(context.WithoutCancel(ctx), st.name); err == nil {
+					continue
+				}
+			}
+			return err
+		}
+	})
+}
+
+// stale reports whether the server says that a prepared statement does not fit
+// any more, or is not there.
+func stale(err error) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (e.Code == "26000" || e.Code == "0A000" && e.Routine == "RevalidateCachedQuery")
+}
+
+// prepare implements dialect.
+func (p *postgres) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
+	return p.on(ctx, conn, func(s *pgSession) error {
+		_, err := s.statement(ctx, req)
+		return at(preparing, err)
+	})
+}
+
+// statement prepares what is asked, once for each connection if it is the
+// operator's, and holds what only reads to what fits into a subquery.
+func (s *pgSession) statement(ctx context.Context, req *request) (*pgStatement, error) {
+	if st := s.prepared[req.key]; st != nil && req.key != "" {
+		return st, nil
+	}
+	ctx = context.WithoutCancel(ctx) // the deadline is set on the connection
+	if req.probe != "" {
+		if _, err := s.pg.Prepare(ctx, "", inSubquery(req.probe), nil); err != nil {
+			return nil, err
+		}
+	}
+	name := freeName
+	if req.key != "" {
+		name = "bulkhead_" + strconv.Itoa(len(s.prepared)+1) + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	} else if err := s.pg.Deallocate(ctx, name); err != nil { // no error if there is none
+		return nil, err
+	}
+	d, err := s.pg.Prepare(ctx, name, req.text.sql, nil)
+	if err != nil {
+		return nil, err
+	}
+	st := &pgStatement{name: name, params: len(d.ParamOIDs), columns: make([]column, len(d.Fields))}
+	for i, f := range d.Fields {
+		st.columns[i] = s.column(f)
+	}
+	if req.key != "" {
+		s.prepared[req.key] = st
+	}
+	return st, nil
+}
+
+func (s *pgSession) column(f pgconn.FieldDescription) column {
+	c := column{name: f.Name, typ: "other"}
+	if t, ok := s.conn.TypeMap().TypeForOID(f.DataTypeOID); ok {
+		c.typ = t.Name
+	}
+	switch f.DataTypeOID {
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.NumericOID, pgtype.OIDOID:
+		c.class = asNumber
+	case pgtype.Float4OID, pgtype.Float8OID:
+		c.class = asFloat
+	case pgtype.BoolOID:
+		c.class = asBool
+	case pgtype.ByteaOID:
+		c.class = asBytes
+	case pgtype.TimestampOID, pgtype.TimestamptzOID:
+		c.class = asTime
+	case pgtype.JSONOID, pgtype.JSONBOID:
+		c.class = asJSON
+	}
+	return c
+}
+
+// execute runs a prepared statement in a transaction of its own, in one round
+// trip: BEGIN, the statement, and ROLLBACK or COMMIT. The server skips the last of
+// these if the statement fails; then ROLLBACK is sent again. It is asked for one row
+// more than is wanted, and for no other.
+func (s *pgSession) execute(ctx context.Context, req *request, st *pgStatement, values [][]byte, out *table) error {
+	begin, end := "begin read only", "rollback"
+	if req.write {
+		begin, end = "begin read write", "commit"
+	}
+	f := s.pg.Frontend()
+	s.simple(begin)
+	f.SendBind(&pgproto3.Bind{PreparedStatement: st.name, Parameters: values})
+	f.SendExecute(&pgproto3.Execute{MaxRows: uint32(req.rows) + 1})
+	if req.key == "" {
+		s.simple(unlock)
+	}
+	s.simple(end)
+	err := s.sync(ctx, req, st, out)
+	if !s.broken && s.pg.TxStatus() != 'I' {
+		s.simple("rollback")
+		if req.key == "" {
+			s.simple(unlock)
+		}
+		if undone := s.sync(ctx, req, nil, nil); undone != nil {
+			s.broken = true
+		}
+	}
+	return err
+}
+
+// unlock gives back what functions may have locked for the session.
+const unlock = "select pg_catalog.pg_advisory_unlock_all()"
+
+// simple sends a statement of ours that has no parameters.
+func (s *pgSession) simple(sql string) {
+	f := s.pg.Frontend()
+	f.SendParse(&pgproto3.Parse{Query: sql})
+	f.SendBind(&pgproto3.Bind{})
+	f.SendExecute(&pgproto3.Execute{})
+}
+
+// sync sends what has been gathered and reads the answers. The rows of the second
+// statement, which is the one that was asked, go to out; nil if none was.
+func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out *table) (failed error) {
+	s.pg.Frontend().SendSync(&pgproto3.Sync{})
+	if err := s.pg.Frontend().Flush(); err != nil {
+		s.broken = true
+		return at(running, err)
+	}
+	ctx = context.WithoutCancel(ctx) // the deadline is set on the connection
+	if out != nil && len(st.columns) > 0 {
+		out.head(st.columns)
+	}
+	for commands := 0; ; {
+		msg, err := s.pg.ReceiveMessage(ctx)
+		if err != nil {
+			s.broken = true
+			if failed == nil {
+				failed = at(running, err)
+			}
+			return failed
+		}
+		switch msg := msg.(type) {
+		case *pgproto3.DataRow:
+			if out == nil || commands != 1 || out.over != "" || !out.row() {
+				continue
+			}
+			for i, v := range msg.Values {
+				s.cell(out, st.columns[i].class, v)
+			}
+			out.endRow()
+		case *pgproto3.CommandComplete:
+			if commands++; commands == 2 && out != nil && req.write {
+				out.affected = pgconn.NewCommandTag(string(msg.CommandTag)).RowsAffected()
+			}
+		case *pgproto3.PortalSuspended:
+			commands++
+		case *pgproto3.ErrorResponse:
+			if failed == nil {
+				failed = at(running, pgconn.ErrorResponseToPgError(msg))
+			}
+		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
+			s.broken = true
+			return at(running, errors.New("the statement copies; that is not asked here"))
+		case *pgproto3.ReadyForQuery:
+			return failed
+		}
+	}
+}
+
+func (s *pgSession) cell(out *table, class class, v []byte) {
+	switch {
+	case v == nil:
+		out.null()
+	case class == asBytes: // \x0102
+		if n, err := hex.Decode(v, bytes.TrimPrefix(v, []byte(`\x`))); err == nil { // in place: the text is longer
+			out.cell(asBytes, v[:n])
+			return
+		}
+		out.cell(asText, v)
+	default:
+		out.cell(class, v)
+	}
+}
+
+// pgValues writes arguments as PostgreSQL reads them.
+func pgValues(args []any, want int) ([][]byte, error) {
+	if len(args) != want {
+		return nil, &refusal{upstream.InvalidArguments, fmt.Sprintf("the statement has %d parameters; it can have none", want)}
+	}
+	out := make([][]byte, len(args))
+	for i, arg := range args {
+		switch v := arg.(type) {
+		case nil:
+		case array:
+			out[i] = []byte(v.literal())
+		case time.Time:
+			out[i] = v.AppendFormat(nil, time.RFC3339Nano)
+		case float64:
+			out[i] = strconv.AppendFloat(nil, v, 'g', -1, 64)
+		default:
+			out[i] = fmt.Append(nil, v)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,357 @@
+package sqldb_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/sqldb"
+)
+
+// TestRoles has roles refused that may do more than a reader should, and told.
+func TestRoles(t *testing.T) {
+	for _, c := range []struct {
+		driver sqldb.Driver
+		user   string
+		want   string // "" is taken
+	}{
+		{sqldb.Postgres, "reader", ""}, {sqldb.Postgres, "writer", ""},
+		{sqldb.Postgres, "boss", "is a superuser"}, {sqldb.Postgres, "heir", "is a superuser or can become one"},
+		{sqldb.Postgres, "filer", "pg_execute_server_program"}, {sqldb.Postgres, "linker", "dblink_exec"},
+		{sqldb.MySQL, "reader", ""}, {sqldb.MySQL, "writer", ""},
+		{sqldb.MySQL, "boss", "ALL PRIVILEGES"}, {sqldb.MySQL, "filer", "FILE"},
+	} {
+		a := start(t, sqldb.Options{Driver: c.driver, Query: true}, c.user)
+		_, err := query(t, a, "SELECT 1")
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s as %s: %v", c.driver, c.user, err)
+			}
+			continue
+		}
+		if kindOf(err) != "denied" || !strings.Contains(public(err), c.want) || strings.Contains(public(err), superPassword) {
+			t.Errorf("%s as %s: %v, want %q", c.driver, c.user, err, c.want)
+		}
+		watch(t, a, upstream.Down, c.want)
+		allowed := start(t, sqldb.Options{Driver: c.driver, Query: true, AllowPrivileged: true}, c.user)
+		if _, err := query(t, allowed, "SELECT 1"); err != nil {
+			t.Errorf("%s as %s, allowed: %v", c.driver, c.user, err)
+		}
+	}
+}
+
+// watch runs Watch until the adapter says that it is in this state.
+func watch(t *testing.T, a *sqldb.Adapter, state upstream.State, says string) {
+	t.Helper()
+	watchUntil(t, a, func() bool { h := a.Health(); return h.State == state && strings.Contains(h.Err, says) })
+	if h := a.Health(); h.State != state || !strings.Contains(h.Err, says) {
+		t.Errorf("it is %+v, want %s, %q", h, state, says)
+	}
+}
+
+func watchUntil(t *testing.T, a *sqldb.Adapter, fine func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- a.Watch(ctx, upstream.Events{}) }()
+	for until := time.Now().Add(generous); !fine() && time.Now().Before(until); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFailures has each failure be of its kind.
+func TestFailures(t *testing.T) {
+	down, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := down.Addr().String()
+	_ = down.Close()
+	for _, c := range []struct {
+		driver    sqldb.Driver
+		dsn, text string
+		kind      string
+		sent      bool
+		says      string
+	}{
+		{sqldb.Postgres, "", "SELEC 1", "invalid_arguments", false, "no query"}, {sqldb.Postgres, "", "SELECT nope FROM orders", "invalid_arguments", false, `column "nope" does not exist`},
+		{sqldb.Postgres, "", "SELECT * FROM nowhere", "invalid_arguments", false, "nowhere"}, {sqldb.Postgres, "", "SELECT * FROM pg_authid", "denied", true, "permission denied"},
+		{sqldb.Postgres, "", "SELECT 'x'::text::int", "invalid_arguments", true, "integer"}, {sqldb.Postgres, "", "SELECT 1/(id-1) FROM orders", "failed", true, "division by zero"},
+		{sqldb.MySQL, "", "SELECT nope FROM orders", "invalid_arguments", false, "nope"}, {sqldb.MySQL, "", "SELECT * FROM nowhere", "invalid_arguments", false, "nowhere"}, {sqldb.MySQL, "", "SELECT * FROM mysql.user", "denied", false, "denied"},
+		{sqldb.MySQL, "", "SELECT (SELECT id FROM orders)", "failed", true, "more than 1 row"},
+		{sqldb.SQLite, "", "SELECT nope FROM orders", "invalid_arguments", false, "nope"}, {sqldb.SQLite, "", "SELECT * FROM nowhere", "invalid_arguments", false, "nowhere"}, {sqldb.SQLite, "", "SELECT abs(-9223372036854775807 - id) FROM orders", "failed", true, "overflow"},
+		{sqldb.Postgres, "postgres://reader:wrong@" + address(t, pgServer) + "/sales", "SELECT 1", "needs_login", false, "credential"}, {sqldb.MySQL, "mysql://reader:wrong@" + address(t, mariaServer) + "/sales", "SELECT 1", "needs_login", false, "credential"},
+		{sqldb.Postgres, "postgres://reader:x@" + nobody + "/sales", "SELECT 1", "unavailable", false, "cannot be reached"}, {sqldb.MySQL, "mysql://reader:x@" + nobody + "/sales", "SELECT 1", "unavailable", false, "cannot be reached"},
+		{sqldb.SQLite, "sqlite:" + filepath.Join(t.TempDir(), "none.db"), "SELECT 1", "unavailable", false, "no database file"}, {sqldb.SQLite, "sqlite:" + t.TempDir(), "SELECT 1", "unavailable", false, "cannot be opened"},
+		{sqldb.SQLite, "sqlite:" + garbage(t), "SELECT * FROM a", "unavailable", false, "cannot be read"},
+	} {
+		var a *sqldb.Adapter
+		if opt := (sqldb.Options{Driver: c.driver, Query: true}); c.dsn == "" {
+			a = start(t, opt, "reader")
+		} else {
+			opt.ID = "sales"
+			a = startAt(t, opt, c.dsn)
+		}
+		r, err := query(t, a, c.text)
+		if c.kind == "failed" {
+			if err != nil || !r.IsError || !strings.Contains(string(r.Raw), c.says) {
+				t.Errorf("%s %s: %v, %v", c.driver, c.text, r, err)
+			}
+			continue
+		}
+		e, _ := errors.AsType[*upstream.Error](err)
+		if kindOf(err) != c.kind || e.Sent != c.sent || !strings.Contains(e.Public, c.says) || strings.Contains(e.Public, "127.0.0.1") {
+			t.Errorf("%s %s: %v (public %q, sent %t)", c.driver, c.text, err, public(err), e != nil && e.Sent)
+		}
+	}
+}
+
+func address(t *testing.T, s *server) string { return fmt.Sprintf("127.0.0.1:%d", s.need(t).port) }
+
+func garbage(t *testing.T) string {
+	path := filepath.Join(t.TempDir(), "garbage.db")
+	if err := os.WriteFile(path, []byte(strings.Repeat("this is no database ", 500)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestOperatorsFault has a statement that does not fit be the operator's business,
+// before it is called.
+func TestOperatorsFault(t *testing.T) {
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		a := start(t, sqldb.Options{Driver: d, Statements: map[string]sqldb.Statement{"old": {SQL: "SELECT gone FROM orders"}, "fine": {SQL: "SELECT id FROM orders"}}}, "reader")
+		watchUntil(t, a, func() bool { return len(a.Drift()) > 0 })
+		if h := a.Health(); h.State != upstream.Up {
+			t.Errorf("%+v", h)
+		}
+		if notes := a.Drift(); len(notes) != 1 || notes[0].Tool != "old" || !strings.Contains(notes[0].Problem, "does not fit") {
+			t.Errorf("%+v", notes)
+		}
+		if _, err := call(t, a, "old", `{}`); kindOf(err) != "upstream_error" || !strings.Contains(public(err), "gone") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// endless runs until it is ended: in its first row, and after it.
+var endless = map[sqldb.Driver][]string{
+	sqldb.Postgres: {"WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT count(*) FROM t", "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT i FROM t WHERE i < 2"},
+	sqldb.MySQL:    {"SELECT count(*) FROM seq_1_to_1000000000 a, seq_1_to_1000000000 b", "SELECT a.seq FROM seq_1_to_1000000000 a, seq_1_to_1000000000 b WHERE a.seq * b.seq = 1"},
+	sqldb.SQLite:   {"WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT count(*) FROM t", "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT i FROM t WHERE i < 2"},
+}
+
+// TestEndless has the end of a call end the statement, at the server too, and the
+// only connection be there for the next.
+func TestEndless(t *testing.T) {
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		a := start(t, sqldb.Options{Driver: d, Query: true, Concurrency: 1, Timeout: 2 * time.Second}, "reader")
+		if _, err := query(t, a, "SELECT 1"); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range endless[d] {
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			began := time.Now()
+			_, err := a.Call(ctx, callOf("query", fmt.Sprintf(`{"sql":%q}`, text)))
+			took := time.Since(began)
+			cancel()
+			if e, _ := errors.AsType[*upstream.Error](err); kindOf(err) != "timeout" || !e.Sent || took > 5*time.Second {
+				t.Errorf("%s: %v after %v", text, err, took)
+			}
+			if _, err := query(t, a, "SELECT 1"); err != nil {
+				t.Errorf("the next: %v", err)
+			}
+		}
+		if d != sqldb.SQLite { // and the server ends what nobody ends
+			if _, err := query(t, a, endless[d][0]); kindOf(err) != "timeout" {
+				t.Errorf("the server's own limit: %v", err)
+			}
+		}
+		idle(t, d)
+	})
+}
+
+// idle waits until the server runs nothing of the reader's.
+func idle(t *testing.T, d sqldb.Driver) {
+	t.Helper()
+	running := map[sqldb.Driver]string{
+		sqldb.Postgres: "SELECT count(*) FROM pg_stat_activity WHERE usename = 'reader' AND state = 'active'",
+		sqldb.MySQL:    "SELECT count(*) FROM information_schema.processlist WHERE user = 'reader' AND command <> 'Sleep'",
+	}[d]
+	if running == "" {
+		return
+	}
+	boss := start(t, sqldb.Options{Driver: d, Query: true, AllowPrivileged: true}, "boss")
+	got := ""
+	for until := time.Now().Add(generous); time.Now().Before(until); time.Sleep(50 * time.Millisecond) {
+		r, err := query(t, boss, running)
+		if got = rowsOf(t, r, err); got == "[[0]]" {
+			return
+		}
+	}
+	t.Errorf("the server still runs %s", got)
+}
+
+// TestWrites has statements that write be hidden, or committed, and failing ones
+// be undone.
+func TestWrites(t *testing.T) {
+	insert := "INSERT INTO orders (id, customer, total) VALUES (:id, :customer, 1)"
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		opt := sqldb.Options{Driver: d, Query: true, Statements: map[string]sqldb.Statement{
+			"add": {SQL: insert, Write: true, Params: map[string]sqldb.Param{"id": {Type: "integer", Required: true}, "customer": {Required: true}}},
+			"cut": {SQL: "UPDATE orders SET id = id WHERE id > 100", Write: true},
+		}}
+		if d != sqldb.MySQL {
+			opt.Statements["cut"] = sqldb.Statement{SQL: "UPDATE orders SET id = id WHERE id > 100 RETURNING id, customer", Write: true}
+		}
+		hidden := start(t, opt, "writer")
+		if tools, _ := hidden.Tools(t.Context()); len(tools) != 2 {
+			t.Errorf("%d tools", len(tools))
+		}
+		if _, err := call(t, hidden, "add", `{"id":101,"customer":"x"}`); kindOf(err) != "not_found" {
+			t.Errorf("hidden: %v", err)
+		}
+		opt.Writes = true
+		a := start(t, opt, "writer")
+		defer func() {
+			if d == sqldb.SQLite {
+				return
+			}
+			s := map[sqldb.Driver]*server{sqldb.Postgres: pgServer, sqldb.MySQL: mariaServer}[d]
+			if err := execAll(sqldb.Options{Driver: d}, s.dsn("boss"), map[sqldb.Driver]string{sqldb.Postgres: superTest, sqldb.MySQL: "SELECT 1"}[d], "DELETE FROM orders WHERE id > 100"); err != nil {
+				t.Error(err)
+			}
+		}()
+		r, err := call(t, a, "add", `{"id":101,"customer":"x"}`)
+		if got := body(t, r, err); !strings.Contains(got, `"rows_affected":1`) {
+			t.Errorf("%s", got)
+		}
+		r, err = call(t, a, "cut", `{}`)
+		if got := body(t, r, err); !strings.Contains(got, `"rows_affected":`) || d != sqldb.MySQL && !strings.Contains(got, `[[101,"x"]]`) {
+			t.Errorf("%s", got)
+		}
+		if r, err := call(t, a, "add", `{"id":101,"customer":"x"}`); err != nil || !r.IsError {
+			t.Errorf("twice: %v, %v", r, err)
+		}
+		for _, text := range []string{"INSERT INTO orders (id, customer) VALUES (102, 'x')", "DELETE FROM orders"} { // and a query still only reads
+			if _, err := query(t, a, text); kindOf(err) != "invalid_arguments" {
+				t.Errorf("%s: %v", text, err)
+			}
+		}
+		r, err = query(t, a, "SELECT count(*) AS n FROM orders")
+		if got := rowsOf(t, r, err); got != "[[11]]" {
+			t.Errorf("%s", got)
+		}
+	})
+}
+
+// TestDrift has changed columns be told while calls go on.
+func TestDrift(t *testing.T) {
+	s := pgServer.need(t)
+	admin := func(text ...string) {
+		t.Helper()
+		if err := execAll(sqldb.Options{Driver: sqldb.Postgres}, s.dsn("boss"), slices.Concat([]string{superTest}, text)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	admin("CREATE TABLE changing (a int, b int)", "INSERT INTO changing VALUES (1, 2)", "GRANT SELECT ON changing TO reader")
+	defer admin("DROP TABLE changing")
+	a := start(t, sqldb.Options{Driver: sqldb.Postgres, Concurrency: 1, Statements: map[string]sqldb.Statement{"all": {SQL: "SELECT * FROM changing"}}}, "reader")
+	r, err := call(t, a, "all", `{}`)
+	if got := rowsOf(t, r, err); got != "[[1,2]]" || len(a.Drift()) != 0 {
+		t.Errorf("%s %v", got, a.Drift())
+	}
+	admin("ALTER TABLE changing DROP COLUMN b, ALTER COLUMN a TYPE text, ADD COLUMN c text DEFAULT 'new'")
+	r, err = call(t, a, "all", `{}`)
+	if got := rowsOf(t, r, err); got != `[["1","new"]]` {
+		t.Errorf("%s", got)
+	}
+	var told []string
+	for _, d := range a.Drift() {
+		told = append(told, d.Tool+" "+d.Field+" "+d.Problem)
+	}
+	if got := strings.Join(told, "; "); got != "all a is text, not int4; all b is gone; all c is new" {
+		t.Errorf("%s", got)
+	}
+}
+
+// TestEnvironment has nothing but the address count: no PG* variable, no file in
+// the home directory.
+func TestEnvironment(t *testing.T) {
+	s := pgServer.need(t)
+	home := t.TempDir()
+	other := "127.0.0.1:1:*:*:" + superPassword + "\n*:*:*:*:" + superPassword
+	for name, content := range map[string]string{".pgpass": other, ".pg_service.conf": "[evil]\nhost=127.0.0.1\nport=1\nuser=boss\npassword=" + superPassword, ".my.cnf": "[client]\npassword=" + superPassword, ".postgresql/root.crt": "no certificate"} {
+		path := filepath.Join(home, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("HOME", home)
+	for _, service := range []string{"", "evil", "missing"} {
+		for name, v := range map[string]string{"PGHOST": "127.0.0.9", "PGPORT": "1", "PGUSER": "boss", "PGPASSWORD": superPassword, "PGDATABASE": "postgres", "PGSERVICE": service, "PGSSLMODE": "verify-full", "PGSSLROOTCERT": "/nowhere", "PGSSLCERT": "/nowhere", "PGSSLCERTMODE": "require",
+			"PGPASSFILE": filepath.Join(home, ".pgpass"), "PGOPTIONS": "-c default_transaction_read_only=off -c statement_timeout=1", "PGTZ": "Asia/Tokyo", "PGAPPNAME": "evil", "PGREQUIREAUTH": "none", "PGTARGETSESSIONATTRS": "standby", "PGCHANNELBINDING": "require", "PGCONNECT_TIMEOUT": "x", "PGMINPROTOCOLVERSION": "9",
+			"MYSQL_HOST": "127.0.0.9", "MYSQL_PWD": superPassword} {
+			if v == "" {
+				continue
+			}
+			t.Setenv(name, v)
+		}
+		a := start(t, sqldb.Options{Driver: sqldb.Postgres, Query: true}, "reader")
+		r, err := query(t, a, "SELECT current_user, current_database(), current_setting('default_transaction_read_only'), current_setting('timezone'), current_setting('application_name'), current_setting('statement_timeout')")
+		if got := rowsOf(t, r, err); got != `[["reader","sales","on","UTC","bulkhead","5min"]]` {
+			t.Errorf("service %q: %s", service, got)
+		}
+	}
+	for driver, dsn := range map[sqldb.Driver]string{sqldb.Postgres: fmt.Sprintf("postgres://reader@127.0.0.1:%d/sales", s.port), sqldb.MySQL: fmt.Sprintf("mysql://reader@127.0.0.1:%d/sales", mariaServer.need(t).port)} {
+		a := startAt(t, sqldb.Options{ID: "sales", Driver: driver, Query: true}, dsn)
+		if _, err := query(t, a, "SELECT 1"); kindOf(err) != "needs_login" && kindOf(err) != "unavailable" {
+			t.Errorf("%s without a password: %v", driver, err)
+		}
+	}
+}
+
+// TestAddresses has addresses be refused that name nothing, too much, or let
+// encryption be switched off on the way.
+func TestAddresses(t *testing.T) {
+	for dsn, want := range map[string]bool{
+		"postgres://a:b@localhost/db": true, "postgresql://a@db.example:6432/db?sslmode=require": true, "postgres://a@db.example/db": true, "postgres://a@[::1]/db?search_path=x&application_name=y": true,
+		"postgres://db.example/db": false, "postgres://a@/db": false, "postgres://a@db.example": false, "postgres://a@h1,h2/db": false, "postgres://a@db.example/db?sslmode=prefer": false, "postgres://a@db.example/db?options=-c": false, "postgres://a@db.example/db?host=evil": false, "postgres://a@db.example/db?service=x": false, "postgres://a@db.example/db?sslrootcert=/nowhere": false, "postgres://a@db.example/db?sslmode=require&sslmode=disable": false, "mysql://a:" + superPassword + "@db.example:port/db": false, "http://a@db.example/db": false,
+		"mysql://a@db.example/db": true, "mysql://a@db.example/db?tls=false": true, "mysql://a@db.example/db?tls=preferred": false, "mysql://a@db.example/db?multiStatements=true": false, "mysql://a@db.example/db?allowAllFiles=true": false,
+		"sqlite:/a/b": true, "sqlite:": false, "/a/b": false,
+	} {
+		driver := sqldb.Driver(strings.TrimSuffix(strings.Split(dsn, ":")[0], "ql"))
+		for _, d := range drivers {
+			if strings.HasPrefix(dsn, string(d)) {
+				driver = d
+			}
+		}
+		_, err := sqldb.Options{Driver: driver}.Connector(dsn)
+		if (err == nil) != want {
+			t.Errorf("%s: %v", dsn, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), superPassword) || strings.Contains(err.Error(), "db.example")) {
+			t.Errorf("the error repeats the address: %v", err)
+		}
+	}
+	var none sql.NullString
+	if _, err := (sqldb.Options{Driver: "oracle"}).Connector(none.String); err == nil {
+		t.Error("a driver that there is not")
+	}
+}
