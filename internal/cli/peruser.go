@@ -119,7 +119,7 @@ func (p *perUser) link(ctx context.Context, who upstream.Principal) (*userLink, 
 	if err != nil {
 		return nil, nil, err
 	}
-	l, release, err := p.links.Use(ctx, subjectOf(who), func() (*userLink, error) {
+	l, release, err := p.links.Use(ctx, subjectOf(who), func() (*userLink, error) { //nolint:contextcheck // it outlives the call that makes it
 		l, err := p.connect(s, done, who)
 		if err == nil {
 			done = nil // it is the link's now

@@ -86,8 +86,10 @@ func (b *browsers) admit(w http.ResponseWriter, old *browser, who upstream.Princ
 	b.makeRoom()
 	n := &browser{id: rand.Text(), form: rand.Text(), who: who, expires: time.Now().Add(browserLasts)}
 	b.all[n.id] = n
-	http.SetCookie(w, &http.Cookie{Name: b.cookie, Value: n.id, Path: "/", Secure: b.secure, HttpOnly: true,
-		SameSite: http.SameSiteLaxMode, MaxAge: int(browserLasts.Seconds())}) // it has to come along from the authorization server
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // G124: it is secure wherever the pages are https
+		Name: b.cookie, Value: n.id, Path: "/", Secure: b.secure, HttpOnly: true,
+		SameSite: http.SameSiteLaxMode, MaxAge: int(browserLasts.Seconds()), // it has to come along from the authorization server
+	})
 	return n
 }
 

@@ -72,7 +72,7 @@ func (s *printer) say(w http.ResponseWriter, status int, p page) {
 // send sends a browser on.
 func (s *printer) send(w http.ResponseWriter, r *http.Request, to string) {
 	s.header(w)
-	http.Redirect(w, r, to, http.StatusSeeOther)
+	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // G710: to our own pages, or the issuer's that is configured
 }
 
 // again is what everybody can do about a link that is of no use.
