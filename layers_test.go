@@ -32,7 +32,7 @@ var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
 		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress",
-		"internal/procguard", "internal/sandbox", "internal/sandbox/restapi", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
+		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate/search", nil, "ranks texts, whatever they are about"},
@@ -45,6 +45,7 @@ var layers = []layer{
 	{"upstream/mcpserver", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles; if it needs a token it is in the wrong package"},
 	{"upstream/rest", []string{"upstream", "upstream/httpcall", "upstream/limits", "upstream/rawjson"}, "an adapter takes standard-library handles and plain data"},
 	{"upstream/rest/connectors", []string{"upstream/rest"}, "definitions in files, whoever asks with them"},
+	{"upstream/openapi", []string{"upstream/rawjson", "upstream/rest"}, "a document becomes a definition; it neither fetches nor asks"},
 	{"upstream/sqldb", []string{"upstream", "upstream/rawjson"}, "an adapter takes a *sql.DB; who may connect is decided by whoever opens it"},
 	{"upstream/upstreamtest", []string{"upstream", "upstream/rawjson"}, "the conformance suite knows what every adapter knows"},
 	{"upstream", []string{"upstream/rawjson"}, "the vocabulary is at the bottom"},
@@ -95,6 +96,8 @@ var owners = []struct {
 	{"modernc.org", []string{"upstream/sqldb", "internal/sandbox/warehousedb"}, "databases are asked in one place; the sample one is written in another"},
 	{"github.com/hashicorp/golang-lru", []string{"cache"}, "one cache, bounded and partitioned"},
 	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
+	{"github.com/getkin/kin-openapi", []string{"upstream/openapi"}, "documents are read in one place"},
+	{"github.com/oasdiff/yaml", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 

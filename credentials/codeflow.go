@@ -118,8 +118,9 @@ func (p *Pending) Finish(ctx context.Context, query url.Values) (Token, error) {
 	if len(query["code"]) != 1 || query.Get("code") == "" {
 		return refuse("the answer has no code")
 	}
-	return e.grant(ctx, url.Values{
+	t, err := e.grant(ctx, url.Values{
 		"grant_type": {"authorization_code"}, "code": {query.Get("code")},
 		"redirect_uri": {p.redirect}, "code_verifier": {p.verifier.reveal()},
 	}, p.flow.Scopes)
+	return lasting(t), err
 }

@@ -119,7 +119,7 @@ func (d *DeviceFlow) poll(ctx context.Context, device Secret, pause time.Duratio
 		e, ok := errors.AsType[*TokenError](err)
 		switch {
 		case err == nil, !ok, e.Trouble != Transient:
-			return t, err
+			return lasting(t), err
 		case e.Code == "slow_down":
 			pause += pollPause
 		case e.Code != "authorization_pending":

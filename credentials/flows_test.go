@@ -268,3 +268,31 @@ func TestDeviceLogin(t *testing.T) {
 		})
 	}
 }
+
+// TestTokenWithoutAnEnd: what a person has signed in for, and nothing renews, is
+// good until it is refused.
+func TestTokenWithoutAnEnd(t *testing.T) {
+	for answer, want := range map[string]time.Duration{
+		`{"access_token":"a"}`:                     credentials.Lasting,
+		`{"access_token":"a","refresh_token":"r"}`: 0, // then it is for whoever renews it to say
+		`{"access_token":"a","expires_in":60}`:     time.Minute,
+	} {
+		s := newAuthServer(t, saysJSON(answer))
+		flow := s.flow()
+		pending, err := flow.Begin("http://127.0.0.1:1/callback")
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := url.Parse(pending.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := pending.Finish(t.Context(), url.Values{"code": {"c"}, "state": {u.Query().Get("state")}, "iss": {s.URL}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Until(token.Expiry); want == 0 && !token.Expiry.IsZero() || want > 0 && (got > want || got < want-10*time.Second) {
+			t.Errorf("%s: good for %s, want %s", answer, got, want)
+		}
+	}
+}

@@ -115,3 +115,15 @@ type Store interface {
 
 // ErrNoToken is what a [Store] answers for what it has not.
 var ErrNoToken = errors.New("credentials: no token is stored")
+
+// Lasting is how long a person's token is taken to be good to which the server has
+// given neither an end nor a way to renew it, such as those of GitHub's OAuth apps
+// and of Slack without rotation: until it is refused.
+const Lasting = 10 * 365 * 24 * time.Hour
+
+func lasting(t Token) Token {
+	if !t.Access.IsZero() && t.Refresh.IsZero() && t.Expiry.IsZero() {
+		t.Expiry = time.Now().Round(0).Add(Lasting)
+	}
+	return t
+}

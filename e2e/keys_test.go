@@ -101,6 +101,9 @@ var shownBy = map[string]string{
 	"upstream.*.auth.allow_hosts":        "TestLoginToAnMCPServer",
 	"upstream.*.tools.override.*.scopes": "TestScopesPerCall",
 
+	"upstream.*.document":   "TestOpenAPI",
+	"upstream.*.operations": "TestOpenAPI",
+
 	"upstream.*.limit.concurrency":   "TestQueues",
 	"upstream.*.limit.queue":         "TestQueues",
 	"upstream.*.limit.queue_wait":    "TestQueues",

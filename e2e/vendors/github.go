@@ -32,6 +32,7 @@ func GitHub() *Server {
 			return object{"access_token": access, "expires_in": ttl, "refresh_token": refresh, "refresh_token_expires_in": 15811200, "scope": "", "token_type": "bearer"}
 		},
 	})
+	s.consent("/login/oauth/authorize")
 	wrong := func(status int, message string) Answer {
 		return Answer{Status: status, Body: object{"message": message, "documentation_url": "https://docs.github.com/rest", "status": strconv.Itoa(status)}}
 	}
@@ -87,6 +88,17 @@ func GitHub() *Server {
 				"permissions": object{"issues": "read", "metadata": "read"}, "repository_selection": "all"}})
 		}
 	})
+	return s
+}
+
+// GitHubOAuthApp is [GitHub] with an OAuth app, whose tokens do not end.
+//
+// https://docs.github.com/en/apps/oauth-apps/building-oauth-apps/authorizing-oauth-apps
+func GitHubOAuthApp() *Server {
+	s := GitHub()
+	s.Tokens.response = func(access, _ string, _ int, _ url.Values) any {
+		return object{"access_token": access, "scope": "repo,read:org", "token_type": "bearer"}
+	}
 	return s
 }
 

@@ -72,6 +72,8 @@ type command struct {
 type options struct {
 	config, user, listen, customer, latency, timeout, client string
 	json, verbose, watch, device                             bool
+
+	importing importing
 }
 
 // invocation is one run of one command.
@@ -92,6 +94,7 @@ func commands() []command {
 		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
 		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
+		{name: "import-openapi", args: "FILE_OR_URL", summary: "show what an OpenAPI document has, and the configuration of what is chosen of it", run: importOpenAPI, flags: flagsOf(configFlags, jsonFlag, importFlags)},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -19,9 +20,9 @@ const (
 // secretMissing is what the model may know: not where a secret is kept.
 const secretMissing = "its credential could not be fetched; the operator has to see to it" //nolint:gosec // no credential
 
-// deferred is an adapter that can only be built once its secrets are there.
-// Fetching them may take seconds or fail; that costs this upstream alone, and
-// is tried again.
+// deferred is an adapter that can only be built once its secrets are there, or
+// whatever else it is made of. Fetching them may take seconds or fail; that costs
+// this upstream alone, and is tried again.
 type deferred struct {
 	id    upstream.ID
 	build func(context.Context) (upstream.Adapter, error)
@@ -36,6 +37,14 @@ type buildFailure struct {
 	err   error
 	since time.Time
 	next  time.Time
+}
+
+// public is what the model may know of it.
+func (f *buildFailure) public() string {
+	if e, ok := errors.AsType[*upstream.Error](f.err); ok && e.Public != "" {
+		return e.Public
+	}
+	return secretMissing
 }
 
 func newDeferred(id upstream.ID, log *slog.Logger, build func(context.Context) (upstream.Adapter, error)) *deferred {
@@ -63,7 +72,7 @@ func (d *deferred) Watch(ctx context.Context, tell upstream.Events) error {
 		}
 		d.fail.Store(f)
 		tried()
-		d.log.Warn("credential not fetched", "upstream", d.id, "error", err, "retry_in", wait)
+		d.log.Warn("upstream not built", "upstream", d.id, "error", err, "retry_in", wait)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -87,7 +96,7 @@ func (d *deferred) ready(ctx context.Context) (upstream.Adapter, error) {
 	}
 	f := d.fail.Load()
 	return nil, &upstream.Error{Upstream: d.id, Op: "connect", Kind: upstream.Unavailable,
-		Public: secretMissing, RetryAfter: max(time.Until(f.next), 0), Err: f.err}
+		Public: f.public(), RetryAfter: max(time.Until(f.next), 0), Err: f.err}
 }
 
 // Tools implements upstream.Adapter.
@@ -117,7 +126,7 @@ func (d *deferred) Health() upstream.Health {
 		return upstream.Health{State: upstream.Up}
 	}
 	if f := d.fail.Load(); f != nil {
-		return upstream.Health{State: upstream.Down, Since: f.since, Err: secretMissing, Detail: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
+		return upstream.Health{State: upstream.Down, Since: f.since, Err: f.public(), Detail: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
 	}
 	return upstream.Health{State: upstream.Connecting, Since: d.began}
 }

@@ -82,6 +82,28 @@ func TestASecretThatIsLateCostsOnlyItsUpstream(t *testing.T) {
 	})
 }
 
+// TestDeferredSaysWhatItMay tells that what a failure has to say for the model
+// reaches it.
+func TestDeferredSaysWhatItMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDeferred("crm", slog.New(slog.DiscardHandler), func(context.Context) (upstream.Adapter, error) {
+			return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "for everybody", Err: errors.New("canary")}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if err := d.Watch(ctx, upstream.Events{}); err != nil {
+			t.Error(err)
+		}
+		_, err := d.Tools(t.Context())
+		if e := upstream.AsError("", "", err); e.Public != "for everybody" || d.Health().Err != "for everybody" || !strings.Contains(d.Health().Detail, "canary") {
+			t.Errorf("%+v, %+v", e, d.Health())
+		}
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDeferredEndsWhileItWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDeferred("crm", slog.New(slog.DiscardHandler), func(context.Context) (upstream.Adapter, error) { return nil, errors.New("no") })

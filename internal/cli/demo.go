@@ -29,8 +29,8 @@ var demoLatency = map[string]time.Duration{
 // by one. Clients are told whole seconds.
 const demoTokens = 1200 * time.Millisecond
 
-// demonstrate asks the customer question of three sample sources: a REST service
-// and two MCP servers.
+// demonstrate asks the customer question of three sample sources: a REST service,
+// a database and an MCP server.
 func demonstrate(ctx context.Context, inv *invocation) error {
 	cfg := &config.Config{Path: "demo", Server: config.Server{
 		Names: "prefix", State: "none", LogLevel: "error", LogFormat: "text", MaxResult: 1 << 20,
@@ -46,6 +46,9 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 			u.Auth.Lifetime = demoTokens
 		case "crm":
 			u.Kind, u.Writes = "rest", "deny"
+		case "warehouse":
+			u.Kind, u.Writes = "sql", "deny"
+			u.SQL.Schema, u.SQL.MaxRows, u.SQL.MaxCell = true, 100, 4<<10
 		}
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}

@@ -14,8 +14,9 @@ import (
 
 // kinds builds what speaks to an upstream that is no MCP server, by its kind.
 var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.Pointer[signIn]) (upstream.Adapter, error){
-	"rest": newREST,
-	"sql":  newSQL,
+	"openapi": newOpenAPI,
+	"rest":    newREST,
+	"sql":     newSQL,
 }
 
 // presets returns what stands under an upstream's own table.

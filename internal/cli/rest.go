@@ -134,7 +134,15 @@ func restPresets(base string, u map[string]any) (map[string]any, config.Faults) 
 	if auth != nil {
 		under["auth"] = auth
 	}
-	overrides(under, d, u, getsTokens(auth["type"]))
+	tokens := getsTokens(auth["type"])
+	overrides(under, d, u, tokens)
+	switch _, given := u["url"]; {
+	case filled.BaseURL != "", given:
+	case d.BaseURL == "":
+		return under, config.Faults{{Path: "url", Problem: "is missing: the definition has no base_url", Hint: "write the address here or there"}}
+	case !tokens:
+		return under, config.Faults{{Path: "url", Problem: "is missing: the source says in the token response where it is, and this auth gets no tokens", Hint: "write the address, or use a type of auth that gets tokens"}}
+	}
 	return under, nil
 }
 

@@ -90,7 +90,25 @@ func TestRESTPresets(t *testing.T) {
 	if members, suffixes, err = fromToken(u); members != nil || suffixes != nil || err != nil {
 		t.Errorf("its address is known: %v, %v, %v", members, suffixes, err)
 	}
+	if _, err = parsed(t, "auth = { type = 'bearer', token = { env = 'T' } }"); err == nil || !strings.Contains(err.Error(), "upstream.sf.url: is missing") {
+		t.Error(err)
+	}
 	if _, err = parsed(t, "values.login = '..'"); err == nil || !strings.Contains(err.Error(), "upstream.sf.values.login") {
+		t.Error(err)
+	}
+}
+
+func TestNoAddress(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "d.toml")
+	if err := os.WriteFile(file, []byte("[action.get_x]\nmethod = 'GET'\npath = '/x'"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	doc := "[upstream.sf]\nkind = 'rest'\ndefinition = '" + file + "'\n"
+	_, err := config.Reader{Presets: presets}.Parse([]byte(doc), "config.toml", nil)
+	if err == nil || !strings.Contains(err.Error(), "upstream.sf.url: is missing: the definition has no base_url") {
+		t.Error(err)
+	}
+	if _, err = (config.Reader{Presets: presets}).Parse([]byte(doc+"url = 'https://example.com'"), "config.toml", nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -226,7 +226,7 @@ func (s *signIn) status(now time.Time) *aggregate.SignInStatus {
 		}
 	}
 	slices.Sort(st.Scopes)
-	if !until.IsZero() {
+	if !until.IsZero() && until.Sub(now) < credentials.Lasting/2 {
 		st.Until = until.UTC().Format(time.RFC3339)
 	}
 	return st

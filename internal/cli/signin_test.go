@@ -82,6 +82,7 @@ func TestSignInStatus(t *testing.T) {
 	}{
 		{[]credentials.State{{}}, aggregate.SignInUnused, ""},
 		{[]credentials.State{{Expiry: noon.Add(-time.Second)}}, aggregate.SignInUnused, ""},
+		{[]credentials.State{{Expiry: noon.Add(credentials.Lasting)}}, aggregate.SignedIn, "signed in"},
 		{[]credentials.State{good, {}}, aggregate.SignedIn, "signed in for 43 min, scopes a b"},
 		{[]credentials.State{longer, good}, aggregate.SignedIn, "signed in for 43 min, scopes a b c; the token could not be stored and is lost when the process ends"},
 		{[]credentials.State{good, failed(credentials.NeedsLogin)}, aggregate.SignInRequired, "needs login: bulkhead login crm"},

@@ -14,7 +14,10 @@ import (
 )
 
 // newSQL builds what asks a database.
-func newSQL(ctx context.Context, w *wiring, u config.Upstream, _ *atomic.Pointer[signIn]) (upstream.Adapter, error) {
+func newSQL(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
+	if u.Sandbox != "" {
+		return newWarehouse(ctx, w, u, signedIn)
+	}
 	address := credentials.NewSecret(u.SQL.Database.Literal)
 	scheme, _, _ := strings.Cut(u.SQL.Database.Literal, ":")
 	if r := u.SQL.Database.Ref; r != nil {

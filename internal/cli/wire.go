@@ -126,7 +126,7 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 		return aggregate.Member{}, err
 	}
 	m := aggregate.Member{
-		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: u.Name, Keep: keep(u.Tools),
+		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: w.prefix(u), Keep: keep(u.Tools),
 		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
 		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), Requires: make(map[string][]string), DenyAsk: u.Ask == "deny",
 		Limits: limits(u), Cache: kept(u), Fingerprint: identity(u),
@@ -151,12 +151,18 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 	if u.Limit.Per == "credential" {
 		m.Quota = u.Account()
 	}
-	if u.Prefix != nil {
-		m.Prefix = *u.Prefix
-	} else if w.cfg.Server.Names == "flat" {
-		m.Prefix = ""
-	}
 	return m, nil
+}
+
+// prefix returns what the names of an upstream's tools begin with.
+func (w *wiring) prefix(u config.Upstream) string {
+	switch {
+	case u.Prefix != nil:
+		return *u.Prefix
+	case w.cfg.Server.Names == "flat":
+		return ""
+	}
+	return u.Name
 }
 
 func limits(u config.Upstream) aggregate.Limits {

@@ -69,7 +69,7 @@ var faultCases = []faultCase{
 		`server.log_level: cannot be "trace" | one of debug, info, warn, error`, `server.names: cannot be "prefixed" | did you mean prefix?`,
 		`upstream.crm.era: cannot be "old" | one of auto`, `upstream.crm.sandbox: cannot be "crn" | did you mean crm? one of crm, warehouse, tickets`}},
 	{"later kinds", "[upstream.a]\nkind = 'graphql'\nurl = 'https://x/'\nauth = { type = 'none' }", []string{
-		`upstream.a.kind: "graphql" is not built yet | one of mcp, rest, sql`}},
+		`upstream.a.kind: "graphql" is not built yet | one of mcp, rest, openapi, sql`}},
 	{"bad name", "[upstream.CRM]\nsandbox = 'crm'\n[upstream.\"a b\"]\nsandbox = 'crm'\n[upstream.a]\nsandbox = 'crm'", []string{
 		"upstream.CRM: is no valid name | lower-case", `upstream."a b": is no valid name | lower-case`}},
 	{"no source", upstream("required = true"), []string{"upstream.crm: says nowhere where the source is | command"}},
@@ -109,7 +109,7 @@ var faultCases = []faultCase{
 }
 
 func TestFaults(t *testing.T) {
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, clientFaults, sqlFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, sqlFaults, clientFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == nil {
 				mustParse(t, c.doc)

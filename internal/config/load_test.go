@@ -129,9 +129,10 @@ func TestEveryKey(t *testing.T) {
 	maps.Copy(behaviour, limitBehaviour)
 	maps.Copy(behaviour, authBehaviour)
 	maps.Copy(behaviour, cacheBehaviour)
+	maps.Copy(behaviour, openapiBehaviour)
 	maps.Copy(behaviour, restBehaviour)
-	maps.Copy(behaviour, clientBehaviour)
 	maps.Copy(behaviour, sqlBehaviour)
+	maps.Copy(behaviour, clientBehaviour)
 	if len(keys) != len(behaviour) {
 		t.Errorf("%d keys, %d behaviours", len(keys), len(behaviour))
 	}

@@ -12,6 +12,7 @@ import (
 type sourceKind struct {
 	name  string
 	where []string // exactly one of them
+	with  []string // all of them
 	also  []string
 	hint  string // how it may be said where the source is
 	// sample is the one sample source that the kind has; "" is all or none.
@@ -30,7 +31,7 @@ var sourceKinds = []sourceKind{
 func (k *sourceKind) built() bool { return k.where != nil }
 
 func (k *sourceKind) has(name string) bool {
-	return slices.Contains(k.where, name) || slices.Contains(k.also, name)
+	return slices.Contains(k.where, name) || slices.Contains(k.with, name) || slices.Contains(k.also, name)
 }
 
 func kindNames(built bool) []string {
@@ -57,6 +58,11 @@ func checkSource(d *decoder, at string, u *Upstream) string {
 			d.fault(join(at, name), "does not belong to an upstream of kind "+strconv.Quote(kind.name), "remove it")
 		}
 	}
+	for _, name := range kind.with {
+		if !given(name) {
+			d.fault(join(at, name), "is missing", "an upstream of kind "+strconv.Quote(kind.name)+" needs it")
+		}
+	}
 	if u.Sandbox != "" && kind.sample != "" && u.Sandbox != kind.sample {
 		d.fault(join(at, "sandbox"), "is no sample source of kind "+strconv.Quote(kind.name), "take "+strconv.Quote(kind.sample)+", or leave out kind")
 	}
@@ -76,7 +82,7 @@ func checkSource(d *decoder, at string, u *Upstream) string {
 func kindKeys() map[string]bool {
 	out := map[string]bool{}
 	for i := range sourceKinds {
-		for _, name := range slices.Concat(sourceKinds[i].where, sourceKinds[i].also) {
+		for _, name := range slices.Concat(sourceKinds[i].where, sourceKinds[i].with, sourceKinds[i].also) {
 			out[name] = true
 		}
 	}
@@ -102,6 +108,9 @@ func sourceRules() []any {
 			where = append(where, object{"required": []any{name}})
 		}
 		then := object{"oneOf": where}
+		if kind.with != nil {
+			then["required"] = kind.with
+		}
 		when := object{"properties": object{"kind": object{"const": kind.name}}, "required": []any{"kind"}}
 		if kind.name == "mcp" { // which it is where nothing says otherwise
 			then["dependentRequired"] = dependent

@@ -51,8 +51,44 @@ func overSandbox(t *testing.T) demo.Caller {
 		if name == "find_customers" { // which a REST service answers in pages of records
 			return bytes.ReplaceAll(res.Raw, []byte(`"customers":[`), []byte(`"records":[`)), nil
 		}
+		if name == "recent_orders" { // which a database answers as a table
+			return asTable(t, res), nil
+		}
 		return res.Raw, nil
 	}
+}
+
+// asTable makes a table of orders of the sample's answer.
+func asTable(t *testing.T, res *upstream.Result) json.RawMessage {
+	t.Helper()
+	raw, _ := res.Get("structuredContent")
+	var in struct {
+		Found    int
+		Currency string
+		Orders   []map[string]any
+	}
+	if err := json.Unmarshal(raw, &in); err != nil {
+		t.Error(err)
+	}
+	names := []string{"found", "summary", "total", "status", "placed_at", "order_id", "currency"}
+	var columns []map[string]string
+	for _, n := range names {
+		columns = append(columns, map[string]string{"name": n, "type": "any"})
+	}
+	rows := [][]any{}
+	for _, o := range in.Orders {
+		o["found"], o["currency"] = in.Found, in.Currency
+		var row []any
+		for _, n := range names {
+			row = append(row, o[n])
+		}
+		rows = append(rows, row)
+	}
+	out, err := json.Marshal(map[string]any{"structuredContent": map[string]any{"columns": columns, "rows": rows}})
+	if err != nil {
+		t.Error(err)
+	}
+	return out
 }
 
 // TestRun holds the whole point, exactly, in virtual time: one by one takes the

@@ -67,7 +67,7 @@ func summarise(results []json.RawMessage) Summary {
 	}](results[0]); crm != nil {
 		s.Record = crm.Customer
 	}
-	s.Orders = decode[Orders](results[1])
+	s.Orders = orders(results[1])
 	s.Tickets = decode[Tickets](results[2])
 	if all := decode[struct {
 		Found int `json:"found"`
@@ -78,6 +78,41 @@ func summarise(results []json.RawMessage) Summary {
 		s.Orders.Latest = s.Orders.Latest[:latestOrders]
 	}
 	return s
+}
+
+// orders reads a table of orders, however its columns are ordered.
+func orders(raw json.RawMessage) *Orders {
+	t := decode[struct {
+		Columns []struct{ Name string }
+		Rows    [][]json.RawMessage
+	}](raw)
+	if t == nil || len(t.Columns) == 0 {
+		return nil
+	}
+	out := &Orders{}
+	for _, row := range t.Rows {
+		cells := map[string]json.RawMessage{}
+		for i, c := range t.Columns {
+			if i < len(row) {
+				cells[c.Name] = row[i]
+			}
+		}
+		text, err := json.Marshal(cells)
+		if err != nil {
+			return nil
+		}
+		line := decode[struct {
+			Order
+			Currency string `json:"currency"`
+			Found    int    `json:"found"`
+		}](text)
+		if line == nil {
+			return nil
+		}
+		out.Latest = append(out.Latest, line.Order)
+		out.Currency, out.Found = line.Currency, line.Found
+	}
+	return out
 }
 
 func decode[T any](raw json.RawMessage) *T {

@@ -136,6 +136,8 @@ func (a *action) inputSchema() json.RawMessage {
 func (a *action) outputSchema() json.RawMessage {
 	var record json.RawMessage
 	switch {
+	case a.def.Answer == "any": // which may have no structured content
+		return nil
 	case a.def.Output != nil:
 		s := maps.Clone(a.def.Output)
 		delete(s, "required")

@@ -74,6 +74,7 @@ func startStripeMock(t *testing.T) (address string) {
 
 // TestStripeMock makes every action of the connector against Stripe's document.
 func TestStripeMock(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("builds stripe-mock")
 	}
@@ -195,6 +196,7 @@ func (d openAPI) operation(method, path string) (found map[string]any, template 
 // TestGitHubDocument compares what the connector asks with GitHub's own document:
 // paths, parameters and their values, members of bodies, fields of answers.
 func TestGitHubDocument(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("fetches GitHub's document")
 	}

@@ -1,0 +1,173 @@
+package openapi_test
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/openapi"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
+	"github.com/bulkhead-mcp/bulkhead/upstream/upstreamtest"
+)
+
+// client is one whose connections end with the test.
+func client(t *testing.T) *http.Client {
+	tr := &http.Transport{MaxIdleConnsPerHost: 300, DisableCompression: true}
+	if t != nil {
+		t.Cleanup(tr.CloseIdleConnections)
+	}
+	return &http.Client{Transport: tr}
+}
+
+func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
+	s := httptest.NewServer(h)
+	t.Cleanup(func() {
+		s.CloseClientConnections()
+		s.Close()
+	})
+	return s
+}
+
+// open compiles a document and makes an adapter of all of it that asks s.
+func open(t *testing.T, doc []byte, s *httptest.Server, errors rest.Errors) *rest.Adapter {
+	t.Helper()
+	c, err := openapi.Compile(t.Context(), doc, everything())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range c.Operations {
+		if o.Problem != "" {
+			t.Fatalf("%s: %s", o.Tool, o.Problem)
+		}
+	}
+	c.Definition.Errors = errors
+	a, err := rest.New(rest.Options{ID: "x", Definition: &c.Definition, BaseURL: s.URL + "/base", Writes: true}, client(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = a.Close() })
+	return a
+}
+
+// TestRequests tells that what a document says of its requests is what is sent.
+func TestRequests(t *testing.T) {
+	t.Parallel()
+	doc := document(`{
+"/a/{id}":{"parameters":[{"name":"id","in":"path","required":true,"schema":{"type":"integer"}}],
+ "get":{"operationId":"query","parameters":[
+  {"name":"q","in":"query","schema":{"type":"array","items":{"type":"string"}}},
+  {"name":"c","in":"query","explode":false,"schema":{"type":"array","items":{"type":"string"}}},
+  {"name":"f","in":"query","style":"deepObject","explode":true,"schema":{"type":"object"}},
+  {"name":"e","in":"query","style":"deepObject","explode":true,"schema":{"type":"array","items":{"type":"string"}}},
+  {"name":"w","in":"query","content":{"application/json":{"schema":{"type":"object"}}}},
+  {"name":"s","in":"query","schema":{"type":"object","properties":{"x":{"type":"integer"}}}},
+  {"name":"If-Match","in":"header","schema":{"type":"string"}}]},
+ "put":{"operationId":"json","requestBody":{"content":{"application/json":{"schema":{"type":"object","properties":{"id":{"type":"integer"},"/odd":{"type":"string"}}}}}}},
+ "post":{"operationId":"whole","requestBody":{"content":{"application/json":{"schema":{"type":"array","items":{"type":"integer"}}}}}},
+ "patch":{"operationId":"merge","requestBody":{"content":{"application/merge-patch+json":{"schema":{"type":"object","properties":{"a":{"type":"string","nullable":true}}}}}}},
+ "delete":{"operationId":"keyed","parameters":[{"name":"X-Api-Key","in":"header","required":true,"schema":{"type":"string"}}]}},
+"/form":{"post":{"operationId":"form","requestBody":{"content":{"application/x-www-form-urlencoded":{
+  "encoding":{"expand":{"style":"deepObject","explode":true},"j":{"contentType":"application/json"}},
+  "schema":{"type":"object","properties":{"a":{"type":"integer"},"expand":{"type":"array","items":{"type":"string"}},"card":{"type":"object"},"j":{"type":"object"},"t":{"type":"array","items":{"type":"string"}}}}}}}},
+ "put":{"operationId":"multipart","requestBody":{"content":{"multipart/form-data":{"schema":{"type":"object","properties":{"file":{"type":"string","format":"binary"},"note":{"type":"string"}}}}}}},
+ "patch":{"operationId":"text","requestBody":{"content":{"text/x-markdown":{}}}},
+ "delete":{"operationId":"octets","requestBody":{"content":{"application/octet-stream":{}}}}}
+}`, "")
+	var mu sync.Mutex
+	var got string
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		got = r.Method + " " + r.RequestURI
+		for _, name := range []string{"Content-Type", "If-Match", "X-Api-Key"} {
+			if v := r.Header.Get(name); v != "" {
+				v, boundary, _ := strings.Cut(v, "; boundary=")
+				got += "\n" + name + ": " + v
+				if boundary != "" {
+					body = []byte(strings.ReplaceAll(string(body), boundary, "B"))
+				}
+			}
+		}
+		if len(body) > 0 {
+			got += "\n" + strings.ReplaceAll(string(body), "\r", "")
+		}
+		_, _ = io.WriteString(w, `{}`)
+	})
+	a := open(t, doc, s, rest.Errors{})
+	for _, test := range []struct{ tool, args, want string }{
+		{"query", `{"id":9007199254740993,"q":["a b","c"],"c":["x","y,z"],"f":{"g":{"h":1}},"e":["u"],"w":{"k":"v"},"x":5,"If-Match":"1"}`,
+			"GET /base/a/9007199254740993?q=a%20b&q=c&c=x,y%2Cz&f%5Bg%5D%5Bh%5D=1&e%5B%5D=u&w=%7B%22k%22%3A%22v%22%7D&x=5\nIf-Match: 1"},
+		{"query", `{"id":1}`, "GET /base/a/1"},
+		{"json", `{"id":1,"body_id":2,"odd":"o"}`, "PUT /base/a/1\nContent-Type: application/json\n" + `{"id":2,"/odd":"o"}`},
+		{"whole", `{"id":1,"body":[1,12345678901234567890]}`, "POST /base/a/1\nContent-Type: application/json\n[1,12345678901234567890]"},
+		{"merge", `{"id":1,"a":null}`, "PATCH /base/a/1\nContent-Type: application/merge-patch+json\n" + `{"a":null}`},
+		{"keyed", `{"id":1}`, "DELETE /base/a/1"},
+		{"form", `{"a":1,"expand":["x","y"],"card":{"number":{"n":1}},"j":{"k":[1]},"t":["p","q"]}`,
+			"POST /base/form\nContent-Type: application/x-www-form-urlencoded\na=1&expand%5B%5D=x&expand%5B%5D=y&card%5Bnumber%5D%5Bn%5D=1&j=%7B%22k%22%3A%5B1%5D%7D&t=p&t=q"},
+		{"multipart", `{"file":"data","note":"n"}`, "PUT /base/form\nContent-Type: multipart/form-data\n--B\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\nContent-Type: application/octet-stream\n\ndata\n--B\nContent-Disposition: form-data; name=\"note\"\n\nn\n--B--\n"},
+		{"text", `{"body":"*a*"}`, "PATCH /base/form\nContent-Type: text/x-markdown\n*a*"},
+		{"octets", `{"body":"aGk="}`, "DELETE /base/form\nContent-Type: application/octet-stream\nhi"},
+	} {
+		_, err := a.Call(t.Context(), &upstream.Call{
+			ID: "1", Principal: upstream.Local(), Op: upstream.CallTool, Name: test.tool, Tool: &upstream.Tool{Name: test.tool},
+			Arguments: json.RawMessage(test.args), Timing: &upstream.Timing{},
+		})
+		if err != nil {
+			t.Errorf("%s(%s): %v", test.tool, test.args, err)
+			continue
+		}
+		mu.Lock()
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s(%s):\n%s", test.tool, test.args, diff)
+		}
+		mu.Unlock()
+	}
+}
+
+func suite(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	switch r.URL.Path {
+	case "/base/echo":
+		var in struct{ Text string }
+		if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = io.WriteString(w, in.Text)
+	case "/base/sleep":
+		ms, _ := strconv.Atoi(r.URL.Query().Get("ms"))
+		select {
+		case <-time.After(time.Duration(ms) * time.Millisecond):
+			_, _ = io.WriteString(w, `{}`)
+		case <-r.Context().Done():
+		}
+	case "/base/fail":
+		_, _ = io.WriteString(w, `{"ok":false,"message":"it did not work"}`)
+	case "/base/refuse":
+		w.WriteHeader(http.StatusUnprocessableEntity)
+	}
+}
+
+// TestConformance holds what a document is compiled into to what every adapter
+// is held to.
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	doc := document(`{
+"/echo":{"post":{"operationId":"echo","requestBody":{"content":{"application/json":{"schema":{"type":"object","properties":{"text":{"type":"string"}}}}}},"responses":{"200":{"description":"","content":{"text/plain":{}}}}}},
+"/sleep":{"get":{"operationId":"sleep","parameters":[{"name":"ms","in":"query","schema":{"type":"integer"}}]}},
+"/fail":{"get":{"operationId":"fail"}},"/refuse":{"get":{"operationId":"refuse"}}}`, "")
+	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
+		return upstreamtest.Harness{Adapter: open(t, doc, serve(t, suite), rest.Errors{Failed: &rest.Failed{Path: "/ok", Equals: false}})}
+	})
+}
