@@ -24,7 +24,7 @@ import (
 // openPages returns the pages where users connect their own accounts, and has
 // calls lead there; nil if clients are not told from each other, or no browser
 // could show whose it is.
-func (w *wiring) openPages(ctx context.Context, s config.Server, d door, agg *aggregate.Aggregate) (http.Handler, error) {
+func openPages(ctx context.Context, w *wiring, s config.Server, d door, agg *aggregate.Aggregate) (http.Handler, error) {
 	w.users.serve(agg, nil)
 	if d.auth == nil || s.Auth.Type == "oidc" && s.Auth.ClientID == "" {
 		return nil, nil

@@ -66,7 +66,7 @@ func serve(ctx context.Context, inv *invocation) error {
 			}
 			defer door.close()
 		}
-		pages, err := w.openPages(ctx, cfg.Server, door, a)
+		pages, err := openPages(ctx, w, cfg.Server, door, a)
 		if err != nil {
 			return errors.Join(err, shut(ln))
 		}
