@@ -132,6 +132,21 @@ var shownBy = map[string]string{
 	"upstream.*.tools.override.*.destructive": "TestAnnotations",
 	"upstream.*.tools.override.*.idempotent":  "TestAnnotations",
 	"upstream.*.tools.override.*.open_world":  "TestAnnotations",
+
+	"upstream.*.database":                       "TestPostgres",
+	"upstream.*.query":                          "TestDatabase",
+	"upstream.*.schema":                         "TestDatabase",
+	"upstream.*.max_rows":                       "TestDatabase",
+	"upstream.*.max_cell":                       "TestDatabase",
+	"upstream.*.allow_privileged":               "TestPostgres",
+	"upstream.*.statements.*.sql":               "TestDatabase",
+	"upstream.*.statements.*.description":       "TestDatabase",
+	"upstream.*.statements.*.write":             "TestDatabaseWrites",
+	"upstream.*.statements.*.params.*.type":     "TestDatabase",
+	"upstream.*.statements.*.params.*.required": "TestDatabase",
+	"upstream.*.statements.*.params.*.default":  "TestDatabase",
+	"upstream.*.statements.*.params.*.enum":     "TestDatabase",
+	"upstream.*.statements.*.params.*.doc":      "TestDatabase",
 }
 
 // Every key acts, and a test of the whole program shows it.

@@ -39,7 +39,7 @@ type buildFailure struct {
 	next  time.Time
 }
 
-// public is what the model may know of it.
+// public is what the model may know of the failure.
 func (f *buildFailure) public() string {
 	if e, ok := errors.AsType[*upstream.Error](f.err); ok && e.Public != "" {
 		return e.Public

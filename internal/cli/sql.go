@@ -47,7 +47,7 @@ func newSQL(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.
 	a, err := sqldb.New(ctx, opt, db)
 	if err != nil {
 		_ = db.Close() // nothing was connected
-		return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
+		return nil, &upstream.Error{Upstream: opt.ID, Op: "configure", Kind: upstream.Unavailable, Public: "its configuration does not fit it; the operator has to see to it", Err: err}
 	}
 	return a, nil
 }

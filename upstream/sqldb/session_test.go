@@ -235,6 +235,7 @@ func TestWrites(t *testing.T) {
 				t.Error(err)
 			}
 		}()
+		watchUntil(t, a, func() bool { return a.Health().State == upstream.Up })
 		r, err := call(t, a, "add", `{"id":101,"customer":"x"}`)
 		if got := body(t, r, err); !strings.Contains(got, `"rows_affected":1`) {
 			t.Errorf("%s", got)

@@ -107,28 +107,38 @@ func policy(write bool) sqlite.AuthorizerFn {
 	}
 }
 
-// guard puts the policy and the limits on a connection, and returns what
-// interrupts it.
+// guard puts the policy and the limits on a connection, whatever it was used for
+// before, and returns what interrupts it.
 func guard(ctx context.Context, conn *sql.Conn, write bool) (interrupt func(), err error) {
-	if write {
-		if _, err := conn.ExecContext(ctx, "PRAGMA query_only = 0"); err != nil {
-			return nil, err
-		}
+	if err := authorize(conn, nil); err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, map[bool]string{true: "PRAGMA query_only = 0", false: "PRAGMA query_only = 1"}[write]); err != nil {
+		return nil, err
 	}
 	for id, limit := range sqliteLimits {
 		if _, err := sqlite.Limit(conn, id, limit); err != nil {
 			return nil, err
 		}
 	}
+	if err := authorize(conn, policy(write)); err != nil {
+		return nil, err
+	}
 	err = conn.Raw(func(dc any) error {
+		interrupt = interrupter(dc)
+		return nil
+	})
+	return interrupt, err
+}
+
+func authorize(conn *sql.Conn, fn sqlite.AuthorizerFn) error {
+	return conn.Raw(func(dc any) error {
 		r, ok := dc.(sqlite.AuthorizerRegisterer)
 		if !ok {
 			return errors.New("the driver takes no authorizer")
 		}
-		interrupt = interrupter(dc)
-		return r.RegisterAuthorizer(policy(write))
+		return r.RegisterAuthorizer(fn)
 	})
-	return interrupt, err
 }
 
 // interrupter returns a function that ends what a connection is doing. The driver
@@ -213,13 +223,7 @@ func (s *sqliteDB) probe(ctx context.Context, conn *sql.Conn, req *request) erro
 	return nil
 }
 
-func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out *table) (err error) {
-	defer func() {
-		ctx := context.WithoutCancel(ctx)
-		if err := conn.Raw(func(dc any) error { return dc.(sqlite.AuthorizerRegisterer).RegisterAuthorizer(nil) }); err == nil { //nolint:forcetypeassert // guard has seen it
-			_, _ = conn.ExecContext(ctx, "PRAGMA query_only = 1") // every use begins with what it needs
-		}
-	}()
+func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
 	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return at(preparing, err)
