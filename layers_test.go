@@ -31,7 +31,7 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/demo", "internal/egress",
+		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress",
 		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/graphql", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
@@ -64,6 +64,7 @@ var layers = []layer{
 	{"internal/admin", []string{"aggregate"}, "what a process says of itself is the aggregate's status"},
 	{"internal/bearer", []string{"aggregate/inbound", "upstream", "upstream/rawjson"}, "says who sends a request, and knows nothing of what it is for"},
 	{"internal/config", nil, "configuration is plain data"},
+	{"internal/connect", []string{"upstream"}, "pages know users by name; how they are told apart and what they connect are functions that they are handed"},
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},
 	{"internal/telemetry", nil, "a logger knows nobody who logs"},

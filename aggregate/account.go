@@ -20,6 +20,7 @@ type account struct {
 	circuit *CircuitStatus // the one that is not closed; nil if all are
 	ofTool  bool           // circuit is the tool's, not the source's
 	login   []string       // what has to be done about a sign-in; nil if that is not known
+	page    string         // where the user of the call signs in; "" if there is none
 }
 
 func (a *account) Error() string {
@@ -60,7 +61,8 @@ func (s *presence) accounted(next upstream.Handler) upstream.Handler {
 // account returns a failure with what is known about it.
 func (s *presence) account(c *upstream.Call, err error) *upstream.Error {
 	e := *upstream.AsError(c.Upstream, c.Name, err)
-	a := &account{cause: e.Err, said: e.Public, timing: *c.Timing, login: s.m.login(&e), reads: c.Op.Reads() || c.Tool != nil && c.Tool.Hints.ReadOnly}
+	a := &account{cause: e.Err, said: e.Public, timing: *c.Timing, reads: c.Op.Reads() || c.Tool != nil && c.Tool.Hints.ReadOnly}
+	a.login, a.page = s.m.login(&e, c.Principal)
 	if answers(&e) {
 		s.answering()
 	}
@@ -102,6 +104,9 @@ func (a *account) facts(facts map[string]any) {
 	facts["attempts"] = a.timing.Attempts
 	facts["queuedMs"] = a.timing.Queued.Milliseconds()
 	facts["upstreamMs"] = a.timing.Upstream.Milliseconds()
+	if a.page != "" {
+		facts["signIn"] = map[string]string{"page": a.page}
+	}
 	if a.away.why != "" {
 		facts["away"] = map[string]string{"why": string(a.away.why), "since": stamp(a.away.since)}
 	}

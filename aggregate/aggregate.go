@@ -62,6 +62,9 @@ type Member struct {
 	// SignIn tells how the sign-in stands; nil where nothing is to be told. It
 	// asks nobody.
 	SignIn func() *SignInStatus
+	// Users is set where each user signs in for himself: then whatever depends on
+	// the credential is kept apart for each, and SignIn is not looked at.
+	Users Users
 }
 
 // Options sets an aggregate up; the zero value of a field means its default.

@@ -33,7 +33,7 @@ func (s *presence) absent() (why Absence, retry time.Duration) {
 	h, known := s.health()
 	e, listed := tools.err.Load(), tools.last.Load()
 	if known && h.State == upstream.Down || !known && e != nil && (listed == nil || listed.stale) {
-		if e != nil && e.Kind == upstream.NeedsLogin || s.m.signIn().wanting() {
+		if e != nil && e.Kind == upstream.NeedsLogin || s.m.needed() {
 			return AwayLogin, h.RetryIn
 		}
 		return AwayDown, h.RetryIn
@@ -74,7 +74,7 @@ func (s *presence) absentFor(e *upstream.Error) (why Absence, link bool, retry t
 	default:
 		return "", false, 0
 	}
-	if answers(e) {
+	if answers(e) || e.Kind == upstream.NeedsLogin && s.m.Users != nil { // which is one user's affair
 		return "", false, 0
 	}
 	h, known := s.health()

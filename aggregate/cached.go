@@ -56,6 +56,7 @@ type memory struct {
 
 	mu         sync.Mutex
 	partitions map[upstream.Principal]cache.Partition
+	made       uint64 // partitions, of a member whose users sign in for themselves
 }
 
 func newMemory(m *member) *memory {
@@ -247,6 +248,14 @@ func (m *member) forget() {
 func (a *Aggregate) Forget(id upstream.ID) {
 	if m := memberCalled(a.members(), id); m != nil {
 		m.memory.shelf.Purge()
+	}
+}
+
+// ForgetUser drops what is kept of an upstream for one user, if users sign in to
+// it for themselves: this one is, or may be, somebody else there now.
+func (a *Aggregate) ForgetUser(id upstream.ID, who upstream.Principal) {
+	if m := memberCalled(a.members(), id); m != nil && m.Users != nil {
+		m.memory.leave(who)
 	}
 }
 

@@ -3,6 +3,7 @@ package aggregate
 import (
 	"bytes"
 	"slices"
+	"strconv"
 
 	"github.com/bulkhead-mcp/bulkhead/cache"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -36,14 +37,14 @@ func (k *memory) question(c *upstream.Call) question {
 	}
 	parts := [][]byte{[]byte(c.Op), []byte(c.Name), canonicalParams(c), canonical(nil, c.Back.Capabilities), []byte(askable)}
 	q := question{own: k.partition(c.Principal).Key(parts...)}
-	if datable(c.Op) {
+	if datable(c.Op) && k.m.Users == nil { // else nobody has shown that he may see it
 		q.public = cache.NewPartition(k.source, k.m.Fingerprint, "").Key(parts...)
 	}
 	return q
 }
 
 // maxPartitions is how many principals' are remembered.
-const maxPartitions = 1_000
+const maxPartitions = 10_000
 
 // partition returns that of a principal.
 func (k *memory) partition(who upstream.Principal) cache.Partition {
@@ -51,13 +52,32 @@ func (k *memory) partition(who upstream.Principal) cache.Partition {
 	defer k.mu.Unlock()
 	p, ok := k.partitions[who]
 	if !ok {
-		if k.partitions == nil || len(k.partitions) >= maxPartitions {
+		if k.partitions == nil {
 			k.partitions = make(map[upstream.Principal]cache.Partition)
 		}
-		p = cache.NewPartition(k.source, k.m.Fingerprint, who.Key())
+		for old := range k.partitions { // any
+			if len(k.partitions) < maxPartitions {
+				break
+			}
+			delete(k.partitions, old)
+		}
+		fingerprint := k.m.Fingerprint
+		if k.m.Users != nil { // whoever signs in anew may be somebody else there
+			k.made++
+			fingerprint += " " + strconv.FormatUint(k.made, 36)
+		}
+		p = cache.NewPartition(k.source, fingerprint, who.Key())
 		k.partitions[who] = p
 	}
 	return p
+}
+
+// leave drops what is kept for one user: nobody finds it any more, nor what a
+// read brings that is under way.
+func (k *memory) leave(who upstream.Principal) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.partitions, who)
 }
 
 // canonicalParams returns the params of a call without the name of its target,

@@ -52,17 +52,23 @@ func (m *member) converse(ctx context.Context, r *Request, c *upstream.Call) (*u
 		c.Back.Ask = nil
 	}
 	t := conversation{m, r, c}
-	var res *upstream.Result
-	var err error
-	if r.Modern {
-		res, err = t.modern(ctx)
-	} else {
-		res, err = t.legacy(ctx)
+	res, err := t.carryOut(ctx)
+	if err != nil {
+		if res, err = (invitation{t}).connected(ctx, err); err == nil && res == nil {
+			res, err = again(t).carryOut(ctx)
+		}
 	}
 	if err != nil {
 		return nil, t.named(err)
 	}
 	return res, nil
+}
+
+func (t conversation) carryOut(ctx context.Context) (*upstream.Result, error) {
+	if t.r.Modern {
+		return t.modern(ctx)
+	}
+	return t.legacy(ctx)
 }
 
 func (t conversation) binding() []byte { return bindingOf(t.c, t.m.Identity) }
@@ -78,7 +84,9 @@ func (t conversation) legacy(ctx context.Context) (*upstream.Result, error) {
 	if err := t.brought(); err != nil {
 		return nil, err
 	}
-	t.c.Back.Ask = t.ask()
+	c := *t.c
+	c.Back.Ask = t.ask()
+	t.c = &c
 	res, err := t.m.handler(ctx, t.c)
 	if err != nil || res.Type == upstream.Final {
 		return res, err
@@ -109,10 +117,14 @@ func (t conversation) brought() error {
 // ask returns how a legacy client is asked: with the source's name, and not for
 // ever. It is nil if the client cannot be asked.
 func (t conversation) ask() func(context.Context, upstream.Question) (json.RawMessage, error) {
-	ask, id, limit := t.c.Back.Ask, t.c.Upstream, t.m.agg.asked.patient
-	if ask == nil {
+	if t.c.Back.Ask == nil {
 		return nil
 	}
+	return inquirer(t, t.c.Back.Ask)
+}
+
+func inquirer(t conversation, ask func(context.Context, upstream.Question) (json.RawMessage, error)) func(context.Context, upstream.Question) (json.RawMessage, error) {
+	id, limit := t.c.Upstream, t.m.agg.asked.patient
 	return func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {
 		if _, ok := isURL(q); ok {
 			t.m.elicitees.add(partyOf(t.c), q.Params)
@@ -143,6 +155,10 @@ func (t conversation) modern(ctx context.Context) (*upstream.Result, error) {
 		return t.resume(ctx, st, answers)
 	case repeated:
 		if err := t.agreed(answers); err != nil {
+			return nil, err
+		}
+	case connecting:
+		if err := (invitation{t}).returned(ctx, answers); err != nil {
 			return nil, err
 		}
 	}

@@ -97,6 +97,12 @@ func (f *feed) wanted() {
 	}
 }
 
+// missing reports whether nothing is known of the list but from an earlier run.
+func (f *feed) missing() bool {
+	l := f.last.Load()
+	return l == nil || l.stale
+}
+
 // run reads the list whenever it may have changed, and again after a failure.
 func (f *feed) run(ctx context.Context) {
 	if f.read == nil || !f.awaitFirst(ctx) {
@@ -182,8 +188,8 @@ func (f *feed) fail(e *upstream.Error) {
 		return
 	}
 	warn := f.m.log.Warn
-	if f.list != upstream.Tools && e.Kind == upstream.Unavailable { // that of tools says it already
-		warn = f.m.log.Debug
+	if f.list != upstream.Tools && e.Kind == upstream.Unavailable || f.m.Users != nil && e.Kind == upstream.NeedsLogin {
+		warn = f.m.log.Debug // that of tools says it already; that no user is there is no trouble
 	}
 	warn(string(f.list)+" not listed", "error", e)
 }

@@ -34,6 +34,7 @@ type Limits struct {
 	// SerializeBy is an argument: only writes in which it is the same run one
 	// after another. "" for all of the upstream.
 	SerializeBy string
+	apart       bool // each user has a credential of his own
 	// TrustAnnotations takes the upstream's word for what may be repeated.
 	TrustAnnotations bool
 }
@@ -64,6 +65,7 @@ type gates struct {
 // newGates returns the gates of a member that counts on where others of old do.
 func newGates(m Member, old []*member) *gates {
 	l := m.Limits
+	l.apart = m.Users != nil
 	q := newQuotas(l)
 	q.inherit(m, old)
 	queue := l.Queue

@@ -25,6 +25,7 @@ type member struct {
 	feeds     perList[*feed]
 	hub       *hub // shared with the member that it replaced, if that had the same source
 	elicitees elicitees
+	consents  consents
 	saving    sync.Mutex              // one write of its catalog to disk at a time
 	failed    atomic.Pointer[failure] // the last failed call
 	active    atomic.Int64            // calls in flight

@@ -50,7 +50,7 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 				e := upstream.AsError(c.Upstream, c.Name, err)
 				line.Level, outcome = slog.LevelWarn, e.Kind.Code()
 				line.AddAttrs(slog.String("error", e.Error()))
-				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments {
+				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments && (e.Kind != upstream.NeedsLogin || m.Users == nil) {
 					m.failed.Store(&failure{time.Now(), unquoted(e)})
 				}
 			case res.IsError:

@@ -52,7 +52,7 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	st := o.agg.Status()
+	st := statusFor(o.agg, c.Principal)
 	for _, m := range o.agg.members() {
 		if args.Source == "" || args.Source == string(m.ID) {
 			m.presence.tellSources(c)

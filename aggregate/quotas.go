@@ -116,7 +116,7 @@ func (q *quotas) inherit(m Member, others []*member) {
 
 // quota returns the key of the quota that a call is counted in.
 func (l Limits) quota(c *upstream.Call) string {
-	if l.Per == PerUser {
+	if l.Per == PerUser || l.Per == PerCredential && l.apart {
 		return c.Principal.Key()
 	}
 	return ""

@@ -21,6 +21,9 @@ type SignInStatus struct {
 	Unsaved bool `json:"unsaved,omitempty"`
 	// Command is what a person does to sign in; "" if it takes nobody.
 	Command string `json:"command,omitempty"`
+	// Page is where a user signs in for himself. It is in what that user is told
+	// only.
+	Page string `json:"page,omitempty"`
 }
 
 // SignInState is what can be said of a sign-in in a word.
@@ -40,30 +43,53 @@ func (s *SignInStatus) wanting() bool {
 	return s != nil && (s.State == SignInRequired || s.State == SignInRefused)
 }
 
-func (m *member) signIn() *SignInStatus {
-	if m.SignIn == nil {
-		return nil
+// signIn is how the sign-in stands that p's calls are made with; nil if there is
+// nothing to tell.
+func (m *member) signIn(p upstream.Principal) *SignInStatus {
+	switch {
+	case m.Users != nil:
+		return m.Users.SignIn(p)
+	case m.SignIn != nil:
+		return m.SignIn()
 	}
-	return m.SignIn()
+	return nil
 }
 
-// login returns what has to be done about a failure for want of a sign-in, as far
-// as more is known than that. An error may say itself that it takes the operator.
-func (m *member) login(e *upstream.Error) []string {
-	if e.Kind != upstream.NeedsLogin {
-		return nil
-	}
-	const vain = "repeating the call before that will not help"
+// needed reports whether the source as a whole needs somebody to sign in, or its
+// configuration to be seen to.
+func (m *member) needed() bool { return m.Users == nil && m.signIn(upstream.Principal{}).wanting() }
+
+// operatorsTurn reports whether a failure for want of a sign-in says itself that
+// it takes the operator.
+func operatorsTurn(e *upstream.Error) bool {
 	var said interface {
 		SignIn() (person, operator bool, retry time.Duration)
 	}
-	if errors.As(e.Err, &said) {
-		if _, operator, _ := said.SignIn(); operator {
-			return []string{vain}
+	if !errors.As(e.Err, &said) {
+		return false
+	}
+	_, operator, _ := said.SignIn()
+	return operator
+}
+
+// login returns what has to be done about a failure of p's call for want of a
+// sign-in, as far as more is known than that.
+func (m *member) login(e *upstream.Error, p upstream.Principal) (todo []string, page string) {
+	if e.Kind != upstream.NeedsLogin {
+		return nil, ""
+	}
+	const vain = "repeating the call before that will not help"
+	if operatorsTurn(e) {
+		return []string{vain}, ""
+	}
+	if m.Users != nil {
+		if page = m.Users.Page(p); page != "" {
+			return []string{"show the user this link, which is for this user alone and good for a few minutes: " + page +
+				" - and make the call again when the user has signed in there", vain}, page
 		}
 	}
-	if s := m.signIn(); s != nil && s.Command != "" {
-		return []string{"a person has to run: " + s.Command, vain}
+	if s := m.signIn(p); s != nil && s.Command != "" {
+		return []string{"a person has to run: " + s.Command, vain}, ""
 	}
-	return nil
+	return nil, ""
 }

@@ -83,9 +83,10 @@ func encoding() *base64.Encoding { return base64.RawURLEncoding.Strict() }
 type stateKind byte
 
 const (
-	relayed  stateKind = 'r' // the upstream goes on from its own state
-	waiting  stateKind = 'w' // a call that runs here waits for the answers
-	repeated stateKind = 'a' // the call is made again, from the beginning
+	relayed    stateKind = 'r' // the upstream goes on from its own state
+	waiting    stateKind = 'w' // a call that runs here waits for the answers
+	repeated   stateKind = 'a' // the call is made again, from the beginning
+	connecting stateKind = 'c' // the same, once its user has signed in
 )
 
 // stateID tells states apart; it is the random nonce that each is sealed with.

@@ -76,15 +76,18 @@ type FailureStatus struct {
 }
 
 // Status returns the condition of every source.
-func (a *Aggregate) Status() Status {
+func (a *Aggregate) Status() Status { return statusFor(a, upstream.Principal{}) }
+
+// statusFor returns it as one user may see it; nobody is the operator.
+func statusFor(a *Aggregate, p upstream.Principal) Status {
 	st := Status{Sources: []SourceStatus{}, Note: a.snap.Load().offer("").note(a.opt.ListBudget)}
 	for _, m := range a.members() {
-		st.Sources = append(st.Sources, m.status())
+		st.Sources = append(st.Sources, m.status(p))
 	}
 	return st
 }
 
-func (m *member) status() SourceStatus {
+func (m *member) status(p upstream.Principal) SourceStatus {
 	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load(), Load: m.load()}
 	l := m.feeds.at(upstream.Tools).last.Load()
 	if l != nil {
@@ -132,8 +135,11 @@ func (m *member) status() SourceStatus {
 	if f := m.failed.Load(); f != nil {
 		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
 	}
-	s.SignIn = m.signIn()
+	s.SignIn = m.signIn(p)
 	m.presence.outlook(&s)
+	if s.Away == "" && m.Users != nil && p.Valid() && s.SignIn.wanting() {
+		s.Away = AwayLogin // for this user
+	}
 	s.Summary = s.summary(time.Now())
 	return s
 }

@@ -52,6 +52,9 @@ func (s *SourceStatus) condition(now time.Time) string {
 		if s.SignIn != nil && s.SignIn.Command != "" {
 			text += ": " + s.SignIn.Command
 		}
+		if s.SignIn != nil && s.SignIn.Page != "" {
+			text += " at the page that signIn names"
+		}
 		return text
 	case AwayDown:
 		return "cannot be reached" + because(s.Error) + since + retry

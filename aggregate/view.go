@@ -80,7 +80,11 @@ func (v *View) list(ctx context.Context, r *Request, l upstream.List) (json.RawM
 	v.agg.ready(ctx, l, func() bool { return v.offer().list(l).complete })
 	seal := func(m mark) string { return v.agg.cursors.seal(v.id, l, r.Principal, m) }
 	for _, m := range v.offer().members {
-		m.feeds.at(l).wanted()
+		f := m.feeds.at(l)
+		f.wanted()
+		if m.Users != nil && l == upstream.Tools && f.missing() {
+			m.Users.Visit(r.Principal)
+		}
 	}
 	return v.offer().list(l).page(l, r.Modern, behind, v.agg.cursors.size, seal), nil
 }

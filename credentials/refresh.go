@@ -254,13 +254,16 @@ type State struct {
 	Scopes  []string
 	Failure *TokenError // of the last refresh; nil if it went well
 	Unsaved error       // why the token will not outlive the process; nil if it will or need not
+	// Busy says that the token is being changed: closing the source now could lose
+	// one.
+	Busy bool
 }
 
 // State tells what is known without asking anybody.
 func (r *Refresher) State() State {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := State{Failure: r.failure, Unsaved: r.unsaved}
+	s := State{Failure: r.failure, Unsaved: r.unsaved, Busy: r.flight != nil}
 	if h := r.held.Load(); h != nil {
 		s.Expiry, s.Scopes = h.Expiry, h.Scopes
 	}

@@ -136,6 +136,9 @@ func Local() Principal { return Principal{issuer: "local", subject: "local"} }
 // Valid reports whether p is somebody.
 func (p Principal) Valid() bool { return p.issuer != "" && p.subject != "" }
 
+// Parts returns who vouches for p, and under which name; to seal it, say.
+func (p Principal) Parts() (issuer, subject string) { return p.issuer, p.subject }
+
 // Key returns a string that no other principal has, to compare or to seal.
 func (p Principal) Key() string { return strconv.Itoa(len(p.issuer)) + ":" + p.issuer + p.subject }
 

@@ -17,13 +17,7 @@ type guard struct{ hosts, origins []string }
 
 // before returns a handler that lets through what next may see.
 func (g guard) before(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// The deadline of the connection's last answer is still set.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
-		if !g.allowedHost(r.Host) {
-			refuse(w, http.StatusForbidden, "the Host header names neither this machine nor a configured host")
-			return
-		}
+	return g.hosted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if origins := r.Header.Values("Origin"); len(origins) > 0 {
 			if len(origins) > 1 || !g.allowedOrigin(origins[0]) {
 				refuse(w, http.StatusForbidden, "the Origin header names neither this machine nor a configured origin")
@@ -33,6 +27,20 @@ func (g guard) before(next http.Handler) http.Handler {
 		}
 		if r.Method == http.MethodOptions {
 			preflight(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}))
+}
+
+// hosted returns a handler that lets through to next what was sent to a host that
+// is ours, from wherever.
+func (g guard) hosted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// The deadline of the connection's last answer is still set.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		if !g.allowedHost(r.Host) {
+			refuse(w, http.StatusForbidden, "the Host header names neither this machine nor a configured host")
 			return
 		}
 		next.ServeHTTP(w, r)

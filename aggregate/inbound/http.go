@@ -30,7 +30,8 @@ type httpEdge struct {
 	conns    *eventConns
 	crowds   *crowds
 	auth     *Auth
-	name     string // of this server
+	name     string       // of this server
+	pages    http.Handler // nil if there are none
 	maxBody  int64
 	drain    time.Duration
 	log      *slog.Logger
@@ -46,6 +47,7 @@ func newHTTPEdge(lookup Lookup, rpc *dispatcher, s seal, o Options) *httpEdge {
 		crowds:   newCrowds(o.MaxInFlight),
 		auth:     o.Auth,
 		name:     cmp.Or(o.Title, o.Name),
+		pages:    o.Pages,
 		maxBody:  o.MaxBody,
 		drain:    o.Drain,
 		log:      o.Log,
@@ -66,7 +68,13 @@ func (e *httpEdge) handler() http.Handler {
 	if len(e.auth.Servers) > 0 {
 		mux.HandleFunc(metadataPath, e.describe)
 	}
-	return e.guard.before(mux)
+	if e.pages == nil {
+		return e.guard.before(mux)
+	}
+	outer := http.NewServeMux()
+	outer.Handle("/connect/", e.guard.hosted(e.pages))
+	outer.Handle("/", e.guard.before(mux))
+	return outer
 }
 
 // exchange returns what a request is about. If it is about nothing it is

@@ -73,6 +73,9 @@ type Options struct {
 	// Auth says who clients over HTTP are. nil takes every process on this
 	// machine for the local principal, and serves nobody else.
 	Auth *Auth
+	// Pages serves browsers under /connect/; nil if there is nothing for them. It
+	// finds out itself who somebody is, and who may send it forms.
+	Pages http.Handler
 	// SessionKey seals the ids of legacy HTTP sessions. With the same key they
 	// outlive a restart. At least 16 bytes; random if nil.
 	SessionKey []byte

@@ -280,3 +280,20 @@ func (d *discovery) probe(ctx context.Context) (Challenge, error) {
 	})
 	return challenge, err
 }
+
+// FindServer finds an authorization server by its issuer, for name, which is for
+// errors. As in discovery, what it says of itself counts only if it names itself
+// rightly. client must refuse addresses that are not to be reached. The error is a
+// *[credentials.TokenError].
+func FindServer(ctx context.Context, client *http.Client, name, issuer string) (Server, error) {
+	at, err := url.Parse(issuer)
+	if err != nil {
+		return Server{}, &credentials.TokenError{Name: name, Trouble: credentials.Misconfigured, Err: errors.New("the issuer is no URL")}
+	}
+	d := &discovery{fetcher{name, client}, at, &Options{Issuer: issuer}, &notes{}}
+	s, err := d.authority(ctx, issuer)
+	if err != nil {
+		return Server{}, d.misconfigured(err)
+	}
+	return s, nil
+}

@@ -84,7 +84,8 @@ func (s *Source) Require(scopes []string) error {
 	return nil
 }
 
-// Forget deletes the token, and what we have registered to get it.
+// Forget deletes the token, and what we have registered to get it, unless other
+// users get theirs with it.
 func (s *Source) Forget(ctx context.Context) error {
 	last, err := s.newest(ctx)
 	s.mu.Lock()
@@ -92,7 +93,7 @@ func (s *Source) Forget(ctx context.Context) error {
 	clear(s.vain)
 	s.mu.Unlock()
 	err = errors.Join(err, s.token.Forget(ctx))
-	if last.issuer != "" {
+	if last.issuer != "" && s.find.opt.Subject == "" {
 		err = errors.Join(err, s.find.notes.drop(ctx, s.find.registrationID(last.issuer, last.redirect)))
 	}
 	return err

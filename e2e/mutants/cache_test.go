@@ -9,8 +9,8 @@ var keeping = []mutant{
 		`	add(h, []byte(fingerprint))
 `, ``}},
 	{"one user waits for another's answer", "aggregate/cachedkey.go", "", "TestEqualReadsAreOneCall", changes{
-		`k.m.Fingerprint, who.Key())`,
-		`k.m.Fingerprint, "")`}},
+		`fingerprint, who.Key())`,
+		`fingerprint, "")`}},
 	{"an answer is given when it is too old for any use", "cache/cache.go", "", "TestEntriesExpire", changes{
 		`if e.epoch != h.Epoch() || !now.Before(e.stale) {`,
 		`if e.epoch != h.Epoch() {`}},

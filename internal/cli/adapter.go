@@ -44,6 +44,8 @@ func (w *wiring) adapter(ctx context.Context, u config.Upstream, signedIn *atomi
 		switch {
 		case u.Sandbox == ticketSystem:
 			return w.newDesk(ctx, u, opt, signedIn)
+		case u.Auth.PerUser():
+			return w.perUser(ctx, u, opt)
 		case u.URL != "":
 			h, err := w.http(ctx, u, signedIn)
 			if err != nil {

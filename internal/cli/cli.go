@@ -70,9 +70,9 @@ type command struct {
 
 // options are the values of all flags; each command registers its own.
 type options struct {
-	config, listen, customer, latency, timeout, client string
-	json, verbose, watch, device                       bool
-	proposal                                           proposal
+	config, user, listen, customer, latency, timeout, client string
+	json, verbose, watch, device                             bool
+	proposal                                                 proposal
 
 	importing importing
 }
@@ -93,7 +93,7 @@ func commands() []command {
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
 		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
-		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: configFlags},
+		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
 		{name: "import-openapi", args: "FILE_OR_URL", summary: "show what an OpenAPI document has, and the configuration of what is chosen of it", run: importOpenAPI, flags: flagsOf(configFlags, jsonFlag, importFlags)},
 		{name: "import-graphql", args: "UPSTREAM_OR_URL_OR_FILE", summary: "propose operations for a GraphQL service, from its schema", run: importGraphQL, flags: flagsOf(configFlags, proposalFlags)},

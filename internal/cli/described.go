@@ -11,6 +11,7 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/connect"
 	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 )
 
@@ -30,7 +31,7 @@ type issuer struct {
 
 // described builds the sign-in of an upstream that says itself where tokens are
 // had.
-func described(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+func described(ctx context.Context, u config.Upstream, store credentials.Store) (signer, error) {
 	// Nothing of it is shared with the upstream itself, nor with another one.
 	i := &issuer{u: u, client: &http.Client{Transport: egress.New(tokenConns), Timeout: tokenTimeout}}
 	if u.Auth.Key != nil {
@@ -45,15 +46,17 @@ func described(ctx context.Context, u config.Upstream, store credentials.Store, 
 	if err := i.endpoint(ctx); err != nil {
 		return nil, err
 	}
-	return i.signIn(ctx, store, report)
+	return func(ctx context.Context, subject string, report func(error)) (*signIn, error) {
+		return i.signIn(ctx, subject, store, report)
+	}, nil
 }
 
-// signIn builds what gets the tokens of each set of scopes.
-func (i *issuer) signIn(ctx context.Context, store credentials.Store, report func(error)) (*signIn, error) {
+// signIn builds what gets the tokens of each set of scopes for one subject.
+func (i *issuer) signIn(ctx context.Context, subject string, store credentials.Store, report func(error)) (*signIn, error) {
 	s := &signIn{u: i.u, release: i.client.CloseIdleConnections}
 	sets := scopeSets(i.u)
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		set, err := i.set(ctx, sets[name], store, report)
+		set, err := i.set(ctx, subject, sets[name], store, report)
 		if err != nil {
 			return nil, err
 		}
@@ -64,13 +67,13 @@ func (i *issuer) signIn(ctx context.Context, store credentials.Store, report fun
 }
 
 // set builds what gets the tokens of one set of scopes.
-func (i *issuer) set(ctx context.Context, scopes []string, store credentials.Store, report func(error)) (*scopeSet, error) {
+func (i *issuer) set(ctx context.Context, subject string, scopes []string, store credentials.Store, report func(error)) (*scopeSet, error) {
 	a := i.u.Auth
 	fetch, err := i.fetch(ctx, scopes)
 	if err != nil {
 		return nil, err
 	}
-	spec := credentials.SourceSpec{Name: i.u.Name, ID: i.identity(scopes).ID(), Fetch: fetch, TTL: a.Lifetime, Report: report}
+	spec := credentials.SourceSpec{Name: i.u.Name, ID: i.identity(subject, scopes).ID(), Fetch: fetch, TTL: a.Lifetime, Report: report}
 	if !a.Interactive() {
 		return &scopeSet{tokens: credentials.NewRefresher(spec)}, nil
 	}
@@ -81,6 +84,19 @@ func (i *issuer) set(ctx context.Context, scopes []string, store credentials.Sto
 		flow := &credentials.CodeFlow{Endpoint: i.end, AuthorizeURL: a.AuthorizationURL, Issuer: a.Issuer, Scopes: scopes}
 		if err := flow.Check(); err != nil {
 			return nil, err
+		}
+		w.page = func(_ context.Context, redirect string) (connect.Pending, error) {
+			p, err := flow.Begin(redirect)
+			if err != nil {
+				return connect.Pending{}, err
+			}
+			return connect.Pending{URL: p.URL, Mine: p.Mine, Finish: func(ctx context.Context, query url.Values) error {
+				t, err := p.Finish(ctx, query)
+				if err != nil {
+					return err
+				}
+				return source.Put(ctx, t)
+			}}, nil
 		}
 		w.browser = func(ctx context.Context, open func(string) error) error {
 			t, err := flow.Login(ctx, credentials.Loopback{Port: a.RedirectPort}, open)
@@ -109,9 +125,9 @@ func (i *issuer) set(ctx context.Context, scopes []string, store credentials.Sto
 	return &scopeSet{tokens: source, ways: w}, nil
 }
 
-func (i *issuer) identity(scopes []string) credentials.Identity {
+func (i *issuer) identity(subject string, scopes []string) credentials.Identity {
 	a := i.u.Auth
-	who := credentials.Identity{Upstream: i.u.Name, Issuer: a.Issuer, ClientID: a.ClientID, Scopes: scopes, Resource: a.Resource}
+	who := credentials.Identity{Upstream: i.u.Name, Subject: subject, Issuer: a.Issuer, ClientID: a.ClientID, Scopes: scopes, Resource: a.Resource}
 	if who.Issuer == "" {
 		who.Issuer = a.TokenURL
 	}

@@ -85,7 +85,7 @@ func sampleSignIn(ctx context.Context, u config.Upstream, secret credentials.Sec
 		return nil, err
 	}
 	i.end.Auth = credentials.BasicClient(secret)
-	return i.signIn(ctx, nil, report)
+	return i.signIn(ctx, "", nil, report)
 }
 
 // desk is the ticket system as an upstream.

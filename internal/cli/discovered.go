@@ -15,12 +15,13 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/credentials/mcpauth"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/connect"
 	"github.com/bulkhead-mcp/bulkhead/internal/egress"
 )
 
 // discovered builds the sign-in of an MCP server that says itself where tokens
 // are had. What it says is asked through a guard.
-func discovered(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+func discovered(ctx context.Context, u config.Upstream, store credentials.Store) (signer, error) {
 	a := u.Auth
 	at, err := url.Parse(u.URL)
 	if err != nil {
@@ -31,7 +32,7 @@ func discovered(ctx context.Context, u config.Upstream, store credentials.Store,
 		return nil, fmt.Errorf("allow_hosts: %w", err)
 	}
 	opt := mcpauth.Options{
-		Name: u.Name, Server: u.URL, Client: &http.Client{Transport: guard}, Store: store, Report: report,
+		Name: u.Name, Server: u.URL, Client: &http.Client{Transport: guard}, Store: store,
 		Issuer: a.Issuer, Resource: a.Resource, ClientID: a.ClientID,
 	}
 	if strings.HasPrefix(a.ClientID, "https://") && a.ClientSecret == nil {
@@ -45,7 +46,16 @@ func discovered(ctx context.Context, u config.Upstream, store credentials.Store,
 	if a.RedirectPort != 0 {
 		opt.Redirect = "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(a.RedirectPort)) + "/callback"
 	}
-	s := &signIn{u: u, release: guard.CloseIdleConnections}
+	return func(_ context.Context, subject string, report func(error)) (*signIn, error) {
+		own := opt
+		own.Subject, own.Report = subject, report
+		return discoveredFor(u, own, guard.CloseIdleConnections)
+	}, nil
+}
+
+// discoveredFor builds the sign-in of one subject.
+func discoveredFor(u config.Upstream, opt mcpauth.Options, release func()) (*signIn, error) {
+	s := &signIn{u: u, release: release}
 	sets := scopeSets(u)
 	for _, name := range slices.Sorted(maps.Keys(sets)) {
 		own := opt
@@ -54,8 +64,15 @@ func discovered(ctx context.Context, u config.Upstream, store credentials.Store,
 		if err != nil {
 			return nil, err
 		}
+		page := func(ctx context.Context, redirect string) (connect.Pending, error) {
+			l, err := source.Begin(ctx, redirect)
+			if err != nil {
+				return connect.Pending{}, err
+			}
+			return connect.Pending{URL: l.URL, Mine: l.Mine, Finish: l.Finish}, nil
+		}
 		s.sets = append(s.sets, &scopeSet{name: name, tokens: source, below: source.Transport, ways: ways{
-			browser: source.Login, revoke: source.Revoke, forget: source.Forget, require: source.Require, missing: source.Missing,
+			browser: source.Login, page: page, revoke: source.Revoke, forget: source.Forget, require: source.Require, missing: source.Missing,
 		}})
 	}
 	return s, nil

@@ -53,6 +53,10 @@ func deviceFlag(fs *flag.FlagSet, o *options) {
 	fs.BoolVar(&o.device, "device", false, "sign in with a code, in a browser on any machine")
 }
 
+func userFlag(fs *flag.FlagSet, o *options) {
+	fs.StringVar(&o.user, "user", "", "sign out a `USER` who signed in to an upstream with auth.per = \"user\", by what server.auth knows the user as")
+}
+
 func latencyFlag(fs *flag.FlagSet, o *options) {
 	fs.StringVar(&o.latency, "latency", "0s", "how long each answer takes, as a `DURATION`")
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/credentials/mcpauth"
+	"github.com/bulkhead-mcp/bulkhead/internal/bearer"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -56,11 +57,33 @@ func (inv *invocation) begin(ctx context.Context, verb string) (*signing, error)
 	if verb == "login" {
 		inv.say("tokens are kept sealed in %s, the key in %v", w.shelf.dir, kept)
 	}
-	in, err := newSignIn(ctx, u, store, func(err error) { inv.say("warning: %v", err) })
+	subject, err := userOf(inv.opt.user, cfg, u)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	in, err := signInOf(ctx, u, store, subject, func(err error) { inv.say("warning: %v", err) })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("upstream %s: auth: %w", u.Name, err), w.close())
 	}
 	return &signing{inv, w, u, store, in}, nil
+}
+
+// userOf returns the subject of a user's tokens; "" is the operator's.
+func userOf(name string, cfg *config.Config, u config.Upstream) (string, error) {
+	issuer := ""
+	switch auth := cfg.Server.Auth; {
+	case name == "":
+		return "", nil
+	case !u.Auth.PerUser():
+		return "", &usageError{"users have no sign-ins of their own at " + u.Name, `that is so where auth.per is "user"; leave --user out`}
+	case auth.Type == "tokens":
+		issuer = bearer.Issuer
+	case auth.Type == "oidc":
+		issuer = auth.Issuer
+	default:
+		return "", &usageError{"no users are told from each other", "add [server.auth], or leave --user out"}
+	}
+	return subjectOf(upstream.NewPrincipal(issuer, name)), nil
 }
 
 func (s *signing) end(ctx context.Context) error {

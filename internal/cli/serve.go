@@ -66,9 +66,13 @@ func serve(ctx context.Context, inv *invocation) error {
 			}
 			defer door.close()
 		}
+		pages, err := openPages(ctx, w, cfg.Server, door, a)
+		if err != nil {
+			return errors.Join(err, shut(ln))
+		}
 		srv, err := inbound.New(lookup(a), inbound.Options{
 			Name: "bulkhead", Title: "Bulkhead", Version: Version(), Log: w.log, Drain: cfg.Server.Drain,
-			Hosts: door.hosts, Origins: door.origins, Auth: door.auth, SessionKey: w.key(),
+			Hosts: door.hosts, Origins: door.origins, Auth: door.auth, Pages: pages, SessionKey: w.key(),
 		})
 		if err != nil {
 			return err
@@ -87,6 +91,13 @@ func serve(ctx context.Context, inv *invocation) error {
 		w.log.Info("serving", "url", endpoint(ln), "public_url", cfg.Server.PublicURL, "auth", cfg.Server.Auth.Type)
 		return srv.Serve(ctx, ln)
 	})
+}
+
+func shut(ln net.Listener) error {
+	if ln == nil {
+		return nil
+	}
+	return ln.Close()
 }
 
 func lookup(a *aggregate.Aggregate) inbound.Lookup {

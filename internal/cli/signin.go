@@ -10,6 +10,7 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/connect"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
@@ -49,6 +50,7 @@ type tokens interface {
 // ways are how a person signs in and out; nil where there is none.
 type ways struct {
 	browser func(ctx context.Context, open func(url string) error) error
+	page    func(ctx context.Context, redirect string) (connect.Pending, error) // by way of a page of ours
 	device  func(ctx context.Context, show func(credentials.Prompt) error) error
 	revoke  func(context.Context, credentials.Token) error
 	forget  func(context.Context) error
@@ -91,13 +93,32 @@ func setOf(u config.Upstream, c *upstream.Call) string {
 	return writeSet
 }
 
-// newSignIn builds what gets the tokens of an upstream. It fetches secrets, but
-// asks no authorization server yet. report is told of what fails beside calls.
-func newSignIn(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+// signer builds what gets the tokens of one upstream for one subject: a
+// principal's key, or "" for the operator. report is told of what fails beside
+// calls.
+type signer func(ctx context.Context, subject string, report func(error)) (*signIn, error)
+
+// newSigner fetches the secrets that signing in to an upstream takes, but asks no
+// authorization server yet.
+func newSigner(ctx context.Context, u config.Upstream, store credentials.Store) (signer, error) {
 	if u.Auth.Type == "mcp" {
-		return discovered(ctx, u, store, report)
+		return discovered(ctx, u, store)
 	}
-	return described(ctx, u, store, report)
+	return described(ctx, u, store)
+}
+
+// newSignIn builds what gets the tokens of an upstream for the operator.
+func newSignIn(ctx context.Context, u config.Upstream, store credentials.Store, report func(error)) (*signIn, error) {
+	return signInOf(ctx, u, store, "", report)
+}
+
+// signInOf is newSignIn for one subject.
+func signInOf(ctx context.Context, u config.Upstream, store credentials.Store, subject string, report func(error)) (*signIn, error) {
+	sign, err := newSigner(ctx, u, store)
+	if err != nil {
+		return nil, err
+	}
+	return sign(ctx, subject, report)
 }
 
 // attach returns how the tokens of each set are put into requests: those of the
@@ -148,6 +169,28 @@ func (s *signIn) close(ctx context.Context) {
 		set.tokens.Close(ctx)
 	}
 	s.release()
+}
+
+// Busy implements credentials.Held: closing it now would lose a token.
+func (s *signIn) Busy() bool {
+	return slices.ContainsFunc(s.sets, func(set *scopeSet) bool {
+		held := set.tokens.State()
+		return held.Busy || held.Unsaved != nil
+	})
+}
+
+// Close implements credentials.Held.
+func (s *signIn) Close(ctx context.Context) { s.close(ctx) }
+
+// allows says what a set of scopes is for.
+func allows(set string) string {
+	switch tool, ok := strings.CutPrefix(set, toolPrefix); {
+	case ok:
+		return "its tool " + tool
+	case set == writeSet:
+		return "calls that change something"
+	}
+	return "calls that only read"
 }
 
 // loginCommand is how a person signs in.

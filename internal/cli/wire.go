@@ -30,6 +30,7 @@ type wiring struct {
 	shelf *tokenShelf
 	exe   string
 	guard *procguard.Guard
+	users userbase
 }
 
 // built is an upstream as it was described and what was made of it.
@@ -136,7 +137,10 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 			m.Requires[tool] = h.Requires
 		}
 	}
-	if signsIn(u) {
+	switch {
+	case u.Auth.PerUser():
+		m.Users = usersOf{w, u}
+	case signsIn(u):
 		m.SignIn = func() *aggregate.SignInStatus {
 			if s := signedIn.Load(); s != nil {
 				return s.status(time.Now())

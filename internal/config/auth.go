@@ -12,6 +12,7 @@ import (
 // the type; see [Auth.Tokens] for those that have an authorization server.
 type Auth struct {
 	Type     string // "none", "bearer", "header", "basic", or a type that gets tokens
+	Per      string // "user" where each user signs in for himself; else the operator does for all
 	Token    *Ref   // bearer: the token; token_exchange: the one to exchange
 	Header   string // the field's name; "" is Authorization
 	Prefix   *string
@@ -60,6 +61,9 @@ func (a Auth) Interactive() bool {
 	}
 	return false
 }
+
+// PerUser reports whether each user signs in for himself.
+func (a Auth) PerUser() bool { return a.Per == "user" }
 
 // checkAuth applies the rules that hold between the keys of a sign-in.
 func (d *decoder) checkAuth(at string, a *Auth) {

@@ -43,6 +43,7 @@ var authBehaviour = map[string]behaves{
 	"upstream.*.auth.scope_claim":        {remote(signed, `scope_claim = true`), signIn(func(a config.Auth) any { return a.ScopeClaim }), true},
 	"upstream.*.auth.lifetime":           {remote(machine, `lifetime = "2h"`), signIn(func(a config.Auth) any { return a.Lifetime }), 2 * time.Hour},
 	"upstream.*.auth.redirect_port":      {remote(person, `redirect_port = 8976`), signIn(func(a config.Auth) any { return a.RedirectPort }), 8976},
+	"upstream.*.auth.per":                {remote(person, `per = "user"`), signIn(func(a config.Auth) any { return a.PerUser() }), true},
 	"upstream.*.auth.account":            {remote(snow), signIn(func(a config.Auth) any { return a.Account }), "org-acct"},
 	"upstream.*.auth.allow_hosts":        {remote("type = 'mcp'", "allow_hosts = ['login.internal:8443', '10.1.0.0/16']"), signIn(func(a config.Auth) any { return a.AllowHosts }), []string{"login.internal:8443", "10.1.0.0/16"}},
 	"upstream.*.auth.installation":       {remote(github), signIn(func(a config.Auth) any { return a.Installation }), 42},
@@ -51,6 +52,9 @@ var authBehaviour = map[string]behaves{
 
 var authFaults = []faultCase{
 	{"auth kinds", remote("type = 'oauth'"), []string{`upstream.crm.auth.type: cannot be "oauth" | one of none, bearer`}},
+	{"per user without a user", remote(machine, "per = 'user'"), []string{`upstream.crm.auth.per: does not belong to type "client_credentials"`}},
+	{"per user by a code", remote(device, "per = 'user'"), []string{`upstream.crm.auth.per: does not belong to type "device_code"`}},
+	{"per nobody", remote(person, "per = 'session'"), []string{`upstream.crm.auth.per: cannot be "session" | one of operator, user`}},
 	{"token url", remote("type = 'client_credentials'", "token_url = 'http://login.example.com/token'", "client_id = 'b'", "client_secret = { env = 'S' }"), []string{
 		"upstream.crm.auth.token_url: is plain http to another machine | use https"}},
 	{"token parts", remote(machine, "device_url = 'https://x/'", "account = 'x'"), []string{

@@ -36,6 +36,8 @@ var clientBehaviour = map[string]behaves{
 	"server.auth.subject":       {guarded(oidc, `subject = "email"`), clientsOf(func(a config.Clients) any { return a.Subject }), "email"},
 	"server.auth.token_type":    {guarded(oidc, `token_type = "jwt"`), clientsOf(func(a config.Clients) any { return a.TokenType }), "jwt"},
 	"server.auth.allow_hosts":   {guarded(oidc, `allow_hosts = ["10.1.0.0/16"]`), clientsOf(func(a config.Clients) any { return a.AllowHosts }), []string{"10.1.0.0/16"}},
+	"server.auth.client_id":     {guarded(oidc, `client_id = "pages"`), clientsOf(func(a config.Clients) any { return a.ClientID }), "pages"},
+	"server.auth.client_secret": {guarded(oidc, `client_id = "pages"`, `client_secret = { env = 'S' }`), clientsOf(func(a config.Clients) any { return a.ClientSecret }), &config.Ref{Env: "S"}},
 	"server.auth.users.*.token": {guarded(ann), clientsOf(func(a config.Clients) any { return a.Users }), map[string]*config.User{"ann": {Token: &config.Ref{Env: "ANN"}}}},
 }
 
@@ -49,6 +51,10 @@ var clientFaults = []faultCase{
 	{"users of an issuer", guarded(oidc, "users.ann.token = { env = 'A' }"), []string{`server.auth.users: does not belong to type "oidc"`}},
 	{"issuer of users", guarded(ann, "issuer = 'https://x'", "scopes = ['a']"), []string{
 		`server.auth.issuer: does not belong to type "tokens"`, `server.auth.scopes: does not belong to type "tokens"`}},
+	{"secret of no client", guarded(oidc, "client_secret = { env = 'S' }"), []string{"server.auth.client_id: is missing: a secret belongs to a client"}},
+	{"users without a client", guarded(oidc) + ownAccounts("hr"), []string{"server.auth.client_id: is missing: users of hr sign in for themselves | /connect/callback below public_url"}},
+	{"users with tokens", guarded(ann) + ownAccounts("hr"), nil},
+	{"users of callback", guarded(ann) + ownAccounts("callback"), []string{"upstream.callback.auth.per: cannot be for an upstream called callback | another name"}},
 	{"no users", guarded("type = 'tokens'"), []string{`server.auth.users: is missing: type "tokens" needs it | [server.auth.users.ann]`}},
 	{"nobody", guarded("type = 'tokens'", "users = {}"), []string{"server.auth.users: names nobody | [server.auth.users.ann]"}},
 	{"users", guarded(ann, "users.'a b' = {}", "users.bob = {}", "users.eve = { token = 'sesame' }"), []string{
@@ -72,4 +78,9 @@ func TestClientsByVariables(t *testing.T) {
 	if cfg := mustParse(t, upstream(`sandbox = "crm"`)); cfg.Server.Auth.Type != "none" {
 		t.Errorf("%+v", cfg.Server.Auth)
 	}
+}
+
+// ownAccounts is an upstream that users sign in to for themselves.
+func ownAccounts(name string) string {
+	return "\n[upstream." + name + "]\nurl = 'https://x.example.com/mcp'\nauth = { type = 'mcp', per = 'user' }\n"
 }

@@ -11,14 +11,16 @@ import (
 
 // Clients is the [server.auth] table: how clients over HTTP prove who they are.
 type Clients struct {
-	Type       string   // "none", "oidc" or "tokens"
-	Issuer     string   // oidc
-	Audience   string   // oidc; "" is the address that a client asks
-	Scopes     []string // oidc: that every token needs
-	Subject    string   // oidc: the claim that says who it is
-	TokenType  string   // oidc: "at+jwt" or "jwt"
-	AllowHosts []string // oidc: what may be asked though it is not on the public internet
-	Users      map[string]*User
+	Type         string   // "none", "oidc" or "tokens"
+	Issuer       string   // oidc
+	Audience     string   // oidc; "" is the address that a client asks
+	Scopes       []string // oidc: that every token needs
+	Subject      string   // oidc: the claim that says who it is
+	TokenType    string   // oidc: "at+jwt" or "jwt"
+	AllowHosts   []string // oidc: what may be asked though it is not on the public internet
+	ClientID     string   // oidc: of the pages where users connect their own accounts
+	ClientSecret *Ref
+	Users        map[string]*User
 }
 
 // User is somebody with a token of its own.
@@ -30,7 +32,7 @@ var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 // have.
 var clientTypes = map[string]authType{
 	"none":   {},
-	"oidc":   {[]string{"issuer"}, []string{"audience", "scopes", "subject", "token_type", "allow_hosts"}},
+	"oidc":   {[]string{"issuer"}, []string{"audience", "scopes", "subject", "token_type", "allow_hosts", "client_id", "client_secret"}},
 	"tokens": {[]string{"users"}, nil},
 }
 
@@ -64,6 +66,12 @@ var clientSections = []section{
 			{name: "allow_hosts", kind: list, example: []any{"login.internal:8443", "10.1.0.0/16"}, pattern: wordForm, expect: "1 to 1000 characters on one line", check: checkAllowed,
 				doc:   "Hosts, with a port or without, and networks that may be asked for keys though they are not on the public internet. The issuer's own host always may.",
 				field: func(t target) any { return &t.server.Auth.AllowHosts }},
+			{name: "client_id", kind: text, example: "bulkhead-pages", pattern: wordForm, expect: "1 to 1000 characters on one line",
+				doc:   "A client of Bulkhead's own at the issuer, with the redirect URI `/connect/callback` below `public_url`: users who connect an account of their own (`auth.per = \"user\"` of an upstream) show with it who they are, by signing in with a browser. With type `tokens` they enter their token instead.",
+				field: func(t target) any { return &t.server.Auth.ClientID }},
+			{name: "client_secret", kind: secret, example: map[string]any{"env": "PAGES_SECRET"},
+				doc:   "The secret of that client; left out it is a public one.",
+				field: func(t target) any { return &t.server.Auth.ClientSecret }},
 		},
 	},
 	{
@@ -122,6 +130,9 @@ func checkClients(d *decoder, s *Server) {
 		case !needed && !slices.Contains(parts.may, name) && d.given[p] && name != "type":
 			d.fault(p, "does not belong to type "+strconv.Quote(s.Auth.Type), "remove it or change the type")
 		}
+	}
+	if d.given[join(at, "client_secret")] && !d.given[join(at, "client_id")] && s.Auth.Type == "oidc" {
+		d.fault(join(at, "client_id"), "is missing: a secret belongs to a client", `for example client_id = "bulkhead-pages"`)
 	}
 	if s.Auth.Type == "tokens" && d.given[join(at, "users")] && len(s.Auth.Users) == 0 {
 		d.fault(join(at, "users"), "names nobody", "for example [server.auth.users.ann] with token = { env = \"ANN_TOKEN\" }")

@@ -217,6 +217,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
 	checkAccounts(d.fault, cfg.Upstreams)
+	checkUsers(d, cfg)
 	if ok && !slices.ContainsFunc(cfg.Upstreams, func(u Upstream) bool { return u.Enabled }) {
 		problem := "no upstream configured"
 		if len(upstreams) > 0 {

@@ -122,8 +122,11 @@ func judge(err error) verdict {
 		return verdictGood
 	}
 	e, ok := errors.AsType[*upstream.Error](err)
-	if !ok || errors.Is(err, errHere) {
-		return verdictNone
+	var noToken interface {
+		SignIn() (person, operator bool, retry time.Duration)
+	}
+	if !ok || errors.Is(err, errHere) || errors.As(err, &noToken) {
+		return verdictNone // the last says something of an authorization server, perhaps about one user
 	}
 	switch e.Kind {
 	case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown:
