@@ -150,9 +150,9 @@ type DriftStatus struct {
 	Since   string `json:"since"`
 }
 
-// drifted returns what was noticed of a source, here and by its adapter, and how
+// driftOf returns what was noticed of a source, here and by its adapter, and how
 // much more there is than is named.
-func (m *member) drifted() (named []DriftStatus, more int) {
+func driftOf(m *member) (named []DriftStatus, more int) {
 	all := m.drifts.list()
 	if d, ok := m.Adapter.(upstream.Drifter); ok {
 		all = append(all, d.Drift()...)

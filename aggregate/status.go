@@ -131,7 +131,7 @@ func (m *member) status(p upstream.Principal) SourceStatus {
 		}
 		s.HeldBackMore = len(all) - len(named)
 	}
-	s.Drift, s.DriftMore = m.drifted()
+	s.Drift, s.DriftMore = driftOf(m)
 	if f := m.failed.Load(); f != nil {
 		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
 	}
