@@ -88,7 +88,7 @@ func takes(ctx context.Context, c *upstream.Call, d time.Duration) (*upstream.Re
 
 func everyFailure() []provoked {
 	one := aggregate.Limits{Concurrency: 1, Queue: 1, QueueWait: 2 * time.Second}
-	breaker := aggregate.Limits{Failures: 2, CoolDown: 10 * time.Second}
+	breaker := aggregate.Limits{Failures: 2, CoolDown: 5 * time.Second} // less up to a tenth: never another number of seconds
 	return []provoked{
 		{name: "down", h: fails(0, upstream.Error{Kind: upstream.Unavailable, Public: "it exited with status 3", RetryAfter: 4 * time.Second}),
 			before: func(_ *testing.T, f *fake, _ *aggregate.View) { f.turn(upstream.Down) },
@@ -106,13 +106,13 @@ func everyFailure() []provoked {
 			text:  `unavailable: crm: it refuses connections; it may not be running; retry later; other sources are unaffected.`,
 			facts: `{"attempts":3,"code":"unavailable","queuedMs":~,"sent":false,"tool":"act","upstreamMs":0}`},
 		{name: "circuit of the source open", h: refusesSlowly, limits: breaker, before: after("crm_act", "crm_get"),
-			text:  `unavailable: crm: its circuit is open after failures (the last: unavailable); retry in 10 s; other sources are unaffected.`,
+			text:  `unavailable: crm: its circuit is open after failures (the last: unavailable); retry in 5 s; other sources are unaffected.`,
 			facts: `{"attempts":0,"away":{"since":"2000-01-01T00:00:02Z","why":"circuit_open"},"circuit":{"of":"source","state":"open","since":"2000-01-01T00:00:02Z","retryInMs":~,"failure":"unavailable"},"code":"unavailable","queuedMs":0,"retryAfterMs":~,"sent":false,"tool":"act","upstreamMs":0}`},
 		{name: "circuit of the tool open", h: fails(time.Second, upstream.Error{Kind: upstream.Timeout, Sent: true}), limits: breaker, before: after("crm_act", "crm_act"),
-			text:  `unavailable: crm: its circuit is open after failures (the last: timeout); retry in 10 s; other tools of crm and other sources are unaffected.`,
+			text:  `unavailable: crm: its circuit is open after failures (the last: timeout); retry in 5 s; other tools of crm and other sources are unaffected.`,
 			facts: `{"attempts":0,"circuit":{"of":"tool","state":"open","since":"2000-01-01T00:00:02Z","retryInMs":~,"failure":"timeout"},"code":"unavailable","queuedMs":0,"retryAfterMs":~,"sent":false,"tool":"act","upstreamMs":0}`},
 		{name: "the call that opens the circuit", h: fails(time.Second, upstream.Error{Kind: upstream.Timeout, Sent: true, Public: "no answer in time"}), limits: breaker, before: after("crm_act"),
-			text:  `timeout: crm: no answer in time; the call was sent and may have been carried out; retry in 10 s; other tools of crm and other sources are unaffected.`,
+			text:  `timeout: crm: no answer in time; the call was sent and may have been carried out; retry in 5 s; other tools of crm and other sources are unaffected.`,
 			facts: `{"attempts":1,"circuit":{"of":"tool","state":"open","since":"2000-01-01T00:00:02Z","retryInMs":~,"failure":"timeout"},"code":"timeout","queuedMs":0,"retryAfterMs":~,"sent":true,"tool":"act","upstreamMs":1000}`},
 		{name: "lost after it was sent", h: fails(time.Second, upstream.Error{Kind: upstream.Unavailable, Sent: true, Public: "the connection broke"}),
 			text:  `unavailable: crm: the connection broke; the call was sent and may have been carried out; other sources are unaffected.`,
@@ -268,8 +268,8 @@ func TestProtocolErrorsHaveTheSameFacts(t *testing.T) {
 		r := newRich(t, "crm")
 		r.put(t, upstream.Prompts, `{"name":"ask"}`)
 		r.call = refusesSlowly
-		v, _ := start(t, aggregate.Options{}, aggregate.Member{ID: "crm", Adapter: r, Prefix: "crm", Limits: aggregate.Limits{Attempts: 2, Failures: 2, CoolDown: 10 * time.Second}})
-		const want = `unavailable: crm: it refuses connections; it may not be running; retry in 10 s; other sources are unaffected.`
+		v, _ := start(t, aggregate.Options{}, aggregate.Member{ID: "crm", Adapter: r, Prefix: "crm", Limits: aggregate.Limits{Attempts: 2, Failures: 2, CoolDown: 5 * time.Second}})
+		const want = `unavailable: crm: it refuses connections; it may not be running; retry in 5 s; other sources are unaffected.`
 		for _, modern := range []bool{false, true} {
 			names(t, v)
 			r.turn(upstream.Up)

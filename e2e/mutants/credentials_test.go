@@ -29,9 +29,9 @@ var theClient *http.Client`,
 	var token`, `var err error
 	var token`}},
 	{"redirects are followed by net/http's rules", "credentials/grant.go", "", "TestRedirectsWithinTheOrigin", changes{
-		`t.attach, t.spent = nil, Attachment{}, true
+		`t.attach, t.spent = nil, nil, Attachment{}, true
 	}
-	return &http.Client{Transport: t, CheckRedirect: t.redirect}`, `t.attach, t.spent = nil, Attachment{}, true
+	return &http.Client{Transport: t, CheckRedirect: t.redirect}`, `t.attach, t.spent = nil, nil, Attachment{}, true
 	}
 	return &http.Client{Transport: t}`}},
 	{"redirects lead to any of a grant's origins", "credentials/bound.go", "", "TestRedirectBetweenOwnOrigins", changes{
@@ -41,7 +41,7 @@ var theClient *http.Client`,
 	{"an origin has no scheme", "credentials/bound.go", "", "TestRequestsThatAreRefused", changes{
 		`o := origin{strings.ToLower(u.Scheme),`, `o := origin{"http",`}},
 	{"hosts below an origin's are taken for it", "credentials/bound.go", "", "TestRedirectMatrix", changes{
-		`case !t.origins[o]:`, `case !t.origins[o] && !t.origins[origin{o.scheme, strings.TrimPrefix(o.host, "sub."), o.port}]:`}},
+		`case !t.origins[o] &&`, `case !t.origins[o] && !t.origins[origin{o.scheme, strings.TrimPrefix(o.host, "sub."), o.port}] &&`}},
 	{"a caller's Authorization goes on", "credentials/bound.go", "", "TestCredentialInItsFieldOnly", changes{
 		`{"Authorization", "Proxy-Authorization",`, `{"Proxy-Authorization",`}},
 	{"a caller's cookie goes on", "credentials/bound.go", "", "TestCredentialInItsFieldOnly", changes{
@@ -95,9 +95,9 @@ var theClient *http.Client`,
 	"strings"`,
 		`h.Write(binary.`, `_ = (binary.`}},
 	{"a fingerprint has no credential", "credentials/grant.go", "", "TestFingerprint", changes{
-		`a.kind, a.field, a.value.reveal(), a.id)`, `a.kind, a.field, a.id)`}},
+		`a.kind, a.field, a.value.reveal(), a.id,`, `a.kind, a.field, a.id,`}},
 	{"a fingerprint has no token source", "credentials/grant.go", "", "TestFingerprintOfSources", changes{
-		`a.kind, a.field, a.value.reveal(), a.id)`, `a.kind, a.field, a.value.reveal())`}},
+		`a.kind, a.field, a.value.reveal(), a.id,`, `a.kind, a.field, a.value.reveal(),`}},
 	{"a fingerprint does not know a child's environment", "credentials/grant.go", "", "TestFingerprint", changes{
 		`	write(env...)
 `, ``}},

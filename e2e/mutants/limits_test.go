@@ -84,8 +84,8 @@ var limiting = []mutant{
 		`case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown:`,
 		`case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown, upstream.Cancelled:`}},
 	{"what a layer of ours refuses trips the breaker", "upstream/gate/breaker.go", "", "TestABreakerDoesNotCountOurRefusals", changes{
-		`if !ok || errors.Is(err, errHere) {`,
-		`if !ok {`}},
+		`if !ok || errors.Is(err, errHere) ||`,
+		`if !ok ||`}},
 	{"calls lost together count one by one", "upstream/gate/breaker.go", "", "TestCallsLostTogetherCountOnce", changes{
 		`if b.lost(now, err) || b.counted(c, err) {`,
 		`if b.counted(c, err) {`}},
