@@ -273,6 +273,9 @@ func TestUsersConnectTheirOwnAccounts(t *testing.T) {
 		p.open(link.FindString(c.mustCall("bulkhead_sources", nil).text())).says(200, "Connect docs")
 		p.press("connect").says(200, "Connected to docs")
 	}
+	if !eventually(func() bool { r, err := bob.call("docs_read", nil); return err == nil && r.text() == "did read" }) { // its tools are known from now on only
+		t.Fatal("both are connected, and bob cannot call")
+	}
 	w.storm(alice, bob)
 	if got := alice.mustCall("bulkhead_sources", nil).text(); strings.Contains(got, "bob") || strings.Contains(got, "needs_login") {
 		t.Error(got)
