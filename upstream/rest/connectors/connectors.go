@@ -38,7 +38,7 @@ func Names() []string {
 // Load returns the definition of the connector of this name.
 func Load(name string) (*rest.Definition, error) {
 	if !slices.Contains(Names(), name) {
-		return nil, fmt.Errorf("there is no connector %.60q; there are %s", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("there is no connector %.60q", name)
 	}
 	text, err := files.ReadFile(name + suffix)
 	if err != nil {
