@@ -63,6 +63,7 @@ func (t *Trip) Do(ctx context.Context, hc *http.Client, build func(context.Conte
 		if err == nil || again == maxCut || t.Sent() || ctx.Err() != nil || !errors.Is(err, context.Canceled) {
 			return resp, err
 		}
+		hc.CloseIdleConnections() // many calls may have been cancelled at once
 	}
 }
 

@@ -74,8 +74,21 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	wg.Go(func() { posted <- l.posts.send(posting, p, r, encode(id, r.method, r.params), &t) })
 	defer wg.Wait()
 	defer stop()
-	// sent is known once the post has ended: until then it may still go out.
+	// Its connection can be used again once the server has confirmed it, which it
+	// normally does soon. Cancelling it could hit the next request on that
+	// connection, see [httpcall.Trip.Do].
+	confirmed := func() {
+		late := time.AfterFunc(confirmWait, stop)
+		wg.Wait()
+		late.Stop()
+	}
+	// Whether it was sent is known once the post has ended: until then it may still
+	// go out.
 	sent := func() bool {
+		if t.Sent() {
+			confirmed()
+			return true
+		}
 		stop()
 		wg.Wait()
 		return t.Sent()
@@ -83,12 +96,7 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	for {
 		select {
 		case in := <-ch:
-			// Its connection can be used again once the server has confirmed it,
-			// which it normally has by now. Cancelling it could hit the next
-			// request on that connection, see [httpLink.post].
-			late := time.AfterFunc(confirmWait, stop)
-			wg.Wait()
-			late.Stop()
+			confirmed()
 			return in.answer()
 		case err := <-posted:
 			switch {
@@ -103,6 +111,7 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 		case <-l.dead:
 			select {
 			case in := <-ch: // its last words
+				confirmed()
 				return in.answer()
 			default:
 				return answer{}, l.gone(sent())
