@@ -250,7 +250,7 @@ func TestEveryFailureSaysWhatAModelNeeds(t *testing.T) {
 }
 
 var (
-	jittered = regexp.MustCompile(`\b9\d{3}([,}])`)
+	jittered = regexp.MustCompile(`\b4[5-9]\d{2}([,}])`)
 	paused   = regexp.MustCompile(`("attempts":3,.*"queuedMs":)\d+,`)
 )
 
