@@ -149,7 +149,7 @@ func everyFailure() []provoked {
 			facts: `{"attempts":1,"code":"timeout","queuedMs":0,"sent":true,"tool":"get","upstreamMs":2000}`},
 		{name: "deadline in the source", h: untilDone, opt: aggregate.Options{Deadline: 9 * time.Second},
 			text:  `timeout: crm: no answer within 9s, the time a call may take; the call was sent and may have been carried out; other sources are unaffected.`,
-			facts: `{"attempts":1,"code":"timeout","queuedMs":0,"sent":true,"tool":"act","upstreamMs":~}`},
+			facts: `{"attempts":1,"code":"timeout","queuedMs":0,"sent":true,"tool":"act","upstreamMs":9000}`},
 		{name: "deadline in the queue", h: slow, limits: aggregate.Limits{Concurrency: 1, Queue: 9}, before: busy("crm_act", 1),
 			text:  `timeout: crm: its turn did not come within 50s, the time a call may take; nothing was sent; retry later; other sources are unaffected.`,
 			facts: `{"attempts":0,"code":"timeout","queuedMs":50000,"sent":false,"tool":"act","upstreamMs":0}`},
