@@ -35,8 +35,6 @@ func withoutControls(t *upstream.Tool, params, arguments json.RawMessage) (json.
 
 // takes reports whether a tool has an argument of this name.
 func takes(t *upstream.Tool, name string) bool {
-	schema, _ := rawjson.Get(t.Raw, "inputSchema")
-	properties, _ := rawjson.Get(schema, "properties")
-	_, ok := rawjson.Get(properties, name)
+	_, ok := rawjson.Get(properties(t), name)
 	return ok
 }

@@ -37,26 +37,22 @@ func readRows(rows *sql.Rows, describe func(*sql.ColumnType) column, out *table)
 	return rows.Err()
 }
 
-// mysqlValues writes arguments as MySQL reads them.
-func mysqlValues(args []any) []any {
-	out := make([]any, len(args))
-	for i, arg := range args {
-		switch v := arg.(type) {
-		case array:
-			out[i] = v.json()
-		case decimal:
-			out[i] = string(v)
-		case time.Time: // its sessions are in UTC
-			out[i] = v.UTC().Format("2006-01-02 15:04:05.999999")
-		default:
-			out[i] = v
+// mysqlValues writes arguments as MySQL reads them; its sessions are in UTC.
+func mysqlValues(args []any) []any { return texts(args, "2006-01-02 15:04:05.999999") }
+
+// sqliteValues writes arguments as SQLite's functions of dates read them.
+func sqliteValues(args []any) []any {
+	out := texts(args, "2006-01-02T15:04:05.999999999Z07:00")
+	for i, arg := range out {
+		if v, ok := arg.(bool); ok {
+			out[i] = map[bool]int64{true: 1}[v]
 		}
 	}
 	return out
 }
 
-// sqliteValues writes arguments as SQLite's functions of dates read them.
-func sqliteValues(args []any) []any {
+// texts writes what a driver does not know as text, times in UTC by layout.
+func texts(args []any, layout string) []any {
 	out := make([]any, len(args))
 	for i, arg := range args {
 		switch v := arg.(type) {
@@ -65,9 +61,7 @@ func sqliteValues(args []any) []any {
 		case decimal:
 			out[i] = string(v)
 		case time.Time:
-			out[i] = v.UTC().Format("2006-01-02T15:04:05.999999999Z07:00")
-		case bool:
-			out[i] = map[bool]int64{true: 1}[v]
+			out[i] = v.UTC().Format(layout)
 		default:
 			out[i] = v
 		}
