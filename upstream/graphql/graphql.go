@@ -18,7 +18,6 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -53,7 +52,7 @@ type Adapter struct {
 	hc      *http.Client
 	tools   []upstream.Tool
 	byName  map[string]*action
-	busy    inFlight
+	busy    httpcall.InFlight
 	refused refusals
 	since   time.Time
 }
@@ -126,15 +125,15 @@ func (a *Adapter) run(ctx context.Context, c *upstream.Call, act *action) (*upst
 	if err != nil {
 		return nil, err
 	}
-	ctx, end := a.busy.begin(ctx)
-	if end == nil {
-		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it has been closed", Err: errClosed}
+	ctx, leave, ok := a.busy.Enter(ctx)
+	if !ok {
+		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it has been closed", Err: httpcall.ErrClosed}
 	}
-	defer end()
+	defer leave()
 	ans, err := a.send(ctx, c, body)
 	if err != nil {
-		if errors.Is(context.Cause(ctx), errClosed) {
-			err = &upstream.Error{Kind: upstream.Unavailable, Sent: upstream.AsError("", "", err).Sent, Public: "it has been closed", Err: errClosed}
+		if errors.Is(context.Cause(ctx), httpcall.ErrClosed) {
+			err = &upstream.Error{Kind: upstream.Unavailable, Sent: upstream.AsError("", "", err).Sent, Public: "it has been closed", Err: httpcall.ErrClosed}
 		}
 		return nil, err
 	}
@@ -156,7 +155,7 @@ func (a *Adapter) Health() upstream.Health {
 
 // Close implements [upstream.Adapter]: calls in flight end.
 func (a *Adapter) Close() error {
-	a.busy.close()
+	a.busy.Close()
 	return nil
 }
 
@@ -173,49 +172,4 @@ func (a *Adapter) named(tool string, err error) error {
 		e.Op = string(upstream.CallTool)
 	}
 	return &e
-}
-
-var errClosed = errors.New("the adapter has been closed")
-
-// inFlight is the calls that run. The zero value has none.
-type inFlight struct {
-	mu     sync.Mutex // guards the following, and the adding to calls
-	ends   map[*context.CancelCauseFunc]struct{}
-	closed bool
-	calls  sync.WaitGroup
-}
-
-// begin returns a context that ends with close, and what ends the call; nil if
-// nothing may begin any more.
-func (f *inFlight) begin(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		cancel(errClosed)
-		return ctx, nil
-	}
-	if f.ends == nil {
-		f.ends = make(map[*context.CancelCauseFunc]struct{})
-	}
-	f.ends[&cancel] = struct{}{}
-	f.calls.Add(1)
-	return ctx, func() {
-		f.mu.Lock()
-		delete(f.ends, &cancel)
-		f.mu.Unlock()
-		cancel(nil)
-		f.calls.Done()
-	}
-}
-
-// close ends all calls and waits for them.
-func (f *inFlight) close() {
-	f.mu.Lock()
-	f.closed = true
-	for cancel := range f.ends {
-		(*cancel)(errClosed)
-	}
-	f.mu.Unlock()
-	f.calls.Wait()
 }

@@ -1,8 +1,9 @@
 // Package httpcall makes one HTTP request for an adapter, notes how far it comes,
 // and says what its failure means.
 //
-// It owns that a request is sent once and its answer read to a limit, and the
-// meaning of failed requests and of statuses that every HTTP API shares. It must
+// It owns that a request is sent once and its answer read to a limit, the meaning
+// of failed requests and of statuses that every HTTP API shares, and that the calls
+// of an adapter end when it is closed. It must
 // not know what is asked, of whom, with which credential, or any protocol above
 // HTTP.
 package httpcall

@@ -71,7 +71,7 @@ type Adapter struct {
 	actions map[string]*action
 	since   time.Time
 
-	crew crew
+	calls httpcall.InFlight
 }
 
 var (
@@ -79,8 +79,6 @@ var (
 	_ upstream.Reporter = (*Adapter)(nil)
 	_ upstream.Drifter  = (*Adapter)(nil)
 )
-
-var errClosed = errors.New("the adapter is closed")
 
 // New returns an adapter for the source that o describes. It starts nothing. The
 // error names everything that is wrong with the definition or the values.
@@ -182,9 +180,9 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 	if ctx.Err() != nil {
 		return nil, httpcall.Ended(ctx, false)
 	}
-	ctx, leave, ok := a.crew.enter(ctx)
+	ctx, leave, ok := a.calls.Enter(ctx)
 	if !ok {
-		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it is shut down", Err: errClosed}
+		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it is shut down", Err: httpcall.ErrClosed}
 	}
 	defer leave()
 	in, err := act.read(call.Arguments)
@@ -245,7 +243,7 @@ func (a *Adapter) key(act *action, call *upstream.Call) string {
 
 // Close implements [upstream.Adapter].
 func (a *Adapter) Close() error {
-	a.crew.close()
+	a.calls.Close()
 	a.hc.CloseIdleConnections()
 	return nil
 }
@@ -254,7 +252,7 @@ func (a *Adapter) Close() error {
 // until it is closed; whether it answers is found out by calls.
 func (a *Adapter) Health() upstream.Health {
 	h := upstream.Health{State: upstream.Up, Since: a.since, Server: a.opt.Definition.Title}
-	if a.crew.isClosed() {
+	if a.calls.Closed() {
 		h.State, h.Err = upstream.Down, "it is shut down"
 	}
 	return h
