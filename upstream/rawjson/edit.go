@@ -20,32 +20,9 @@ type Member struct {
 // yield nonsense but never panics.
 func Members(obj []byte) iter.Seq[Member] {
 	return func(yield func(Member) bool) {
-		i := skipSpace(obj, 0)
-		if i >= len(obj) || obj[i] != '{' {
-			return
-		}
-		i = skipSpace(obj, i+1)
-		for i < len(obj) && obj[i] == '"' {
-			start := i
-			i = skipString(obj, i)
-			key := obj[start:i]
-			i = skipSpace(obj, i)
-			if i >= len(obj) || obj[i] != ':' {
-				return
-			}
-			i = skipSpace(obj, i+1)
-			from := i
-			i = skipValue(obj, i)
-			m := Member{Name: name(key), Value: obj[from:i:i], Start: start, End: i}
-			if !yield(m) {
-				return
-			}
-			i = skipSpace(obj, i)
-			if i >= len(obj) || obj[i] != ',' {
-				return
-			}
-			i = skipSpace(obj, i+1)
-		}
+		walk(obj, func(start, colon, from, end int) bool {
+			return yield(Member{Name: name(obj[start:colon]), Value: obj[from:end:end], Start: start, End: end})
+		})
 	}
 }
 
@@ -53,31 +30,38 @@ func Members(obj []byte) iter.Seq[Member] {
 // stand in the text, with their quotes, and so takes no memory for them.
 func Fields(obj []byte) iter.Seq2[[]byte, json.RawMessage] {
 	return func(yield func([]byte, json.RawMessage) bool) {
-		i := skipSpace(obj, 0)
-		if i >= len(obj) || obj[i] != '{' {
+		walk(obj, func(start, colon, from, end int) bool {
+			return yield(obj[start:colon:colon], obj[from:end:end])
+		})
+	}
+}
+
+// walk tells of each member where its name, quotes included, begins and ends, and
+// its value.
+func walk(obj []byte, tell func(start, colon, from, end int) bool) {
+	i := skipSpace(obj, 0)
+	if i >= len(obj) || obj[i] != '{' {
+		return
+	}
+	i = skipSpace(obj, i+1)
+	for i < len(obj) && obj[i] == '"' {
+		start := i
+		i = skipString(obj, i)
+		colon := i
+		i = skipSpace(obj, i)
+		if i >= len(obj) || obj[i] != ':' {
+			return
+		}
+		from := skipSpace(obj, i+1)
+		i = skipValue(obj, from)
+		if !tell(start, colon, from, i) {
+			return
+		}
+		i = skipSpace(obj, i)
+		if i >= len(obj) || obj[i] != ',' {
 			return
 		}
 		i = skipSpace(obj, i+1)
-		for i < len(obj) && obj[i] == '"' {
-			start := i
-			i = skipString(obj, i)
-			key := obj[start:i:i]
-			i = skipSpace(obj, i)
-			if i >= len(obj) || obj[i] != ':' {
-				return
-			}
-			i = skipSpace(obj, i+1)
-			from := i
-			i = skipValue(obj, i)
-			if !yield(key, obj[from:i:i]) {
-				return
-			}
-			i = skipSpace(obj, i)
-			if i >= len(obj) || obj[i] != ',' {
-				return
-			}
-			i = skipSpace(obj, i+1)
-		}
 	}
 }
 
