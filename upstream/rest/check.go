@@ -180,6 +180,17 @@ func checkHeaders(f *Faults, key string, headers map[string]string) {
 	}
 }
 
+// isWord reports whether s is ASCII letters, digits, - and _ only, which no server
+// takes for anything else.
+func isWord(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c != '-' && c != '_' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return false
+		}
+	}
+	return true
+}
+
 func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
 // kinds are what a definition may make of a failure.

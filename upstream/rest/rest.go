@@ -190,10 +190,9 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 		return nil, err
 	}
 	v := &visit{in: in, at: &page{}, most: a.opt.MaxRecords}
-	bound := act.bound(a.opt.ID, in)
-	v.cursor = func(p *page) string { return a.sealer.seal(p, bound) }
+	v.cursor = func(p *page) string { return a.sealer.seal(p, act.bound(a.opt.ID, in)) }
 	if in.cursor != "" {
-		if v.at, err = a.sealer.open(in.cursor, bound); err != nil {
+		if v.at, err = a.sealer.open(in.cursor, act.bound(a.opt.ID, in)); err != nil {
 			return nil, err
 		}
 	}
