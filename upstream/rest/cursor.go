@@ -64,11 +64,12 @@ func newSealer(secret []byte) (*sealer, error) {
 
 // seal returns the cursor of a place that belongs to bound; "" if it is too long.
 func (s *sealer) seal(p *page, bound []byte) string {
-	text := p.append(make([]byte, 0, 128))
+	n := s.aead.NonceSize()
+	buf := p.append(make([]byte, n, 128))
+	nonce, text := buf[:n], buf[n:]
 	if len(text) > maxCursor/2 {
 		return ""
 	}
-	nonce := make([]byte, s.aead.NonceSize(), s.aead.NonceSize()+len(text)+s.aead.Overhead())
 	_, _ = rand.Read(nonce) // it never fails
 	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, text, bound))
 }
