@@ -225,13 +225,13 @@ func (a *Adapter) Call(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	if err != nil {
 		return a.explain(ctx, c.Name, act.free, at(connecting, err))
 	}
-	out := &table{maxRows: req.rows, maxCell: a.opt.MaxCell, maxBytes: a.opt.MaxBytes, affected: -1}
+	out := &table{maxRows: req.rows, maxCell: a.opt.MaxCell, maxBytes: a.opt.MaxBytes, affected: -1, buf: make([]byte, 0, 4<<10)}
 	if err = a.run(ctx, req, out); err != nil {
 		return a.explain(ctx, c.Name, act.free, err)
 	}
 	a.board.up()
 	a.drift.compare(c.Name, req.key, out.columns)
-	return out.result(a.opt.Clean)
+	return out.result(a.opt.Clean), nil
 }
 
 // run carries out a request on a connection of its own.
