@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // Check reports everything that is wrong with a definition, each with its key
@@ -182,13 +180,6 @@ func checkHeaders(f *Faults, key string, headers map[string]string) {
 
 func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
-// kinds are what a definition may make of a failure.
-var kinds = map[string]upstream.Kind{
-	"rate_limited": upstream.RateLimited, "needs_login": upstream.NeedsLogin, "denied": upstream.Denied,
-	"invalid_arguments": upstream.InvalidArguments, "not_found": upstream.NotFound,
-	"unavailable": upstream.Unavailable, "upstream_error": upstream.UpstreamError,
-}
-
 func (e *Errors) check(f *Faults) {
 	if e.Failed != nil {
 		checkPointer(f, "errors.failed.path", e.Failed.Path)
@@ -203,7 +194,7 @@ func (e *Errors) check(f *Faults) {
 		checkPointer(f, fmt.Sprintf("errors.code[%d]", i), p)
 	}
 	for _, code := range sortedKeys(e.Codes) {
-		oneOf(f, "errors.codes."+code, e.Codes[code], sortedKeys(kinds))
+		oneOf(f, "errors.codes."+code, e.Codes[code], sortedKeys(outcomes))
 	}
 }
 

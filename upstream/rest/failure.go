@@ -23,7 +23,20 @@ type rules struct {
 	equals   json.RawMessage
 	messages []pointer
 	codes    []pointer
-	kinds    map[string]upstream.Kind
+	kinds    map[string]outcome
+}
+
+// outcome is what a code means.
+type outcome struct {
+	kind  upstream.Kind
+	token bool // another token may be let in
+}
+
+// outcomes are what a definition may make of a failure.
+var outcomes = map[string]outcome{
+	"rate_limited": {kind: upstream.RateLimited}, "needs_login": {kind: upstream.NeedsLogin}, "token_refused": {upstream.NeedsLogin, true},
+	"denied": {kind: upstream.Denied}, "invalid_arguments": {kind: upstream.InvalidArguments}, "not_found": {kind: upstream.NotFound},
+	"unavailable": {kind: upstream.Unavailable}, "upstream_error": {kind: upstream.UpstreamError},
 }
 
 // usualMessages is where most APIs say what is wrong (RFC 9457, section 3.1, and
@@ -31,7 +44,7 @@ type rules struct {
 var usualMessages = []string{"/error/message", "/message", "/error_description", "/detail", "/errors/0/message", "/errors/0/detail", "/error", "/title"}
 
 func newRules(e *Errors) *rules {
-	r := &rules{fails: e.Failed, kinds: make(map[string]upstream.Kind, len(e.Codes))}
+	r := &rules{fails: e.Failed, kinds: make(map[string]outcome, len(e.Codes))}
 	if e.Failed != nil {
 		r.failed, r.equals = pointerTokens(e.Failed.Path), raw(e.Failed.Equals)
 	}
@@ -46,7 +59,7 @@ func newRules(e *Errors) *rules {
 		r.codes = append(r.codes, pointerTokens(p))
 	}
 	for code, kind := range e.Codes {
-		r.kinds[code] = kinds[kind]
+		r.kinds[code] = outcomes[kind]
 	}
 	return r
 }
@@ -115,6 +128,7 @@ type statusError struct {
 	status int
 	code   string
 	body   string // its beginning
+	token  bool   // another token may be let in
 }
 
 func (e *statusError) Error() string {
@@ -123,6 +137,13 @@ func (e *statusError) Error() string {
 		text += ", code " + e.code
 	}
 	return text + ": " + e.body
+}
+
+// tokenRefused reports whether a failure says so of the token, by which nothing was
+// carried out.
+func tokenRefused(err error) bool {
+	e, ok := errors.AsType[*statusError](err)
+	return ok && e.token
 }
 
 // failure is what an answer means that is no success, by its status or by what a
@@ -136,11 +157,11 @@ func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
 		e.Sent = false // it says that the request is no good
 	}
 	ok := ans.Status/100 == 2
-	kind, known := r.kind(ans.Status, code)
+	meant, known := r.kind(ans.Status, code)
 	switch {
 	case e.Kind == upstream.RateLimited:
 	case known:
-		set(e, kind, ans.Status)
+		set(e, meant.kind, ans.Status)
 		e.RetryAfter = limits.Read(ans.Header, time.Now()).RetryAfter
 	case ok:
 		if said == "" {
@@ -153,19 +174,19 @@ func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
 	} else if code != "" {
 		e.Public += ": " + shortened(code, 60)
 	}
-	e.Err = &statusError{ans.Status, shortened(code, 60), shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300)}
+	e.Err = &statusError{ans.Status, shortened(code, 60), shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300), meant.token && e.Kind == upstream.NeedsLogin && !e.Sent}
 	return nil, e
 }
 
 // kind returns what the definition makes of a failure.
-func (r *rules) kind(status int, code string) (upstream.Kind, bool) {
+func (r *rules) kind(status int, code string) (outcome, bool) {
 	number := strconv.Itoa(status)
 	for _, key := range []string{number + " " + code, code, number} {
 		if k, ok := r.kinds[key]; ok {
 			return k, true
 		}
 	}
-	return 0, false
+	return outcome{}, false
 }
 
 // publics is what the model reads of a kind.

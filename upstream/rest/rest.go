@@ -182,7 +182,7 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 	}
 	ctx, leave, ok := a.calls.Enter(ctx)
 	if !ok {
-		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it is shut down", Err: httpcall.ErrClosed}
+		return nil, httpcall.Ended(ctx, false)
 	}
 	defer leave()
 	in, err := act.read(call.Arguments)
@@ -213,15 +213,24 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 			hc = client(own)
 		}
 	}
+	res, ans, err := a.ask(ctx, hc, act, v, w)
+	if tokenRefused(err) && ans.RefuseCredential(ctx) {
+		res, _, err = a.ask(ctx, hc, act, v, w)
+	}
+	return res, err
+}
+
+// ask makes the request; the answer is nil if there was none.
+func (a *Adapter) ask(ctx context.Context, hc *http.Client, act *action, v *visit, w *wire) (*upstream.Result, *httpcall.Answer, error) {
 	ans, err := httpcall.Send(ctx, hc, a.opt.MaxMessage, w.build)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	res, err := act.result(ans, v, a.rules)
 	if err == nil {
 		res.Quota = httpcall.Quota(ans.Header)
 	}
-	return res, err
+	return res, ans, err
 }
 
 // key returns the idempotency key of a call, which is the same in each of its
