@@ -30,7 +30,7 @@ type visit struct {
 // result turns an answer into what the model gets.
 func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Result, error) {
 	if ans.Status/100 != 2 {
-		return r.failure(ans)
+		return r.failure(ans, a.def.class() != classWrite)
 	}
 	if e := ans.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return nil, unusable(nil, "it answered with a compressed body (%s), which nobody had asked for", shortened(e, 20))
@@ -50,7 +50,7 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 		return nil, unusable(err, "it answered with %s", looks(ans.Body, "broken JSON"))
 	}
 	if r.told(b) {
-		return r.failure(ans)
+		return r.failure(ans, a.def.class() != classWrite)
 	}
 	return a.structured(ans, b, v)
 }

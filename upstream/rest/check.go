@@ -193,6 +193,9 @@ func (e *Errors) check(f *Faults) {
 	for i, p := range e.Code {
 		checkPointer(f, fmt.Sprintf("errors.code[%d]", i), p)
 	}
+	if e.RetryHeader != "" && !headerName.MatchString(e.RetryHeader) {
+		f.add("errors.retry_header", "is no name of a header")
+	}
 	for _, code := range sortedKeys(e.Codes) {
 		oneOf(f, "errors.codes."+code, e.Codes[code], sortedKeys(outcomes))
 	}

@@ -51,6 +51,9 @@ type Errors struct {
 	Code    []string `toml:"code" json:"code,omitempty"`
 	// Codes gives a kind by "CODE", "STATUS" or "STATUS CODE".
 	Codes map[string]string `toml:"codes" json:"codes,omitempty"`
+	// RetryHeader is a header field of failures that says true or false: whether
+	// another attempt may do better.
+	RetryHeader string `toml:"retry_header" json:"retry_header,omitempty"`
 }
 
 // Failed says what makes a 2xx answer a failure.

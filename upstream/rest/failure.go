@@ -24,6 +24,7 @@ type rules struct {
 	messages []pointer
 	codes    []pointer
 	kinds    map[string]outcome
+	retry    string // header field
 }
 
 // outcome is what a code means.
@@ -44,7 +45,7 @@ var outcomes = map[string]outcome{
 var usualMessages = []string{"/error/message", "/message", "/error_description", "/detail", "/errors/0/message", "/errors/0/detail", "/error", "/title"}
 
 func newRules(e *Errors) *rules {
-	r := &rules{fails: e.Failed, kinds: make(map[string]outcome, len(e.Codes))}
+	r := &rules{fails: e.Failed, retry: e.RetryHeader, kinds: make(map[string]outcome, len(e.Codes))}
 	if e.Failed != nil {
 		r.failed, r.equals = pointerTokens(e.Failed.Path), raw(e.Failed.Equals)
 	}
@@ -129,7 +130,11 @@ type statusError struct {
 	code   string
 	body   string // its beginning
 	token  bool   // another token may be let in
+	final  bool   // another attempt is of no use
 }
+
+// Is reports whether this is an [upstream.ErrFinal].
+func (e *statusError) Is(target error) bool { return e.final && target == upstream.ErrFinal }
 
 func (e *statusError) Error() string {
 	text := "HTTP " + strconv.Itoa(e.status)
@@ -148,8 +153,9 @@ func tokenRefused(err error) bool {
 
 // failure is what an answer means that is no success, by its status or by what a
 // 2xx says. A failure that the source tells in a 2xx, and that has no kind, is a
-// result: the source is well, and has said what is wrong.
-func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
+// result: the source is well, and has said what is wrong. repeatable says whether a
+// request that was executed may be made again.
+func (r *rules) failure(ans *httpcall.Answer, repeatable bool) (*upstream.Result, error) {
 	b, _ := parseBody(ans.Body) // nil if it is no JSON
 	code, said := r.code(b), r.message(b)
 	e := httpcall.Refused(ans.Status, ans.Header, ans.Body)
@@ -169,12 +175,19 @@ func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
 		}
 		return upstream.TextResult(said, true), nil
 	}
+	retry := ans.Header.Get(r.retry)
+	if strings.EqualFold(retry, "true") && repeatable && e.Kind == upstream.UpstreamError {
+		e.Kind, e.Public = upstream.Unavailable, publics[upstream.Unavailable]
+	}
 	if said != "" {
 		e.Public += ": " + said
 	} else if code != "" {
 		e.Public += ": " + shortened(code, 60)
 	}
-	e.Err = &statusError{ans.Status, shortened(code, 60), shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300), meant.token && e.Kind == upstream.NeedsLogin && !e.Sent}
+	e.Err = &statusError{
+		status: ans.Status, code: shortened(code, 60), body: shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300),
+		token: meant.token && e.Kind == upstream.NeedsLogin && !e.Sent, final: strings.EqualFold(retry, "false"),
+	}
 	return nil, e
 }
 

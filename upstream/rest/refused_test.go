@@ -2,6 +2,7 @@ package rest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -107,4 +108,52 @@ func TestClosedInMidCall(t *testing.T) {
 	wantKind(t, err, upstream.Unavailable, true, "closed")
 	_, err = call(t.Context(), a, "get_x", `{}`)
 	wantKind(t, err, upstream.Unavailable, false, "closed")
+}
+
+// A service may say itself whether another attempt makes sense. That it does is
+// believed only where a request that was executed can be made again.
+func TestRetryHeader(t *testing.T) {
+	const definition = `
+[errors]
+retry_header = "Should-Retry"
+[action.get_x]
+method = "GET"
+path = "/x"
+[action.create_x]
+method = "POST"
+path = "/x"
+[action.create_keyed]
+method = "POST"
+path = "/x"
+idempotency = "Idempotency-Key"
+`
+	for _, c := range []struct {
+		tool, says string
+		status     int
+		kind       upstream.Kind
+		sent       bool
+	}{
+		{"get_x", "true", 500, upstream.Unavailable, true},
+		{"create_keyed", "TRUE", 500, upstream.Unavailable, true},
+		{"create_x", "true", 500, upstream.UpstreamError, true},
+		{"get_x", "perhaps", 500, upstream.UpstreamError, true},
+		{"get_x", "", 500, upstream.UpstreamError, true},
+		{"get_x", "true", 422, upstream.InvalidArguments, false},
+		{"get_x", "true", 429, upstream.RateLimited, false},
+		{"get_x", "false", 503, upstream.Unavailable, true},
+		{"create_x", "false", 429, upstream.RateLimited, false},
+	} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			if c.says != "" {
+				w.Header().Set("Should-Retry", c.says)
+			}
+			w.WriteHeader(c.status)
+			_, _ = io.WriteString(w, `{"message":"oops"}`)
+		})
+		_, err := call(t.Context(), open(t, definition, s), c.tool, `{}`)
+		wantKind(t, err, c.kind, c.sent, "oops")
+		if final := errors.Is(err, upstream.ErrFinal); final != (c.says == "false") {
+			t.Errorf("%+v: final %v", c, final)
+		}
+	}
 }

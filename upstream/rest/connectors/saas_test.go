@@ -35,6 +35,7 @@ type refusal struct {
 	least time.Duration // to wait; 0 if that is not told
 	says  string        // what the model reads
 	plain bool          // it is a result that says so, no error
+	final bool          // another attempt is of no use
 }
 
 // saas is one vendor under test.
@@ -322,7 +323,7 @@ func TestFailures(t *testing.T) {
 					t.Errorf("%s: %v, want %s", failure, err, want.kind)
 					continue
 				}
-				if e.Kind != want.kind || e.Sent != want.sent || !strings.Contains(e.Public, want.says) {
+				if e.Kind != want.kind || e.Sent != want.sent || errors.Is(e, upstream.ErrFinal) != want.final || !strings.Contains(e.Public, want.says) {
 					t.Errorf("%s is %s, sent %v, %q; want %s, %v, %q", failure, e.Kind, e.Sent, e.Public, want.kind, want.sent, want.says)
 				}
 				if e.RetryAfter < want.least || e.RetryAfter > want.least+want.least/3 {
