@@ -52,7 +52,11 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 	if r.told(b) {
 		return r.failure(ans, a.def.class() != classWrite)
 	}
-	return a.structured(ans, b, v)
+	res, err := a.structured(ans, b, v)
+	if err == nil {
+		res.Quota = r.quota(b)
+	}
+	return res, err
 }
 
 // nothing is the content of an answer that has none.

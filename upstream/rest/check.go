@@ -28,6 +28,11 @@ func (d *Definition) check(f *Faults) {
 	d.checkBase(f, values)
 	checkHeaders(f, "headers", d.Headers)
 	d.Errors.check(f)
+	checkPointer(f, "quota.left", d.Quota.Left)
+	checkPointer(f, "quota.restore", d.Quota.Restore)
+	if d.Quota.Left == "" && d.Quota.Restore != "" {
+		f.add("quota.left", "is missing")
+	}
 	paging := make(map[string]*Paging)
 	for i := range d.Paging {
 		p := &d.Paging[i]

@@ -20,6 +20,7 @@ type Definition struct {
 	// first is the default type.
 	Auth    []Auth   `toml:"auth" json:"auth,omitempty"`
 	Errors  Errors   `toml:"errors" json:"errors,omitzero"`
+	Quota   Quota    `toml:"quota" json:"quota,omitzero"`
 	Paging  []Paging `toml:"paging" json:"paging,omitempty"`
 	Actions []Action `toml:"action" json:"actions"`
 }
@@ -61,6 +62,13 @@ type Failed struct {
 	Path    string `toml:"path" json:"path"`
 	Equals  any    `toml:"equals" json:"equals,omitempty"`
 	Present bool   `toml:"present" json:"present,omitempty"` // a value that is not null is enough
+}
+
+// Quota says where the body of an answer tells what is left of a quota, counted as
+// the limits of the upstream are. The pointers are RFC 6901's.
+type Quota struct {
+	Left    string `toml:"left" json:"left,omitempty"`
+	Restore string `toml:"restore" json:"restore,omitempty"` // how much more there is each second
 }
 
 // Paging is one way in which pages follow each other.

@@ -16,7 +16,8 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// rules is a compiled [Errors].
+// rules is a compiled [Errors] and [Quota]: what an answer means apart from its
+// records.
 type rules struct {
 	failed   pointer
 	fails    *Failed
@@ -25,6 +26,8 @@ type rules struct {
 	codes    []pointer
 	kinds    map[string]outcome
 	retry    string // header field
+
+	left, restore pointer // of a quota; nil for none
 }
 
 // outcome is what a code means.
@@ -44,8 +47,9 @@ var outcomes = map[string]outcome{
 // habits), for definitions that do not say it.
 var usualMessages = []string{"/error/message", "/message", "/error_description", "/detail", "/errors/0/message", "/errors/0/detail", "/error", "/title"}
 
-func newRules(e *Errors) *rules {
-	r := &rules{fails: e.Failed, retry: e.RetryHeader, kinds: make(map[string]outcome, len(e.Codes))}
+func newRules(d *Definition) *rules {
+	e := &d.Errors
+	r := &rules{fails: e.Failed, retry: e.RetryHeader, left: pointerTokens(d.Quota.Left), restore: pointerTokens(d.Quota.Restore), kinds: make(map[string]outcome, len(e.Codes))}
 	if e.Failed != nil {
 		r.failed, r.equals = pointerTokens(e.Failed.Path), raw(e.Failed.Equals)
 	}

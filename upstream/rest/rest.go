@@ -106,7 +106,7 @@ func New(o Options, hc *http.Client) (*Adapter, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Adapter{opt: o, hc: client(hc), rules: newRules(&o.Definition.Errors), actions: make(map[string]*action), since: time.Now()}
+	a := &Adapter{opt: o, hc: client(hc), rules: newRules(o.Definition), actions: make(map[string]*action), since: time.Now()}
 	if a.base, err = newBases(&o, values); err != nil {
 		return nil, err
 	}
@@ -227,7 +227,7 @@ func (a *Adapter) ask(ctx context.Context, hc *http.Client, act *action, v *visi
 		return nil, nil, err
 	}
 	res, err := act.result(ans, v, a.rules)
-	if err == nil {
+	if err == nil && res.Quota == nil {
 		res.Quota = httpcall.Quota(ans.Header)
 	}
 	return res, ans, err

@@ -117,7 +117,7 @@ func linear() saas {
 func shopify() saas {
 	const path = "POST /admin/api/2026-10/graphql.json"
 	return saas{
-		start: vendors.Shopify, probe: 0, values: map[string]string{"shop": "acme"},
+		start: vendors.Shopify, probe: 0, quota: true, values: map[string]string{"shop": "acme"},
 		sign: func(r *http.Request) {
 			if r.Header.Get("Authorization") == "" {
 				r.Header.Set("X-Shopify-Access-Token", vendors.Token)
