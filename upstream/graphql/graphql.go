@@ -130,21 +130,21 @@ func (a *Adapter) run(ctx context.Context, c *upstream.Call, act *action) (*upst
 		return nil, httpcall.Ended(ctx, false)
 	}
 	defer leave()
-	res, ans, err := a.ask(ctx, c, body)
+	res, ans, err := a.ask(ctx, c, act, body)
 	e, failed := errors.AsType[*upstream.Error](err)
 	if failed && ans != nil && e.Kind == upstream.NeedsLogin && ans.RefuseCredential(ctx) && (!e.Sent || !act.mutates) {
-		res, _, err = a.ask(ctx, c, body)
+		res, _, err = a.ask(ctx, c, act, body)
 	}
 	return res, err
 }
 
 // ask makes the request; the answer is nil if there was none.
-func (a *Adapter) ask(ctx context.Context, c *upstream.Call, body []byte) (*upstream.Result, *answer, error) {
+func (a *Adapter) ask(ctx context.Context, c *upstream.Call, act *action, body []byte) (*upstream.Result, *answer, error) {
 	ans, err := a.send(ctx, c, body)
 	if err != nil {
 		return nil, nil, err
 	}
-	res, refusal, err := ans.result()
+	res, refusal, err := ans.result(act.mutates)
 	switch {
 	case err == nil:
 		a.refused.drop(c.Name)

@@ -75,3 +75,28 @@ func TestTokenRefusedInErrors(t *testing.T) {
 		}
 	}
 }
+
+// What a mutation says of its input in a field of its own is a failure that names
+// it, with what was done beside it; of a query it is data.
+func TestUserErrors(t *testing.T) {
+	s := serve(t, "")
+	a := adapter(t, s, graphql.Options{Documents: docs(readers), Writes: true})
+	for _, c := range []struct{ tool, data, says string }{
+		{"write", `{"write":{"order":null,"userErrors":[{"field":["input","lines",0],"message":"is sold out","code":"TAKEN"},{"field":null,"message":"no"}]}}`,
+			"write: it refuses this: input.lines.0: is sold out (TAKEN); no"},
+		{"write", `{"write":{"customer":{"id":"1"},"customerUserErrors":[{"field":["email"],"message":"is no address"}]}}`, "write: it refuses this: email: is no address"},
+		{"write", `{"write":{"order":{"id":"1"},"userErrors":[]}}`, ""},
+		{"write", `{"write":{"errors":[{"message":"x"}],"userErrors":null}}`, ""},
+		{"read", `{"thing":{"userErrors":[{"message":"an old one"}]}}`, ""},
+	} {
+		s.answer(200, `{"data":`+c.data+`}`)
+		r, err := try(t.Context(), a, c.tool, `{}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		structured, _ := r.Get("structuredContent")
+		if r.IsError != (c.says != "") || string(structured) != `{"data":`+c.data+`}` || !strings.Contains(string(r.Raw), c.says) {
+			t.Errorf("%s: %s", c.data, r.Raw)
+		}
+	}
+}

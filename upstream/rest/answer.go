@@ -52,11 +52,23 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 	if r.told(b) {
 		return r.failure(ans, a.def.class() != classWrite)
 	}
-	res, err := a.structured(ans, b, v)
-	if err == nil {
-		res.Quota = r.quota(b)
+	content := a.structured(ans, b, v)
+	res := upstream.JSONResult(content)
+	if said := a.refusals(b); said != "" {
+		res = upstream.RefusedResult(said, content)
 	}
-	return res, err
+	res.Quota = r.quota(b)
+	return res, nil
+}
+
+// refusals says what of the input was not taken though the status is good; "" if
+// nothing.
+func (a *action) refusals(b *body) string {
+	if a.refused == nil {
+		return ""
+	}
+	list, _ := b.at(a.refused)
+	return httpcall.Refusals(list)
 }
 
 // nothing is the content of an answer that has none.
@@ -125,8 +137,8 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 	return upstream.ParseResult(text)
 }
 
-// structured is the result of an answer in JSON.
-func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) (*upstream.Result, error) {
+// structured is the content of an answer in JSON.
+func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMessage {
 	value, found := b.at(a.records)
 	kind := rawjson.Kind(value)
 	shape, seen := a.shape, []bool(nil)
@@ -148,7 +160,7 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) (*upstream.
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
-	return upstream.JSONResult(out), nil
+	return out
 }
 
 // missing says why there is nothing where the records should be.

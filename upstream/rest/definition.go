@@ -98,7 +98,8 @@ type Action struct {
 	Path        string            `toml:"path" json:"path"`
 	Class       string            `toml:"class" json:"class,omitempty"` // read idempotent write
 	Records     string            `toml:"records" json:"records,omitempty"`
-	Fields      []string          `toml:"fields" json:"fields,omitempty"` // dotted; one that may be missing ends in ?
+	Fields      []string          `toml:"fields" json:"fields,omitempty"`   // dotted; one that may be missing ends in ?
+	Refused     string            `toml:"refused" json:"refused,omitempty"` // to a list that is empty if all went well
 	Paging      string            `toml:"paging" json:"paging,omitempty"`
 	Cost        int64             `toml:"cost" json:"cost,omitempty"`
 	Idempotency string            `toml:"idempotency" json:"idempotency,omitempty"` // a header; "?name" is a query parameter

@@ -157,3 +157,32 @@ idempotency = "Idempotency-Key"
 		}
 	}
 }
+
+// A list in a good answer says what of the input was not taken.
+func TestRefusedInput(t *testing.T) {
+	const definition = `
+[action.update_x]
+method = "POST"
+path = "/x"
+records = "/data/x"
+refused = "/data/problems"
+`
+	for problems, says := range map[string]string{
+		`[]`: "", `null`: "", `{"a":1}`: "", `"x"`: "",
+		`[{"field":"name","message":"is too long"}]`:          "it refuses this: name: is too long",
+		`["one",{"code":"TAKEN"}]`:                            `it refuses this: one; {\"code\":\"TAKEN\"} (TAKEN)`,
+		"[" + strings.Repeat(`{"message":"a"},`, 20) + `"b"]`: "; a; and 11 more",
+	} {
+		s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, `{"data":{"x":{"id":1},"problems":`+problems+`}}`)
+		})
+		r, err := call(t.Context(), open(t, definition, s), "update_x", `{}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		structured, _ := r.Get("structuredContent")
+		if r.IsError != (says != "") || string(structured) != `{"id":1}` || !strings.Contains(string(r.Raw), says) {
+			t.Errorf("%s: %s", problems, r.Raw)
+		}
+	}
+}

@@ -192,6 +192,15 @@ func TestShopifyKeepsTheOldRefreshToken(t *testing.T) {
 	}
 }
 
+// TestShopifyRefusesInput: a mutation that was not taken is no success.
+func TestShopifyRefusesInput(t *testing.T) {
+	s := shopify().open(t, "shopify", true)
+	r, err := s.call(t.Context(), "c", "update_order", `{"order":"gid://shopify/Order/2","note":"refuse"}`)
+	if err != nil || !r.IsError || !strings.Contains(string(r.Raw), "it refuses this: note: Note is not allowed") {
+		t.Errorf("%s, %v", r.Raw, err)
+	}
+}
+
 // TestTokensOfApps: tokens of the client itself, as the connectors ask for them.
 func TestTokensOfApps(t *testing.T) {
 	for _, name := range []string{"jira", "linear", "shopify"} {
