@@ -125,7 +125,7 @@ func (s *Server) endpoint(path string, rules *Tokens) {
 		}
 	}
 	s.Tokens = rules
-	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.send(w, rules.answer(r)) })
+	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { rules.answer(r).send(w) })
 }
 
 // consent makes s answer at a path to browsers: everybody agrees to everything.
