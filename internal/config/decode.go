@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,7 +137,7 @@ func (d *decoder) local(at, p string) string {
 	return filepath.Join(d.base, p)
 }
 
-var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var bareKey = newForm(`^[A-Za-z0-9_-]+$`)
 
 // join appends a name to a key path the way TOML writes it.
 func join(path, name string) string {

@@ -124,7 +124,7 @@ var lookAlikes = strings.NewReplacer("．", ".", "․", ".", "。", ".", "‥", 
 // checkSegment refuses what a server might read as another path, decoded however
 // often.
 func checkSegment(arg, text string) error {
-	if isWord(text) {
+	if isName(text, "-_") { // which no server takes for anything else
 		return nil
 	}
 	if strings.ContainsFunc(text, isControl) {
