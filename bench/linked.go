@@ -86,7 +86,7 @@ func emptied(text []byte, name string) ([]byte, error) {
 // twin is a Bulkhead under comparison, and what it came to.
 type twin struct {
 	name, binary          string
-	start                 []float64 // ms
+	start, cpu            []float64 // ms
 	resident, anon, files []float64 // MiB
 }
 
@@ -113,14 +113,14 @@ func linked(ctx context.Context, s *stage, o options) (report.Section, error) {
 	if err != nil {
 		return out, err
 	}
-	for round := range 4*o.rounds + 1 {
+	for round := range 6*o.rounds + 1 {
 		for _, t := range twins {
-			took, err := timeToList(ctx, holds(1), t.binary, "serve", "--config", config)
+			took, used, err := startToList(ctx, holds(1), t.binary, "serve", "--config", config)
 			if err != nil {
 				return out, fmt.Errorf("%s: %w", t.name, err)
 			}
 			if round > 0 { // the first reads the file
-				t.start = append(t.start, 1000*took.Seconds())
+				t.start, t.cpu = append(t.start, 1000*took.Seconds()), append(t.cpu, 1000*used.Seconds())
 			}
 		}
 	}
@@ -129,9 +129,9 @@ func linked(ctx context.Context, s *stage, o options) (report.Section, error) {
 			return out, err
 		}
 	}
-	out.Tables = []report.Table{{Head: []string{"program", "start, ms", "resident MiB", "anonymous", "of the file"}}}
+	out.Tables = []report.Table{{Head: []string{"program", "start, ms", "CPU, ms", "resident MiB", "anonymous", "of the file"}}}
 	for _, t := range twins {
-		out.Tables[0].Rows = append(out.Tables[0].Rows, []string{t.name, spread(t.start), spread(t.resident), spread(t.anon), spread(t.files)})
+		out.Tables[0].Rows = append(out.Tables[0].Rows, []string{t.name, spread(t.start), spread(t.cpu), spread(t.resident), spread(t.anon), spread(t.files)})
 	}
 	for _, f := range []struct {
 		figure      string

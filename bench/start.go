@@ -55,12 +55,18 @@ func starts(ctx context.Context, s *stage, o options) (report.Section, error) {
 // timeToList runs a server over stdio and returns how long it takes until its list
 // of tools is full.
 func timeToList(ctx context.Context, full func(list []byte) bool, program string, args ...string) (time.Duration, error) {
+	wall, _, err := startToList(ctx, full, program, args...)
+	return wall, err
+}
+
+// startToList is [timeToList] that says what processor time it takes as well.
+func startToList(ctx context.Context, full func(list []byte) bool, program string, args ...string) (wall, cpu time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	began := time.Now()
 	p, err := start(ctx, true, program, args...)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer p.end()
 	p.drain(p.log)
@@ -70,13 +76,15 @@ func timeToList(ctx context.Context, full func(list []byte) bool, program string
 	for {
 		err := s.ask(ctx, r)
 		if err == nil {
-			return time.Since(began), nil
+			wall = time.Since(began)
+			cpu, err = cpuOf(p.pid())
+			return wall, cpu, err
 		}
 		select {
 		case <-s.ended:
-			return 0, err
+			return 0, 0, err
 		case <-ctx.Done():
-			return 0, fmt.Errorf("no full list within %s: %w", patience, err)
+			return 0, 0, fmt.Errorf("no full list within %s: %w", patience, err)
 		case <-time.After(10 * time.Millisecond): // it is not full yet
 		}
 	}
