@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -67,9 +68,13 @@ func (r *Run) Took() []time.Duration {
 	return out
 }
 
-// Begun returns the given calls in the order in which sources began them.
-func (r *Run) Begun(calls []int) []int {
-	out := slices.Clone(calls)
+// begun returns the calls from the given one on in the order in which sources
+// began them.
+func (r *Run) begun(from int) []int {
+	var out []int
+	for i := from; i < len(r.Calls); i++ {
+		out = append(out, i)
+	}
 	slices.SortFunc(out, func(i, j int) int { return cmp.Compare(r.Calls[i].Begun, r.Calls[j].Begun) })
 	return out
 }
@@ -124,21 +129,10 @@ func (p *Plan) expected() []Outcome {
 		case c.Fails:
 			out[i].Status = isError
 		default:
-			out[i] = Outcome{Status: isOK, Value: value(key, of)}
+			out[i] = Outcome{Status: isOK, Value: key + "(" + strings.Join(of, ",") + ")"}
 		}
 	}
 	return out
-}
-
-func value(key string, of []string) string {
-	out := key + "("
-	for i, v := range of {
-		if i > 0 {
-			out += ","
-		}
-		out += v
-	}
-	return out + ")"
 }
 
 // hindered reports whether a call that it needs did not succeed.

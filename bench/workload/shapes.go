@@ -30,13 +30,37 @@ func (c class) draw(r *rand.Rand) time.Duration {
 	return time.Duration(float64(c.middle) * math.Exp(c.sigma*z)).Round(time.Microsecond)
 }
 
+// Limit is what a source takes; nothing worth the name if it is zero.
+type Limit struct {
+	Slots int           // calls at once
+	Burst int           // calls that may begin in one moment after a pause,
+	Gap   time.Duration // and how long it then is from one to the next
+}
+
+// Name is the source that has the limit.
+func (l Limit) Name() string {
+	if l.Burst > 0 {
+		return "paced"
+	}
+	return fmt.Sprintf("at%d", l.Slots)
+}
+
+// Limits are those of the shapes, each at a source of its own.
+func Limits() []Limit {
+	return []Limit{{Slots: 1}, {Slots: 2}, {Slots: 4}, {Slots: 8}, {Burst: 5, Gap: 25 * time.Millisecond}}
+}
+
+// Sources are those without a limit.
+func Sources() []string { return []string{first, second, third} }
+
+const first, second, third = "a", "b", "c"
+
 // Shape draws plans of one kind.
 type Shape struct {
 	Name string
-	// Slots is how many calls at once the source takes that all calls are made
-	// to; 0 where none of them has to wait for a place. Such a plan is a list
-	// and calls for its rows.
-	Slots int
+	// Limit is that of the source which all calls are made to. Such a plan is a
+	// list and calls for its rows.
+	Limit Limit
 	draw  func(r *rand.Rand) Plan
 }
 
@@ -47,41 +71,33 @@ func (s Shape) Draw(number, divisor int) Plan {
 	return s.draw(rand.New(rand.NewChaCha8(seed))).divided(divisor)
 }
 
-// Ideal is how long a run of a plan of the shape would have taken at least: that
-// in which calls began, and, where they had to wait for places, the best that
-// could have been found with hindsight, which is exact if it is not above bound
-// by more than one in a thousand.
-func (s Shape) Ideal(p *Plan, r *Run) (ideal, hindsight, bound time.Duration) {
-	took := r.Took()
-	if s.Slots == 0 {
-		d := p.Critical(took)
-		return d, d, d
-	}
-	rows := make([]int, len(p.Calls)-1)
-	for i := range rows {
-		rows[i] = i + 1
-	}
-	begun := make([]time.Duration, len(rows))
-	for i, row := range r.Begun(rows) {
-		begun[i] = took[row]
-	}
-	best, least := WithHindsight(begun, s.Slots)
-	return took[0] + InOrder(begun, s.Slots), took[0] + best, took[0] + least
+// Least is how long a run would have taken at least, of what its sources say
+// each call took. The three differ where a limit makes calls wait.
+type Least struct {
+	InOrder  time.Duration // with the calls in the order in which they began
+	ByChance time.Duration // on average over all orders
+	Best     time.Duration // in the best order, which can be found with hindsight only
 }
 
-// The sources that shapes ask. Those of [Limited] take a number of calls at once.
-const (
-	first, second, third = "a", "b", "c"
-)
-
-// Limited is the source that takes n calls at once.
-func Limited(n int) string { return fmt.Sprintf("at%d", n) }
-
-// Limits are how many calls at once the limited sources of the shapes take.
-func Limits() []int { return []int{1, 2, 4, 8} }
-
-// Sources are those without a limit worth the name.
-func Sources() []string { return []string{first, second, third} }
+// Least is that of a run of a plan of the shape.
+func (s Shape) Least(p *Plan, r *Run) Least {
+	took := r.Took()
+	if s.Limit == (Limit{}) {
+		d := p.Critical(took)
+		return Least{d, d, d}
+	}
+	list, rows := took[0], make([]time.Duration, 0, len(took))
+	for _, i := range r.begun(1) {
+		rows = append(rows, took[i])
+	}
+	if s.Limit.Burst > 0 {
+		order := func(rows []time.Duration) time.Duration { return Paced(list, rows, s.Limit) }
+		return Least{order(rows), byChance(rows, order), order(longestFirst(rows))}
+	}
+	order := func(rows []time.Duration) time.Duration { return list + InOrder(rows, s.Limit.Slots) }
+	best, _ := WithHindsight(rows, s.Limit.Slots)
+	return Least{order(rows), byChance(rows, order), list + best}
+}
 
 // Shapes are all of them but the busy session beside quiet ones. Their widths
 // are those of public collections: two and eight searches as in LLMCompiler's
@@ -91,18 +107,34 @@ func Sources() []string { return []string{first, second, third} }
 // (https://github.com/Accenture/mcp-bench).
 func Shapes() []Shape {
 	out := []Shape{
-		{"S1 two searches", 0, func(r *rand.Rand) Plan { return wide(r, 2, wiki) }},
-		{"S2 eight searches", 0, func(r *rand.Rand) Plan { return wide(r, 8, wiki) }},
-		{"S3 search, compute, combine", 0, tree},
-		{"S4 two to eight at once", 0, func(r *rand.Rand) Plan { return wide(r, width(r), hosted) }},
-		{"S5 chain of two to four", 0, chain},
-		{"S6 nine steps at three servers", 0, servers},
-		{"S7 reads, a write, reads", 0, barrier},
+		{"S1 two searches", Limit{}, func(r *rand.Rand) Plan { return wide(r, 2, wiki) }},
+		{"S2 eight searches", Limit{}, func(r *rand.Rand) Plan { return wide(r, 8, wiki) }},
+		{"S3 search, compute, combine", Limit{}, tree},
+		{"S4 two to eight at once", Limit{}, func(r *rand.Rand) Plan { return wide(r, width(r), hosted) }},
+		{"S5 chain of two to four", Limit{}, chain},
+		{"S6 nine steps, three servers", Limit{}, servers},
+		{"S7 reads, a write, reads", Limit{}, barrier},
 	}
-	for _, n := range Limits() {
-		out = append(out, Shape{fmt.Sprintf("S8 map over 16, %d at once", n), n, func(r *rand.Rand) Plan { return overRows(r, Limited(n)) }})
+	for _, l := range Limits() {
+		how := fmt.Sprintf("%d at once", l.Slots)
+		if l.Burst > 0 {
+			how = fmt.Sprintf("one each %s", l.Gap)
+		}
+		out = append(out, Shape{"S8 16 rows, " + how, l, func(r *rand.Rand) Plan { return overRows(r, l.Name()) }})
 	}
-	return append(out, Shape{"S10 half of one source fails", 0, failing})
+	return append(out, Shape{"S10 half of a source fails", Limit{}, failing})
+}
+
+// Apart is a shape of n calls that need nothing of each other, all to a hosted
+// service behind one source.
+func Apart(name, source string, n int) Shape {
+	return Shape{name, Limit{}, func(r *rand.Rand) Plan {
+		p := wide(r, n, hosted)
+		for i := range p.Calls {
+			p.Calls[i].Source = source
+		}
+		return p
+	}}
 }
 
 // maker puts a plan together.
