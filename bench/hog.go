@@ -81,7 +81,7 @@ type crowded struct {
 func (c *guests) round(ctx context.Context, number int) (*crowded, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	queue := workload.Apart("S9 queue", busySource, hog).Draw(number, 2*divisor)
+	queue := workload.Apart("S9-queue", busySource, hog).Draw(number, 2*divisor)
 	var wg sync.WaitGroup
 	var queued *workload.Run
 	var failed error
@@ -114,7 +114,7 @@ func (c *guests) all(ctx context.Context, number, mode int) ([]*workload.Run, er
 		c.studio.runs++
 		run := c.studio.runs
 		wg.Go(func() {
-			p := workload.Apart("S9 light", busySource, lightCalls).Draw(number*lights+i, 2*divisor)
+			p := workload.Apart("S9-light", busySource, lightCalls).Draw(number*lights+i, 2*divisor)
 			out[i], errs[i] = workload.Modes()[mode].Do(ctx, asks(s), &p, run)
 		})
 	}

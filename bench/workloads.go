@@ -94,7 +94,7 @@ func workloads(ctx context.Context, s *stage, o options) (report.Section, error)
 	}
 	defer session.close()
 	alone := report.Table{Title: "Seconds without the model, on average:", Head: slices.Concat([]string{"plan", "calls"}, modeNames(),
-		[]string{"batch: × as fast as one by one", "batch: × the least", "batch: × the best order", "any order: × the best"})}
+		[]string{"batch: × as fast as one by one", "batch: × the least", "batch: × the best order", "orders by chance: × the best"})}
 	turns := report.Table{
 		Title: fmt.Sprintf("Seconds with %.1f s for each turn of the model, its answer at the end included, on average:", turn.Seconds()),
 		Head:  slices.Concat([]string{"plan", "turns"}, modeNames(), []string{"batch: × as fast as one by one", "as level by level"}),
@@ -141,7 +141,7 @@ type drawn struct {
 	turns  [4][]float64
 	ratio  [4][]float64 // × the ideal
 	best   []float64    // of the batch, × that of the best order
-	chance []float64    // of orders on average, × that of the best one
+	chance []float64    // of orders by chance, × that of the best one
 }
 
 // draws carries plans of a shape out, each in every mode.
@@ -180,7 +180,9 @@ func (st *studio) carryOut(ctx context.Context, session *httpSession, shape work
 	into.ratio[mode] = append(into.ratio[mode], run.Wall.Seconds()/least.InOrder.Seconds())
 	if mode == workload.Batch {
 		into.best = append(into.best, run.Wall.Seconds()/least.Best.Seconds())
-		into.chance = append(into.chance, least.ByChance.Seconds()/least.Best.Seconds())
+		for _, d := range least.ByChance {
+			into.chance = append(into.chance, d.Seconds()/least.Best.Seconds())
+		}
 	}
 	return nil
 }

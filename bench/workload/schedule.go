@@ -48,17 +48,16 @@ func Paced(list time.Duration, rows []time.Duration, l Limit) time.Duration {
 	return list + last
 }
 
-// byChance is the average over many orders of calls.
-func byChance(rows []time.Duration, takes func([]time.Duration) time.Duration) time.Duration {
-	const orders = 1000
+// byChance is what calls take in many orders.
+func byChance(rows []time.Duration, takes func([]time.Duration) time.Duration) []time.Duration {
 	r := rand.New(rand.NewPCG(1, 1))
 	rows = slices.Clone(rows)
-	var sum time.Duration
-	for range orders {
+	out := make([]time.Duration, 1000)
+	for i := range out {
 		r.Shuffle(len(rows), func(i, j int) { rows[i], rows[j] = rows[j], rows[i] })
-		sum += takes(rows)
+		out[i] = takes(rows)
 	}
-	return sum / orders
+	return out
 }
 
 func longestFirst(took []time.Duration) []time.Duration {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"time"
 )
 
@@ -64,19 +65,21 @@ type Shape struct {
 	draw  func(r *rand.Rand) Plan
 }
 
-// Draw makes a plan, the same for the same number, with all times divided.
+// Draw makes a plan, the same for the same number and first word of the name,
+// with all times divided.
 func (s Shape) Draw(number, divisor int) Plan {
+	kind, _, _ := strings.Cut(s.Name, " ")
 	var seed [32]byte
-	copy(seed[:], fmt.Sprintf("%04d %s", number, s.Name))
+	copy(seed[:], fmt.Sprintf("%04d %s", number, kind))
 	return s.draw(rand.New(rand.NewChaCha8(seed))).divided(divisor)
 }
 
 // Least is how long a run would have taken at least, of what its sources say
-// each call took. The three differ where a limit makes calls wait.
+// each call took. Orders differ where a limit makes calls wait.
 type Least struct {
-	InOrder  time.Duration // with the calls in the order in which they began
-	ByChance time.Duration // on average over all orders
-	Best     time.Duration // in the best order, which can be found with hindsight only
+	InOrder  time.Duration   // with the calls in the order in which they began
+	ByChance []time.Duration // in many orders drawn by chance
+	Best     time.Duration   // in the best order, which can be found with hindsight only
 }
 
 // Least is that of a run of a plan of the shape.
@@ -84,7 +87,7 @@ func (s Shape) Least(p *Plan, r *Run) Least {
 	took := r.Took()
 	if s.Limit == (Limit{}) {
 		d := p.Critical(took)
-		return Least{d, d, d}
+		return Least{InOrder: d, Best: d}
 	}
 	list, rows := took[0], make([]time.Duration, 0, len(took))
 	for _, i := range r.begun(1) {
