@@ -85,8 +85,7 @@ func (c *guests) round(ctx context.Context, number int) (*crowded, error) {
 	var wg sync.WaitGroup
 	var queued *workload.Run
 	var failed error
-	c.studio.runs++
-	run := c.studio.runs
+	run := c.studio.runs.Add(1)
 	wg.Go(func() {
 		queued, failed = workload.Modes()[workload.ByLevel].Do(ctx, asks(c.busy), &queue, run)
 	})
@@ -111,8 +110,7 @@ func (c *guests) all(ctx context.Context, number, mode int) ([]*workload.Run, er
 	errs := make([]error, lights)
 	var wg sync.WaitGroup
 	for i, s := range c.light {
-		c.studio.runs++
-		run := c.studio.runs
+		run := c.studio.runs.Add(1)
 		wg.Go(func() {
 			p := workload.Apart("S9-light", busySource, lightCalls).Draw(number*lights+i, 2*divisor)
 			out[i], errs[i] = workload.Modes()[mode].Do(ctx, asks(s), &p, run)

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/bench/report"
@@ -28,7 +31,7 @@ const (
 type studio struct {
 	process *process
 	url     string
-	runs    int64
+	runs    atomic.Int64 // each run of a plan is another question
 }
 
 func (s *stage) openStudio(ctx context.Context) (*studio, error) {
@@ -88,22 +91,19 @@ func workloads(ctx context.Context, s *stage, o options) (report.Section, error)
 		return out, err
 	}
 	defer st.process.end()
-	session, err := openHTTP(ctx, newClient(), st.url+"/mcp", false)
+	shapes := workload.Shapes()
+	got, err := st.all(ctx, shapes, o.rounds)
 	if err != nil {
 		return out, err
 	}
-	defer session.close()
 	alone := report.Table{Title: "Seconds without the model, on average:", Head: slices.Concat([]string{"plan", "calls"}, modeNames(),
 		[]string{"batch: × as fast as one by one", "batch: × the least", "batch: × the best order", "orders by chance: × the best"})}
 	turns := report.Table{
 		Title: fmt.Sprintf("Seconds with %.1f s for each turn of the model, its answer at the end included, on average:", turn.Seconds()),
 		Head:  slices.Concat([]string{"plan", "turns"}, modeNames(), []string{"batch: × as fast as one by one", "as level by level"}),
 	}
-	for _, shape := range workload.Shapes() {
-		d, err := st.draws(ctx, session, shape, drawsOf(shape, o.rounds))
-		if err != nil {
-			return out, fmt.Errorf("%s: %w", shape.Name, err)
-		}
+	for i, shape := range shapes {
+		d := got[i]
 		alone.Rows, turns.Rows = append(alone.Rows, d.alone(shape)), append(turns.Rows, d.withTurns(shape))
 		out.Goals = append(out.Goals, d.goal(shape))
 		out.Charts = append(out.Charts, d.charts(shape)...)
@@ -120,8 +120,26 @@ func modeNames() []string {
 	return out
 }
 
-// drawsOf is how many plans are drawn: many where their form differs and they are
-// short, few where they are long.
+// all carries plans of all shapes out, one after the other; those of sources with
+// limits, which are long and mostly wait, beside each other.
+func (st *studio) all(ctx context.Context, shapes []workload.Shape, rounds int) ([]*drawn, error) {
+	out := make([]*drawn, len(shapes))
+	errs := make([]error, len(shapes))
+	var limited sync.WaitGroup
+	for i, shape := range shapes {
+		draw := func() { out[i], errs[i] = st.draws(ctx, shape, drawsOf(shape, rounds)) }
+		if shape.Limit == (workload.Limit{}) {
+			limited.Wait()
+			draw()
+		} else {
+			limited.Go(draw)
+		}
+	}
+	limited.Wait()
+	return out, errors.Join(errs...)
+}
+
+// drawsOf is how many plans are drawn.
 func drawsOf(shape workload.Shape, rounds int) int {
 	switch {
 	case strings.HasPrefix(shape.Name, "S4"):
@@ -129,7 +147,7 @@ func drawsOf(shape workload.Shape, rounds int) int {
 	case strings.HasPrefix(shape.Name, "S6"):
 		return max(3*rounds/2, 1)
 	case shape.Limit != (workload.Limit{}):
-		return max(3*rounds/5, 1)
+		return max(8*rounds/5, 1)
 	}
 	return rounds
 }
@@ -145,9 +163,14 @@ type drawn struct {
 }
 
 // draws carries plans of a shape out, each in every mode.
-func (st *studio) draws(ctx context.Context, session *httpSession, shape workload.Shape, n int) (*drawn, error) {
+func (st *studio) draws(ctx context.Context, shape workload.Shape, n int) (*drawn, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*patience)
 	defer cancel()
+	session, err := openHTTP(ctx, newClient(), st.url+"/mcp", false)
+	if err != nil {
+		return nil, err
+	}
+	defer session.close()
 	d := new(drawn)
 	warm := shape.Draw(0, divisor)
 	if err := st.carryOut(ctx, session, shape, &warm, workload.Batch, new(drawn)); err != nil { // opens the connections
@@ -169,10 +192,9 @@ func (st *studio) draws(ctx context.Context, session *httpSession, shape workloa
 func (st *studio) carryOut(ctx context.Context, session *httpSession, shape workload.Shape, p *workload.Plan, mode int, into *drawn) error {
 	time.Sleep(time.Duration(shape.Limit.Burst) * shape.Limit.Gap) // until all of them may begin again
 	m := workload.Modes()[mode]
-	st.runs++
-	run, err := m.Do(ctx, asks(session), p, st.runs)
+	run, err := m.Do(ctx, asks(session), p, st.runs.Add(1))
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", shape.Name, err)
 	}
 	least := shape.Least(p, run)
 	into.wall[mode] = append(into.wall[mode], divisor*run.Wall.Seconds())
