@@ -18,7 +18,7 @@ func probes() []probe {
 	return []probe{
 		{"latency", latency}, {"calls", calls}, {"large", large}, {"list", lists},
 		{"parallel", parallel}, {"sources", eight}, {"layers", layers}, {"cache", hits}, {"fair", fair}, {"signin", signIns},
-		{"actions", actions}, {"statements", statements}, {"find", find}, {"document", document},
+		{"workloads", workloads}, {"actions", actions}, {"statements", statements}, {"find", find}, {"document", document},
 		{"memory", memory}, {"start", starts}, {"linked", linked},
 	}
 }

@@ -21,7 +21,7 @@ type Document struct {
 // Section is what one probe found.
 type Section struct {
 	Title  string
-	Text   string // what was done; Markdown of one paragraph
+	Text   string // what was done; Markdown
 	Tables []Table
 	Goals  []Goal
 	Charts []Chart
