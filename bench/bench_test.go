@@ -153,6 +153,18 @@ func TestMetricsOfBenchmarks(t *testing.T) {
 	}
 }
 
+func TestWhyABenchmarkWasSkipped(t *testing.T) {
+	text := "=== RUN   BenchmarkRows\nBenchmarkRows\n    bench_test.go:30: PostgreSQL cannot be started here: there is no program initdb\n--- SKIP: BenchmarkRows\n"
+	for _, text := range []string{text, "--- SKIP: BenchmarkRows\n    bench_test.go:30: PostgreSQL cannot be started here: there is no program initdb\nPASS\n"} {
+		if got := skipped(text); got != "PostgreSQL cannot be started here: there is no program initdb" {
+			t.Errorf("%q of %q", got, text)
+		}
+	}
+	if got := skipped("--- FAIL: BenchmarkRows\n    bench_test.go:30: no\n"); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestATableIsEmptied(t *testing.T) {
 	got, err := emptied([]byte("package x\n\nvar kinds = map[string]int{\n\t\"a\": 1,\n}\n\nvar more = 1\n"), "kinds")
 	if want := "package x\n\nvar kinds = map[string]int{\n}\n\nvar more = 1\n"; err != nil || string(got) != want {

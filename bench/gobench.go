@@ -39,12 +39,24 @@ func (s *stage) benchmark(ctx context.Context, pkg, name string, rounds, times i
 	}
 	m := parseMetrics(string(text))
 	if len(m) == 0 {
-		if _, reason, ok := strings.Cut(string(text), "--- SKIP"); ok {
-			return nil, &missingError{strings.TrimSpace(reason)}
+		if reason := skipped(string(text)); reason != "" {
+			return nil, &missingError{reason}
 		}
 		return nil, fmt.Errorf("the benchmark %s of %s reported nothing: %s", name, pkg, text)
 	}
 	return m, nil
+}
+
+// skipped returns why a benchmark was skipped, which stands behind its place in the
+// source; "" if it was not.
+func skipped(text string) string {
+	if !strings.Contains(text, "--- SKIP: ") {
+		return ""
+	}
+	_, after, _ := strings.Cut(text, ".go:")
+	_, reason, _ := strings.Cut(after, ": ")
+	reason, _, _ = strings.Cut(reason, "\n")
+	return reason
 }
 
 // parseMetrics reads lines such as
