@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,6 +45,7 @@ func TestCommandLine(t *testing.T) {
 		{"help", []string{"help"}, 0, "Usage: bulkhead [COMMAND] [FLAGS]"},
 		{"--help", []string{"--help"}, 0, "Usage: bulkhead [COMMAND] [FLAGS]"},
 		{"help of a command", []string{"call", "--help"}, 0, "Usage: bulkhead call TOOL [JSON] [FLAGS]"},
+		{"help of the default command, named", []string{"serve", "--help"}, 0, "-listen ADDRESS"},
 		{"version", []string{"version"}, 0, "bulkhead "},
 		{"sandbox without a name", []string{"sandbox"}, 2, "the sample sources are crm, warehouse, tickets"},
 		{"sandbox of another name", []string{"sandbox", "x"}, 2, `there is no sample source "x"`},
@@ -51,6 +54,7 @@ func TestCommandLine(t *testing.T) {
 		{"call with bad JSON", []string{"call", "x", "{"}, 2, "the arguments are not valid JSON: "},
 		{"check timeout", []string{"check", "--timeout", "-1s"}, 2, `--timeout "-1s" is not a duration`},
 		{"configuration that is not there", []string{"check", "--config", "/nonexistent.toml"}, 2, "/nonexistent.toml"},
+		{"configuration that is a directory", []string{"check", "--config", t.TempDir()}, 2, "is a directory"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,6 +66,64 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("on standard output: %s", out)
 			}
 		})
+	}
+}
+
+// The first thing that people see fits a terminal.
+func TestHelpIsNarrow(t *testing.T) {
+	_, out, _ := invoke(t, nil, "--help")
+	for line := range strings.Lines(out) {
+		if len(line) > 81 {
+			t.Errorf("%d columns: %s", len(line)-1, line)
+		}
+	}
+}
+
+// What is wrong with queries, documents and definitions is told of all sources at
+// once, each with its place, like everything else in the configuration.
+func TestFaultsOfAllKinds(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, "q.graphql"), "query a { b }\nquery {")
+	write(file, `
+[upstream.books]
+kind = "sql"
+database = "sqlite:books.db"
+statements.all.sql = "SELECT * FROM t WHERE a = :a AND b = :b"
+statements.two.sql = "SELECT 1; SELECT 2"
+[upstream.sales]
+kind = "sql"
+database = "postgres://reader@127.0.0.1:1/sales"
+auth = { type = "basic", user = "reader", password = { env = "NOT_SET" } }
+statements.gone.sql = "DELETE FROM t"
+[upstream.none]
+kind = "graphql"
+url = "http://127.0.0.1:1/"
+[upstream.some]
+kind = "graphql"
+url = "http://127.0.0.1:1/"
+documents = ["q.graphql"]
+`)
+	code, _, errs := invoke(t, nil, "check", "--config", file)
+	if code != 2 {
+		t.Errorf("exit status %d", code)
+	}
+	for _, want := range []string{
+		"upstream.books: statement all: it uses :a,", "upstream.books: statement all: it uses :b,",
+		"upstream.books: statement two: it has more than one statement",
+		"upstream.sales: statement gone: it is no query",
+		"upstream.none: documents names no file, so that there is no operation to call (hint: bulkhead import-graphql none",
+		"upstream.some: " + filepath.Join(dir, "q.graphql") + ":",
+	} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("not told: %s\n%s", want, errs)
+		}
 	}
 }
 

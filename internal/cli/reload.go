@@ -100,14 +100,8 @@ func (r *reloader) swap(ctx context.Context, before map[string]built) (int, erro
 // reload reads the configuration again. A faulty one changes nothing.
 func (r *reloader) reload(ctx context.Context) {
 	cfg, err := r.inv.load()
-	if faults, ok := errors.AsType[config.Faults](err); ok {
-		for _, f := range faults {
-			r.w.log.Error("configuration not reloaded", "key", f.Path, "problem", f.Problem, "hint", f.Hint)
-		}
-		return
-	}
 	if err != nil {
-		r.w.log.Error("configuration not reloaded", "error", err)
+		r.complain(err)
 		return
 	}
 	if !reflect.DeepEqual(cfg.Server, r.w.cfg.Server) {
@@ -119,8 +113,19 @@ func (r *reloader) reload(ctx context.Context) {
 	members, err := r.swap(ctx, r.w.built)
 	if err != nil {
 		r.w.cfg = old
-		r.w.log.Error("configuration not reloaded", "error", err)
+		r.complain(err)
 		return
 	}
 	r.w.log.Info("configuration reloaded", "file", cfg.Path, "upstreams", members)
+}
+
+// complain logs why everything stays as it was.
+func (r *reloader) complain(err error) {
+	faults, ok := errors.AsType[config.Faults](err)
+	if !ok {
+		r.w.log.Error("configuration not reloaded", "error", err)
+	}
+	for _, f := range faults {
+		r.w.log.Error("configuration not reloaded", "key", f.Path, "problem", f.Problem, "hint", f.Hint)
+	}
 }

@@ -180,7 +180,7 @@ func definitionFaults(err error) config.Faults {
 	var out config.Faults
 	for _, f := range faults {
 		if strings.HasPrefix(f.Key, "values.") && err.Error() == faults.Error() { // not of the file itself
-			out = append(out, config.Fault{Path: f.Key, Problem: f.Problem, Hint: fmt.Sprintf(`for example values = { %s = "..." }`, strings.TrimPrefix(f.Key, "values."))})
+			out = append(out, config.Fault{Path: f.Key, Problem: f.Problem})
 			continue
 		}
 		out = append(out, config.Fault{Path: "definition", Problem: f.Key + ": " + f.Problem, Hint: "correct the file"})
