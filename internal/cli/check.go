@@ -133,6 +133,9 @@ func line(c *checked) string {
 	for _, w := range c.Warnings {
 		fmt.Fprintf(&b, "        warning: %s\n", w)
 	}
+	for _, d := range c.Drift {
+		fmt.Fprintf(&b, "        warning: %s\n", strings.Join(strings.Fields(d.Tool+" "+d.Field+" "+d.Problem), " "))
+	}
 	for _, h := range c.HeldBack {
 		fmt.Fprintf(&b, "        tool %q is held back: %s\n", h.Tool, h.Reason)
 	}
