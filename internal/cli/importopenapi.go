@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,33 +178,54 @@ func (inv *invocation) configureOpenAPI(from string, c *openapi.Compiled) error 
 	if err != nil {
 		return err
 	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return err
+	return inv.appendTable(path, table)
+}
+
+// appendTable adds a table to the configuration file, which is made if there is
+// none, and keeps what it was.
+func (inv *invocation) appendTable(path, table string) error {
+	mode := fs.FileMode(0o600)
+	target, err := filepath.EvalSymlinks(path)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if !fresh {
+		if err != nil {
+			return err
+		}
+		path = target
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		mode = info.Mode().Perm()
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
+	var old []byte
+	if !fresh {
+		if old, err = os.ReadFile(path); err != nil {
+			return err
+		}
+		table = "\n" + table
 	}
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	whole := slices.Concat(old, []byte("\n"+table))
+	whole := slices.Concat(old, []byte(table))
 	if _, err := (config.Reader{Presets: presets}).Parse(whole, path, inv.Environ); err != nil {
-		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "name another upstream with --name"}
+		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "--name, --url and --operations decide what is added"}
 	}
-	for _, file := range []struct {
-		path string
-		text []byte
-	}{{path + ".bak", old}, {path, whole}} {
-		if err := writeWhole(file.path, file.text); err != nil {
+	put := func(path string, text []byte) error {
+		if err := writeWhole(path, text); err != nil {
 			return err
 		}
-		if err := os.Chmod(file.path, info.Mode().Perm()); err != nil {
+		return os.Chmod(path, mode)
+	}
+	kept := ""
+	if !fresh {
+		kept = "; as it was: " + path + ".bak"
+		if err := put(path+".bak", old); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(inv.Err, "bulkhead: upstream %s added to %s; as it was: %s.bak\n", inv.opt.importing.name, path, path)
+	if err := put(path, whole); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(inv.Err, "bulkhead: upstream %s added to %s%s\n", inv.opt.importing.name, path, kept)
 	return err
 }
 

@@ -25,28 +25,60 @@ type reloader struct {
 	agg *aggregate.Aggregate
 }
 
-// watch reloads whenever the file changes or a hangup signal comes, until ctx
-// ends.
+// watch reloads whenever the file, or one that it names, changes, or a hangup
+// signal comes, until ctx ends.
 func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	seen := stamped(r.w.cfg.Path)
+	seen := r.look(nil)
 	for {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			seen = stamped(r.w.cfg.Path)
+			asked = true
 		case <-tick.C:
 			r.heedBells(ctx)
-			now := stamped(r.w.cfg.Path)
-			if now == seen || now == (fileStamp{}) { // gone for a moment: an editor is saving
-				continue
-			}
-			seen = now
+		}
+		now := r.look(seen)
+		if !asked && maps.Equal(now, seen) {
+			continue
 		}
 		r.reload(ctx)
+		seen = r.look(nil) // other files may be named now
+		for path, stamp := range now {
+			if _, ok := seen[path]; ok {
+				seen[path] = stamp // a change meanwhile is one still
+			}
+		}
 	}
+}
+
+// look stamps the configuration file and those that it names. One that was seen
+// and is gone is as it was: an editor is saving.
+func (r *reloader) look(seen map[string]fileStamp) map[string]fileStamp {
+	now := map[string]fileStamp{}
+	at := func(path string) {
+		if path == "" || remote(path) {
+			return
+		}
+		stamp := stamped(path)
+		if stamp == (fileStamp{}) {
+			stamp = seen[path]
+		}
+		now[path] = stamp
+	}
+	at(r.w.cfg.Path)
+	for _, u := range r.w.cfg.Upstreams {
+		at(u.REST.Definition.Path)
+		at(u.OpenAPI.Document.Path)
+		at(u.GraphQL.Schema.Path)
+		for _, d := range u.GraphQL.Documents {
+			at(d.Path)
+		}
+	}
+	return now
 }
 
 // fileStamp tells two contents of a file apart.
