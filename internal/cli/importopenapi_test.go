@@ -80,7 +80,8 @@ func TestCheckTellsWhatIsLeftOut(t *testing.T) {
 	said := check("'items/*', 'nope'")
 	for _, want := range []string{
 		`tool "nope" is held back: no operation of the document has this name`,
-		`tool "items/delete" is held back: its path has {id}`, "1 tool ",
+		`tool "items/delete" is held back: its path has {id}`, "ready   shop               1 tool ",
+		"0 of 1 upstream answer, 1 more is ready, 1 tool\n", "hint: what is ready has not been asked",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("%q is not in\n%s", want, said)
