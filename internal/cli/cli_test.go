@@ -79,6 +79,37 @@ func TestHelpIsNarrow(t *testing.T) {
 	}
 }
 
+// A name that is nearly right leads to the right one, listed or not.
+func TestNearNames(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	config := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warehouse = "[upstream.wh]\nkind = 'sql'\nsandbox = 'warehouse'\n[server]\nstate = 'none'\n"
+	config(warehouse)
+	if code, _, errs := invoke(t, nil, "call", "wh_shema", "--config", file); code != 1 || !strings.Contains(errs, "hint: did you mean wh_schema? bulkhead tools lists the names\n") {
+		t.Errorf("%d %s", code, errs)
+	}
+	config(warehouse + "discovery = 'search'\npinned = ['wh_schema']\n")
+	if code, _, errs := invoke(t, nil, "call", "nothing_like_it", "--config", file); code != 1 || !strings.Contains(errs, "hint: bulkhead call bulkhead_find_tools ") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, out, errs := invoke(t, nil, "tools", "--config", file); code != 0 || strings.Contains(out, "wh_top_customers") || !strings.Contains(errs, "hint: there are more") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	config("[upstream.support]\nconnector = 'zendesc'\n")
+	if code, _, errs := invoke(t, nil, "check", "--config", file); code != 2 || !strings.Contains(errs, `there is no connector "zendesc" (hint: did you mean zendesk? one of`) {
+		t.Errorf("%d %s", code, errs)
+	}
+	config("[upstream.support]\nconnector = 'zendesk'\nvalues = { subdomain = 'a', nope = 'b' }\n")
+	if _, _, errs := invoke(t, nil, "check", "--config", file); !strings.Contains(errs, "values.nope: there is no such value; there are subdomain\n") {
+		t.Error(errs)
+	}
+}
+
 // What is wrong with queries, documents and definitions is told of all sources at
 // once, each with its place, like everything else in the configuration.
 func TestFaultsOfAllKinds(t *testing.T) {

@@ -118,7 +118,11 @@ func restPresets(base string, u map[string]any) (map[string]any, config.Faults) 
 	d, err := definition(connector, located(base, file))
 	if err != nil {
 		if connector != "" {
-			return under, config.Faults{{Path: "connector", Problem: err.Error(), Hint: "one of " + strings.Join(connectors.Names(), ", ")}}
+			hint := "one of " + strings.Join(connectors.Names(), ", ")
+			if near := config.Nearest(connector, connectors.Names()); near != "" {
+				hint = "did you mean " + near + "? " + hint
+			}
+			return under, config.Faults{{Path: "connector", Problem: err.Error(), Hint: hint}}
 		}
 		return under, definitionFaults(err)
 	}
