@@ -46,6 +46,7 @@ func TestCommandLine(t *testing.T) {
 		{"--help", []string{"--help"}, 0, "Usage: bulkhead [COMMAND] [FLAGS]"},
 		{"help of a command", []string{"call", "--help"}, 0, "Usage: bulkhead call TOOL [JSON] [FLAGS]"},
 		{"help of the default command, named", []string{"serve", "--help"}, 0, "-listen ADDRESS"},
+		{"a schema that is not there", []string{"import-graphql", "nope.graphql", "--config", "/nonexistent.toml"}, 1, `no file called "nope.graphql"`},
 		{"version", []string{"version"}, 0, "bulkhead "},
 		{"sandbox without a name", []string{"sandbox"}, 2, "the sample sources are crm, warehouse, tickets"},
 		{"sandbox of another name", []string{"sandbox", "x"}, 2, `there is no sample source "x"`},
@@ -140,6 +141,11 @@ url = "http://127.0.0.1:1/"
 kind = "graphql"
 url = "http://127.0.0.1:1/"
 documents = ["q.graphql"]
+[upstream.more]
+kind = "graphql"
+url = "http://127.0.0.1:1/"
+documents = ["gone.graphql"]
+schema_file = "gone.json"
 `)
 	code, _, errs := invoke(t, nil, "check", "--config", file)
 	if code != 2 {
@@ -150,7 +156,7 @@ documents = ["q.graphql"]
 		"upstream.books: statement two: it has more than one statement",
 		"upstream.sales: statement gone: it is no query",
 		"upstream.none: documents names no file, so that there is no operation to call (hint: bulkhead import-graphql none",
-		"upstream.some: " + filepath.Join(dir, "q.graphql") + ":",
+		"upstream.some: " + filepath.Join(dir, "q.graphql") + ":", "upstream.more: documents: stat ", "upstream.more: schema_file: stat ",
 	} {
 		if !strings.Contains(errs, want) {
 			t.Errorf("not told: %s\n%s", want, errs)
