@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -14,6 +15,9 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
@@ -79,7 +83,11 @@ func importOpenAPI(ctx context.Context, inv *invocation) error {
 	case inv.opt.json:
 		err = printOperations(inv.Out, c)
 	case all || i.list:
-		err = listOperations(inv.Out, c)
+		width := 0
+		if f, ok := inv.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			width, _ = terminal(f, inv.Env)
+		}
+		err = listOperations(inv.Out, c, width)
 	default:
 		err = inv.configureOpenAPI(from, c)
 	}
@@ -145,8 +153,11 @@ func printOperations(out io.Writer, c *openapi.Compiled) error {
 	return printJSON(out, raw)
 }
 
-func listOperations(out io.Writer, c *openapi.Compiled) error {
-	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+// listOperations prints what there is: a line for each operation, or several where
+// it would not fit into the width of a terminal; 0 is none.
+func listOperations(out io.Writer, c *openapi.Compiled, width int) error {
+	var table, narrow bytes.Buffer
+	tab := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(tab, "OPERATION\tMETHOD\tPATH\tCLASS\tARGUMENTS")
 	for _, o := range c.Operations {
 		what := strings.Join(o.Parameters, " ")
@@ -159,9 +170,22 @@ func listOperations(out io.Writer, c *openapi.Compiled) error {
 		if o.Named != o.ID {
 			id = "-"
 		}
-		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\n", aggregate.Printable(id, 80), o.Method, aggregate.Printable(o.Path, 120), o.Class, aggregate.Printable(what, 160))
+		id, path, what := aggregate.Printable(id, 80), aggregate.Printable(o.Path, 120), aggregate.Printable(what, 160)
+		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\n", id, o.Method, path, o.Class, what)
+		fmt.Fprintf(&narrow, "%s  %s\n    %s %s\n", id, o.Class, o.Method, path)
+		for _, line := range wrapped(what, max(width-4, 20)) {
+			fmt.Fprintf(&narrow, "    %s\n", line)
+		}
 	}
-	return tab.Flush()
+	_ = tab.Flush() // into memory
+	for line := range bytes.Lines(table.Bytes()) {
+		if width > 0 && utf8.RuneCount(line) > width+1 {
+			_, err := narrow.WriteTo(out)
+			return err
+		}
+	}
+	_, err := table.WriteTo(out)
+	return err
 }
 
 // configureOpenAPI prints the table of an upstream, or writes it.

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/openapi"
 )
 
 const shopDocument = `
@@ -62,6 +64,35 @@ func TestImportWrites(t *testing.T) {
 	}
 	if now := read(file); !strings.HasPrefix(now, first) || !strings.Contains(now, "[upstream.other]") || read(file+".bak") != first {
 		t.Errorf("%s", now)
+	}
+}
+
+// On a terminal that is too narrow for a line, an operation has several.
+func TestListFitsTheTerminal(t *testing.T) {
+	c := &openapi.Compiled{Operations: []openapi.Operation{{
+		ID: "items/list", Named: "items/list", Method: "GET", Path: "/items", Class: "read", Parameters: strings.Fields(strings.Repeat("argument ", 12)),
+	}}}
+	list := func(width int) string {
+		t.Helper()
+		var b strings.Builder
+		if err := listOperations(&b, c, width); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	for _, width := range []int{0, 200} {
+		if said := list(width); !strings.HasPrefix(said, "OPERATION ") || strings.Count(said, "\n") != 2 {
+			t.Errorf("%d: %s", width, said)
+		}
+	}
+	said := list(80)
+	if !strings.HasPrefix(said, "items/list  read\n    GET /items\n    argument argument") || strings.Count(said, "argument") != 12 {
+		t.Error(said)
+	}
+	for line := range strings.Lines(said) {
+		if len(line) > 81 {
+			t.Errorf("too long: %s", line)
+		}
 	}
 }
 
