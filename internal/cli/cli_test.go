@@ -80,6 +80,24 @@ func TestHelpIsNarrow(t *testing.T) {
 	}
 }
 
+// What is no file is said to be none, and not waited for.
+func TestNoFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	for _, source := range []string{
+		"kind = 'rest'\ndefinition = '" + dir + "'",
+		"kind = 'openapi'\nurl = 'http://127.0.0.1:1'\noperations = ['x']\ndocument = '" + dir + "'",
+		"kind = 'graphql'\nurl = 'http://127.0.0.1:1'\ndocuments = ['" + dir + "']",
+	} {
+		if err := os.WriteFile(file, []byte("[upstream.a]\n"+source+"\n[server]\nstate = 'none'\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, out, errs := invoke(t, nil, "check", "--config", file); !strings.Contains(out+errs, dir+" is no file") {
+			t.Errorf("%s\n%s%s", source, out, errs)
+		}
+	}
+}
+
 // A name that is nearly right leads to the right one, listed or not.
 func TestNearNames(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.toml")

@@ -238,7 +238,7 @@ const documentTime = time.Minute
 // network; redirects are not followed.
 func readDocument(ctx context.Context, from string) ([]byte, error) {
 	if !remote(from) {
-		f, err := os.Open(from)
+		f, err := openRegular(from)
 		if err != nil {
 			return nil, err
 		}

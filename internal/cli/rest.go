@@ -30,7 +30,7 @@ func definition(connector, file string) (*rest.Definition, error) {
 	if connector != "" {
 		return connectors.Load(connector)
 	}
-	f, err := os.Open(file)
+	f, err := openRegular(file)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +43,18 @@ func definition(connector, file string) (*rest.Definition, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxDefinition)
 	}
 	return rest.Parse(text, file)
+}
+
+// openRegular opens a file that has an end: a pipe would be waited for.
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	return os.Open(path)
 }
 
 // newREST builds what speaks to a REST source.
