@@ -47,11 +47,7 @@ func definition(connector, file string) (*rest.Definition, error) {
 
 // openRegular opens a file that has an end: a pipe would be waited for.
 func openRegular(path string) (*os.File, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is no file", path)
 	}
 	return os.Open(path)
