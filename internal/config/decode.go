@@ -46,7 +46,7 @@ func (d *decoder) fault(path, problem, hint string) {
 
 func (d *decoder) unknown(path, name string, allowed []string) {
 	hint := "allowed here: " + strings.Join(allowed, ", ")
-	if near := nearest(name, allowed); near != "" {
+	if near := Nearest(name, allowed); near != "" {
 		hint = "did you mean " + near + "? " + hint
 	}
 	d.fault(path, "unknown key", hint)

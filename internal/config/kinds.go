@@ -97,7 +97,7 @@ func (d *decoder) fits(k *key, path, v string) bool {
 		d.wrong(k, path, "contains a NUL character")
 	case k.enum != nil && !slices.Contains(k.enum, v):
 		hint := "one of " + strings.Join(k.enum, ", ")
-		if near := nearest(v, k.enum); near != "" {
+		if near := Nearest(v, k.enum); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
 		d.fault(path, "cannot be "+quote(v), hint)

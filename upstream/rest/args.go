@@ -2,6 +2,7 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -61,15 +62,25 @@ func invalid(format string, args ...any) *upstream.Error {
 	return &upstream.Error{Kind: upstream.InvalidArguments, Public: fmt.Sprintf(format, args...)}
 }
 
-// read takes the arguments of a call apart and holds each to its type.
+// read takes the arguments of a call apart and holds each to its type. The error
+// tells all that is wrong: a model corrects it in one go.
 func (a *action) read(args json.RawMessage) (*input, error) {
 	in := &input{values: make([]json.RawMessage, len(a.params))}
 	if args != nil && rawjson.Kind(args) != '{' && !rawjson.IsNull(args) {
 		return nil, invalid("the arguments must be an object")
 	}
+	var wrong []string
+	note := func(err error) {
+		if e, ok := errors.AsType[*upstream.Error](err); ok {
+			wrong = append(wrong, e.Public)
+		}
+	}
 	for m := range rawjson.Members(args) {
 		if err := a.readOne(in, m.Name, m.Value); err != nil {
-			return nil, err
+			note(err)
+			if i, ok := a.byArg[m.Name]; ok {
+				in.values[i] = m.Value // it is there at least
+			}
 		}
 	}
 	for i := range a.params {
@@ -78,8 +89,11 @@ func (a *action) read(args json.RawMessage) (*input, error) {
 			continue
 		}
 		if in.values[i] = p.preset; p.preset == nil && p.required {
-			return nil, invalid("%s is required: %s", p.arg, p.want())
+			note(invalid("%s is required: %s", p.arg, p.want()))
 		}
+	}
+	if len(wrong) > 0 {
+		return nil, invalid("%s", strings.Join(wrong, "; "))
 	}
 	return in, nil
 }

@@ -217,6 +217,7 @@ params.must = { required = true }`, rec.serve(t))
 		{`{"id":"1","must":"x","limit":101}`, "limit"},
 		{`{"id":"1","must":"x","cursor":5}`, "cursor"},
 		{`{"id":"1","must":"x","fields":{"a":1}}`, "fields"},
+		{`{"oops":1,"n":"many","must":{}}`, `there is no argument "oops"; there are: id, n, s, tags, o, h, must, limit, cursor, fields; n: it must be a whole number, not "many"; must: it must be a string, not {}; id is required: it must be a string`},
 		{`{"id":"","must":"x"}`, "id must not be empty"},
 		{`{"id":"..","must":"x"}`, "id must not have . or .."},
 		{`{"id":"a/../b","must":"x"}`, "id must not"},

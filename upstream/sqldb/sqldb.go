@@ -150,6 +150,17 @@ func (o Options) Connector(dsn string) (driver.Connector, error) {
 	return d.connector(dsn)
 }
 
+// Check tells all that is wrong with the statements, without a database: what
+// [New] would refuse.
+func (o Options) Check() error {
+	o.defaults()
+	d, err := newDialect(&o, nil)
+	if err != nil {
+		return err
+	}
+	return (&Adapter{opt: o, dialect: d}).compile()
+}
+
 // Adapter is a database as an [upstream.Adapter].
 type Adapter struct {
 	opt     Options
