@@ -130,6 +130,10 @@ func lost(err error) bool {
 	return e.Kind == upstream.Unavailable && e.Sent
 }
 
+// probeGrace is how much later than the answer to initialize that to the modern
+// question may be taken up, which on one pipe came before it.
+const probeGrace = 100 * time.Millisecond
+
 // probe asks a modern question first (MCP 2026-07-28, stdio and Streamable
 // HTTP, §Backward Compatibility). Whatever is not a usable answer leads to
 // initialize. After a silence the question stays open while initialize is under
@@ -143,6 +147,7 @@ func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
 	asked, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
+		defer close(modern)
 		p, err := g.discover(asked, l)
 		modern <- found{p, err}
 	}()
@@ -161,10 +166,23 @@ func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
 	case <-silence.Done():
 	}
 	g.opt.Log.Debug("no answer to the era probe yet, trying initialize", "upstream", g.opt.ID)
-	p, err := g.initialize(ctx, l)
+	p, err := g.greet(ctx, l)
+	if err == nil {
+		// One that speaks both eras and was only slow to start has answered both.
+		select {
+		case f := <-modern:
+			if f.err == nil {
+				return f.p, nil
+			}
+		case <-time.After(probeGrace):
+		}
+	}
 	if final(err) {
 		cancel()
 		<-modern
+		if err == nil {
+			err = g.confirm(ctx, l, p)
+		}
 		return p, err
 	}
 	// Answers come in order, so a modern server's is here by now or soon.
@@ -213,6 +231,15 @@ func (g *greeter) discover(ctx context.Context, l link) (*peer, error) {
 
 // initialize shakes hands with a legacy server (MCP 2025-11-25, lifecycle).
 func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
+	p, err := g.greet(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return p, g.confirm(ctx, l, p)
+}
+
+// greet is the first half of initialize, which obliges to nothing.
+func (g *greeter) greet(ctx context.Context, l link) (*peer, error) {
 	caps := legacyCapabilities
 	if g.opt.DenyAsk {
 		caps = noCapabilities
@@ -234,10 +261,12 @@ func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
 	p := &peer{version: version, session: ans.session}
 	info, _ := rawjson.Get(ans.result, "serverInfo")
 	p.learn(ans.result, info)
-	if err := l.notify(ctx, p, methodInitialized, nil); err != nil {
-		return nil, err
-	}
 	return p, nil
+}
+
+// confirm is the second half.
+func (g *greeter) confirm(ctx context.Context, l link, p *peer) error {
+	return l.notify(ctx, p, methodInitialized, nil)
 }
 
 func (p *peer) learn(result, info json.RawMessage) {
