@@ -2,4 +2,7 @@
 
 package e2e_test
 
-const raceFlag = "-race=false"
+const (
+	raceFlag = "-race=false"
+	atOnce   = "6"
+)

@@ -65,6 +65,7 @@ func TestResultTypeIsModern(t *testing.T) {
 // TestSilenceIsTriedTheOtherWay holds that no memory and no order of questions
 // keeps a working server away for ever.
 func TestSilenceIsTriedTheOtherWay(t *testing.T) {
+	t.Parallel()
 	for mode, memory := range map[string]string{"silent on initialize": "legacy", "dumb after discover": ""} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

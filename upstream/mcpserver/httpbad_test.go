@@ -204,6 +204,7 @@ func TestHangingHeaders(t *testing.T) {
 }
 
 func TestMissingStreamIsAskedForOnce(t *testing.T) {
+	t.Parallel()
 	l := &legacy{}
 	a := startHTTP(t, l)
 	wantText(t, a, "hi", "hi")
@@ -214,6 +215,7 @@ func TestMissingStreamIsAskedForOnce(t *testing.T) {
 }
 
 func TestRefusedAndBack(t *testing.T) {
+	t.Parallel()
 	l := &legacy{}
 	s := httptest.NewServer(l)
 	addr := s.Listener.Addr().String()
