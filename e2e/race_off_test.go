@@ -5,4 +5,6 @@ package e2e_test
 const (
 	raceFlag = "-race=false"
 	atOnce   = "6"
+
+	manyBytes = 20_000_000
 )

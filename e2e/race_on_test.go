@@ -9,4 +9,7 @@ const (
 	// compute, so that one for each processor leaves a small machine idle half of
 	// the time.
 	atOnce = "4"
+	// manyBytes is how long the longest answer is. The detector looks at each byte of
+	// it in three processes, which finds no more races than fewer bytes do.
+	manyBytes = 4_000_000
 )
