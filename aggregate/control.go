@@ -21,7 +21,8 @@ var controls = []string{
 
 // withoutControls returns the arguments of a call without what a host has put
 // there for itself: the members of the object itself that have such a name and
-// that the tool neither declares nor says that it takes. Every other byte stays.
+// that the tool neither declares nor says that it takes. What is left stays as it is
+// written.
 func withoutControls(t *upstream.Tool, arguments json.RawMessage) json.RawMessage {
 	for _, name := range controls {
 		if !bytes.Contains(arguments, []byte(`"`+name+`"`)) {
@@ -68,6 +69,10 @@ func (p *property) in(schema json.RawMessage) bool {
 				if rawjson.String(e) == p.name {
 					return true
 				}
+			}
+		case "propertyNames":
+			if bytes.Contains(m.Value, []byte(`"`+p.name+`"`)) {
+				return true
 			}
 		case "patternProperties":
 			for pattern := range rawjson.Members(m.Value) {

@@ -69,7 +69,7 @@ func (o ownTools) find(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	out := found{Tools: []foundTool{}}
 	size := 0
 	for _, hit := range hits {
-		tool := s.entries[hit.Doc].found(c.Principal)
+		tool := s.entries[hit.Doc].found(c)
 		if size += len(tool.Name) + len(tool.Description) + len(tool.Arguments); size > maxFound && len(out.Tools) > 0 {
 			break
 		}
@@ -87,22 +87,26 @@ func unknownSource(c *upstream.Call, name string) error {
 }
 
 // found is what a model is told of a tool.
-func (e *entry) found(p upstream.Principal) foundTool {
+func (e *entry) found(c *upstream.Call) foundTool {
+	away := e.m.presence.awayFor(c.Principal)
+	if away != "" {
+		e.m.presence.tellSources(c)
+	}
 	description, _ := rawjson.GetString(e.tool.Raw, "description")
 	if description == "" {
 		description = e.tool.Title
 	}
 	return foundTool{
 		Name: e.name, Source: e.m.ID, Description: Printable(strings.Join(strings.Fields(description), " "), maxDescription),
-		Arguments: Printable(signature(e.tool), maxSignature), Reads: e.tool.Hints.ReadOnly, Away: e.m.awayFor(p),
+		Arguments: Printable(signature(e.tool), maxSignature), Reads: e.tool.Hints.ReadOnly, Away: away,
 	}
 }
 
 // awayFor says why a user cannot use the source at the moment, as far as it is
 // known; "" if he can.
-func (m *member) awayFor(p upstream.Principal) Absence {
-	why, _ := m.presence.away()
-	if why == "" && m.Users != nil && p.Valid() && m.signIn(p).wanting() {
+func (s *presence) awayFor(p upstream.Principal) Absence {
+	why, _ := s.away()
+	if why == "" && s.m.Users != nil && p.Valid() && s.m.signIn(p).wanting() {
 		return AwayLogin
 	}
 	return why
