@@ -33,14 +33,10 @@ const (
 // services are documents of the collection, in the order in which they are taken:
 // what many companies have first, then what fills up.
 var services = strings.Fields(`slack.com zoom.us trello.com asana.com atlassian.com/jira stripe.com squareup.com plaid.com xero.com/xero_accounting
-	zuora.com docusign.net box.com mailchimp.com sendgrid.com twilio.com/api twilio.com/twilio_conversations_v1 telnyx.com gitlab.com
-	digitalocean.com linode.com vercel.com docker.com/engine kubernetes.io meraki.com launchdarkly.com influxdata.com snyk.io
-	vimeo.com shutterstock.com magento.com codat.io/accounting files.com figshare.com spoonacular.com trakt.tv jellyfin.local
-	googleapis.com/admin googleapis.com/compute googleapis.com/content googleapis.com/drive googleapis.com/calendar googleapis.com/gmail
-	googleapis.com/sheets googleapis.com/bigquery googleapis.com/youtube googleapis.com/aiplatform googleapis.com/androidpublisher
-	amazonaws.com/ec2 amazonaws.com/iam amazonaws.com/rds amazonaws.com/s3 amazonaws.com/sagemaker amazonaws.com/glue
-	amazonaws.com/lambda amazonaws.com/ecs amazonaws.com/route53 amazonaws.com/cloudfront amazonaws.com/ssm amazonaws.com/connect
-	azure.com/web-WebApps azure.com/compute azure.com/billing appcenter.ms visma.net`)
+	box.com sendgrid.com twilio.com/api twilio.com/twilio_conversations_v1 gitlab.com digitalocean.com kubernetes.io docker.com/engine
+	snyk.io launchdarkly.com vercel.com influxdata.com googleapis.com/admin googleapis.com/drive googleapis.com/calendar googleapis.com/gmail
+	googleapis.com/sheets googleapis.com/bigquery googleapis.com/youtube googleapis.com/compute amazonaws.com/ec2 amazonaws.com/iam
+	amazonaws.com/rds amazonaws.com/s3 amazonaws.com/lambda amazonaws.com/ecs amazonaws.com/route53 amazonaws.com/cloudfront amazonaws.com/ssm`)
 
 // tool is a definition, and where it is from.
 type tool struct {

@@ -94,7 +94,7 @@ func setOf(words string) map[string]bool {
 
 // common are words that say nothing of what a tool does.
 var common = setOf(`a about also am an and any are as at be been but by can could did do does for from had has have he her his how i if
-	in into is it its me my not of on only or our she so than that the their them then there these they this those to tool use used using
+	in into is it its me my not of on only or our she so than that the their them then there these they this those to use used using
 	want was we were what when where which who whom whose why will with would you your`)
 
 // changes are the verbs by which somebody asks that something be changed.
