@@ -121,6 +121,7 @@ func TestDiscoveryFlips(t *testing.T) {
 			t.Helper()
 			f.touch()
 			time.Sleep(time.Minute)
+			synctest.Wait()
 			if got := listedFor(t, v, "claude-code"); len(got) != tools || heard != notices {
 				t.Errorf("%d tools and %d notices, want %d and %d", len(got), heard, tools, notices)
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -222,10 +223,10 @@ func texts(n int) handler {
 // arguments, and calls nothing that could not be called.
 func TestIndirectCallsThatAreNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		calls := 0
+		var calls atomic.Int64 // those of a plan are made at once
 		f := newFake(t, "crm", "get", "secret", "list")
 		f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
-			calls++
+			calls.Add(1)
 			return upstream.TextResult("ok", false), nil
 		}
 		m := member(f)
@@ -268,18 +269,18 @@ func TestIndirectCallsThatAreNone(t *testing.T) {
 				t.Errorf("%s: %s", tool, in.text())
 			}
 		}
-		if calls != 0 {
-			t.Errorf("%d calls were made", calls)
+		if calls.Load() != 0 {
+			t.Errorf("%d calls were made", calls.Load())
 		}
 		// Own tools can be called so, a whole plan, too; a host's own argument is let pass.
 		plan := `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"crm_list"}]}`
-		if a := call(t, v, "bulkhead_call", `{"tool":"bulkhead_batch","wait_for_previous":false,"arguments":`+plan+`}`); a.IsError || calls != 2 {
-			t.Errorf("%d calls: %s", calls, a.text())
+		if a := call(t, v, "bulkhead_call", `{"tool":"bulkhead_batch","wait_for_previous":false,"arguments":`+plan+`}`); a.IsError || calls.Load() != 2 {
+			t.Errorf("%d calls: %s", calls.Load(), a.text())
 		}
 		if a := call(t, v, "bulkhead_call", `{"tool":"bulkhead_sources"}`); a.IsError || !strings.Contains(a.text(), `"crm"`) {
 			t.Error(a.text())
 		}
-		if a := call(t, v, "bulkhead_call", `{"tool":"bulkhead_batch_read","arguments":`+plan+`}`); !a.IsError || calls != 2 {
+		if a := call(t, v, "bulkhead_call", `{"tool":"bulkhead_batch_read","arguments":`+plan+`}`); !a.IsError || calls.Load() != 2 {
 			t.Errorf("a plan of reads has made calls that may write: %s", a.text())
 		}
 	})
