@@ -100,6 +100,7 @@ var owners = []struct {
 	{"github.com/pelletier/go-toml", []string{"internal/config", "upstream/rest"}, "definitions and the configuration are read in one place each"},
 	{"github.com/getkin/kin-openapi", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"github.com/oasdiff/yaml", []string{"upstream/openapi"}, "documents are read in one place"},
+	{"github.com/kljensen/snowball", []string{"aggregate/search"}, "words are cut in one place"},
 	{"github.com/vektah/gqlparser", []string{"upstream/graphql"}, "GraphQL is read and written in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }

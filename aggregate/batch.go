@@ -122,8 +122,11 @@ type batchAnswer struct {
 func (r *batchRun) find(ctx context.Context) plan.Finder {
 	v := &View{agg: r.agg}
 	return func(name string) (plan.Tool, error) {
-		if name == toolBatch || name == toolBatchRead {
+		switch name {
+		case toolBatch, toolBatchRead:
 			return plan.Tool{}, errors.New("a plan cannot contain a plan; put its calls into this one")
+		case toolCall:
+			return plan.Tool{}, errors.New("a plan names the tool itself and has its arguments: put those of " + toolCall + " in their place")
 		}
 		e := v.find(ctx, upstream.Tools, name)
 		if e == nil {
@@ -131,7 +134,7 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 		}
 		r.entries[name] = e
 		t := plan.Tool{Source: string(e.tool.Upstream), Reads: e.tool.Hints.ReadOnly, Check: func(arguments json.RawMessage) string {
-			return r.schemas.check(e.tool, arguments)
+			return r.schemas.check(e.tool, withoutControls(e.tool, arguments))
 		}}
 		if e.m != nil {
 			t.Writes = !t.Reads && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
@@ -167,10 +170,11 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 	if s.Item >= 0 {
 		id = fmt.Sprintf("%s.%d", id, s.Item)
 	}
+	arguments := withoutControls(e.tool, s.Arguments)
 	c := &upstream.Call{
 		ID: id, Principal: r.call.Principal, Session: r.call.Session, Client: r.call.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: s.Node.Tool,
-		Params: fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, rawjson.Quote(s.Node.Tool), s.Arguments), Arguments: s.Arguments,
+		Params: fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, rawjson.Quote(s.Node.Tool), arguments), Arguments: arguments,
 		Back:   upstream.Back{Log: r.call.Back.Log, LogLevel: r.call.Back.LogLevel, Ask: r.call.Back.Ask, Capabilities: r.call.Back.Capabilities},
 		Timing: &upstream.Timing{},
 	}

@@ -107,11 +107,27 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 	if l != upstream.Tools {
 		return serialise(l, entries, from, clash)
 	}
-	if !d.alone && d.discovery.searched(len(entries)) {
+	if d.alone {
+		return d.whole(entries, from, clash)
+	}
+	if d.discovery.searched(len(entries)+len(d.own), d.budget) {
 		return d.found(entries, from, clash)
 	}
+	made := d.whole(entries, from, clash)
+	made.searcher = newSearcher(entries)
+	for _, e := range d.finders {
+		made.index[e.name] = e
+	}
+	if d.discovery != DiscoverList {
+		made.short = d.found(entries, from, clash)
+	}
+	return made
+}
+
+// whole makes a list of tools that shows all, as far as the budget goes.
+func (d *draft) whole(entries []*entry, from []*contents, clash *clash) *listing {
 	entries, left := budgeted(entries, d.own, d.budget)
-	made := serialise(l, entries, from, clash)
+	made := serialise(upstream.Tools, entries, from, clash)
 	made.left = left
 	return made
 }
@@ -129,7 +145,7 @@ func (d *draft) found(entries []*entry, from []*contents, clash *clash) *listing
 			made.index[e.name] = e
 		}
 	}
-	made.left, made.searcher = left, newSearcher(entries)
+	made.left, made.searcher, made.found = left, newSearcher(entries), true
 	return made
 }
 

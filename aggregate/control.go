@@ -3,38 +3,136 @@ package aggregate
 import (
 	"bytes"
 	"encoding/json"
+	"regexp"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// controls are arguments that hosts put into calls for themselves and leave
-// there: Gemini CLI since March 2026 (google-gemini/gemini-cli, pull request
-// 21933). Sources that check their arguments refuse such a call.
-var controls = []string{"wait_for_previous"}
-
-// withoutControls returns the params of a call and the arguments in them without
-// what a host has put there for itself. What the tool declares is its own.
-func withoutControls(t *upstream.Tool, params, arguments json.RawMessage) (json.RawMessage, json.RawMessage) {
-	for _, name := range controls {
-		if !bytes.Contains(arguments, []byte(name)) {
-			continue
-		}
-		if _, there := rawjson.Get(arguments, name); !there || takes(t, name) {
-			continue
-		}
-		left := rawjson.Delete(arguments, name)
-		changed, err := rawjson.Set(params, "arguments", left)
-		if err != nil { // the params are an object, or there were no arguments
-			continue
-		}
-		params, arguments = changed, left
-	}
-	return params, arguments
+// controls are arguments that hosts ask the model for, for themselves, and then
+// leave in the call. Sources that check their arguments refuse such a call.
+var controls = []string{
+	"wait_for_previous",  // Gemini CLI: google-gemini/gemini-cli, pull request 21933, issue 27403
+	"task_progress",      // Cline: cline/cline, issues 8256, 9684 and 10426
+	"toolCallId",         // n8n up to 2.2.4: n8n-io/n8n, issues 21500 and 21716
+	"__tool_use_purpose", // Kiro CLI puts it into the input of every tool, as its hooks show
 }
 
-// takes reports whether a tool has an argument of this name.
-func takes(t *upstream.Tool, name string) bool {
-	_, ok := rawjson.Get(properties(t), name)
-	return ok
+// withoutControls returns the arguments of a call without what a host has put
+// there for itself: the members of the object itself that have such a name and
+// that the tool neither declares nor says that it takes. What is left stays as it is
+// written.
+func withoutControls(t *upstream.Tool, arguments json.RawMessage) json.RawMessage {
+	for _, name := range controls {
+		if !bytes.Contains(arguments, []byte(`"`+name+`"`)) {
+			continue
+		}
+		if _, there := rawjson.Get(arguments, name); !there {
+			continue
+		}
+		root, _ := rawjson.Get(t.Raw, "inputSchema")
+		if !(&property{root, name, maxApplied}).in(root) {
+			arguments = rawjson.Delete(arguments, name)
+		}
+	}
+	return arguments
+}
+
+// maxApplied is how many schemas are looked into that apply to the same object. Of
+// a tool that has more everything stays.
+const maxApplied = 200
+
+// property is the question whether a schema knows a property of some name, or says
+// that it takes others than those it knows.
+type property struct {
+	root json.RawMessage
+	name string
+	left int // schemas that may still be looked into
+}
+
+// in answers it for the keywords of JSON Schema 2020-12 by which a schema speaks
+// of the members of the object that it is applied to (core, §10.2 and §10.3.2;
+// validation, §6.5).
+func (p *property) in(schema json.RawMessage) bool {
+	if p.left--; p.left < 0 {
+		return true
+	}
+	for m := range rawjson.Members(schema) {
+		switch m.Name {
+		case "properties", "dependentSchemas", "dependentRequired":
+			if _, ok := rawjson.Get(m.Value, p.name); ok {
+				return true
+			}
+		case "required":
+			for e := range rawjson.Elements(m.Value) {
+				if rawjson.String(e) == p.name {
+					return true
+				}
+			}
+		case "propertyNames":
+			if bytes.Contains(m.Value, []byte(`"`+p.name+`"`)) {
+				return true
+			}
+		case "patternProperties":
+			for pattern := range rawjson.Members(m.Value) {
+				if re, err := regexp.Compile(pattern.Name); err != nil || re.MatchString(p.name) {
+					return true
+				}
+			}
+		case "additionalProperties", "unevaluatedProperties":
+			if string(m.Value) != "false" {
+				return true
+			}
+		}
+		if p.applied(m) {
+			return true
+		}
+	}
+	return false
+}
+
+// applied looks into the schemas that a keyword applies to the same object.
+func (p *property) applied(m rawjson.Member) bool {
+	switch m.Name {
+	case "if", "then", "else", "not":
+		return p.in(m.Value)
+	case "allOf", "anyOf", "oneOf":
+		for s := range rawjson.Elements(m.Value) {
+			if p.in(s) {
+				return true
+			}
+		}
+	case "dependentSchemas":
+		for s := range rawjson.Members(m.Value) {
+			if p.in(s.Value) {
+				return true
+			}
+		}
+	case "$ref", "$dynamicRef":
+		target, ok := pointed(p.root, rawjson.String(m.Value))
+		return !ok || p.in(target)
+	}
+	return false
+}
+
+// pointed returns what a reference within a schema leads to: a JSON pointer (RFC
+// 6901) as fragment. ok is false for any other.
+func pointed(root json.RawMessage, ref string) (target json.RawMessage, ok bool) {
+	path, ok := strings.CutPrefix(ref, "#")
+	if !ok || strings.Contains(path, "%") || path != "" && path[0] != '/' {
+		return nil, false
+	}
+	unescaped := strings.NewReplacer("~1", "/", "~0", "~")
+	for path != "" {
+		var token string
+		token, path, _ = strings.Cut(path[1:], "/")
+		if path != "" {
+			path = "/" + path
+		}
+		if root, ok = rawjson.Get(root, unescaped.Replace(token)); !ok {
+			return nil, false
+		}
+	}
+	return root, true
 }

@@ -31,3 +31,32 @@ func TestControlArguments(t *testing.T) {
 		}
 	}
 }
+
+// TestControlArgumentsInside: nor does it get there by way of a plan or of
+// bulkhead_call, into which hosts and models put it as into any other call.
+func TestControlArgumentsInside(t *testing.T) {
+	f := newFake(t, "crm")
+	f.tools = []upstream.Tool{parse(t, "crm", `{"name":"get","annotations":{"readOnlyHint":true},"inputSchema":{"type":"object","properties":{"x":{"type":"integer"}},"additionalProperties":false}}`)}
+	var seen []string
+	f.call = func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
+		seen = append(seen, string(c.Arguments)+string(c.Params))
+		return upstream.TextResult("ok", false), nil
+	}
+	m := member(f)
+	m.CheckSchema = true
+	v := withOwn(t, aggregate.Options{}, m)
+	const child = `{"task_progress":"- [ ] all","x":1,"wait_for_previous":true}`
+	for _, c := range []struct{ tool, arguments string }{
+		{"crm_get", child},
+		{"bulkhead_call", `{"wait_for_previous":true,"tool":"crm_get","arguments":` + child + `}`},
+		{"bulkhead_batch", `{"wait_for_previous":true,"calls":[{"id":"a","tool":"crm_get","arguments":` + child + `}]}`},
+		{"bulkhead_batch_read", `{"calls":[{"id":"a","tool":"crm_get","arguments":` + child + `}],"task_progress":"x"}`},
+		{"bulkhead_call", `{"tool":"bulkhead_batch","arguments":{"toolCallId":"1","fresh":true,"calls":[{"id":"a","tool":"crm_get","arguments":` + child + `}]}}`},
+	} {
+		seen = nil
+		a := call(t, v, c.tool, c.arguments)
+		if a.IsError || len(seen) != 1 || seen[0] != `{"x":1}{"name":"crm_get","arguments":{"x":1}}` {
+			t.Errorf("%s %s: %q, %.300s", c.tool, c.arguments, seen, a.text())
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +18,10 @@ type Discovery string
 
 // The ways of getting to know the tools.
 const (
-	DiscoverAuto   Discovery = "auto"   // by a search where there are more than [ManyTools], else by the list
+	// DiscoverAuto is DiscoverSearch where there are more than [ManyTools], more
+	// than the budget of the list, or more than the connected host is known to
+	// take; else DiscoverList.
+	DiscoverAuto   Discovery = "auto"
 	DiscoverList   Discovery = "list"   // all are listed
 	DiscoverSearch Discovery = "search" // ours and pinned ones are listed, the others found
 )
@@ -46,17 +48,18 @@ func (o ownTools) finders() []*entry {
 		o.entry(toolCall, "Call a tool", "Calls a tool that "+toolFind+" has found, as if it were listed.",
 			callSchema, upstream.Traits{Destructive: true}, o.misdirected),
 		o.entry(toolFind, "Find tools", "Finds tools of all sources by what they do, the best first, with their arguments. "+
-			"Most tools here are not listed: look for them with this, then call them with "+toolCall+" or in a plan of "+toolBatch+".",
+			"Tools that are not listed are there all the same: look for them with this, then call them with "+toolCall+" or in a plan of "+toolBatch+".",
 			findSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, o.find),
 	}
 }
 
-// searched reports whether so many tools are to be looked for.
-func (d Discovery) searched(tools int) bool {
-	return d == DiscoverSearch || d != DiscoverList && tools > ManyTools
+// searched reports whether so many tools are to be looked for where budget of
+// them may be listed; 0 is no budget.
+func (d Discovery) searched(tools, budget int) bool {
+	return d == DiscoverSearch || d != DiscoverList && (tools > ManyTools || budget > 0 && tools > budget)
 }
 
-// searcher finds the tools of a listing.
+// searcher finds the tools of a listing. Its index is made when somebody asks.
 type searcher struct {
 	entries []*entry
 	index   func() *search.Index
@@ -66,14 +69,44 @@ func newSearcher(entries []*entry) *searcher {
 	return &searcher{entries, sync.OnceValue(func() *search.Index {
 		docs := make([]search.Doc, len(entries))
 		for i, e := range entries {
-			docs[i] = search.Doc{Name: e.name, Title: e.tool.Title}
-			docs[i].Description, _ = rawjson.GetString(e.tool.Raw, "description")
-			for m := range rawjson.Members(properties(e.tool)) {
-				docs[i].Arguments = append(docs[i].Arguments, m.Name)
-			}
+			docs[i] = described(e)
 		}
 		return search.New(docs)
 	})}
+}
+
+// maxDetails is how much is known to the search of the arguments of one tool, in
+// bytes.
+const maxDetails = 2 << 10
+
+// described is what the search knows of a tool.
+func described(e *entry) search.Doc {
+	d := search.Doc{Name: e.name, Title: e.tool.Title}
+	d.Description, _ = rawjson.GetString(e.tool.Raw, "description")
+	var details strings.Builder
+	for m := range rawjson.Members(properties(e.tool)) {
+		d.Arguments = append(d.Arguments, m.Name)
+		if details.Len() > maxDetails {
+			continue
+		}
+		text, _ := rawjson.GetString(m.Value, "description")
+		details.WriteString(text[:min(len(text), maxDetails)] + "\n")
+		enum, _ := rawjson.Get(m.Value, "enum")
+		for v := range rawjson.Elements(enum) {
+			if details.Len() > maxDetails {
+				break
+			}
+			details.WriteString(rawjson.String(v) + "\n")
+		}
+	}
+	d.Details = details.String()
+	switch {
+	case e.tool.Hints.ReadOnly:
+		d.Effect = search.Reads
+	case e.tool.HasHints:
+		d.Effect = search.Writes
+	}
+	return d
 }
 
 func properties(t *upstream.Tool) json.RawMessage {
@@ -82,111 +115,58 @@ func properties(t *upstream.Tool) json.RawMessage {
 	return p
 }
 
-// foundTool is a tool as the model reads of it.
-type foundTool struct {
-	Name        string      `json:"name"`
-	Source      upstream.ID `json:"source"`
-	Description string      `json:"description,omitempty"`
-	Arguments   string      `json:"arguments"` // e.g. "query: string, limit?: integer"
-	Reads       bool        `json:"reads"`
-}
-
-// maxFound is how much of a description is told, in bytes.
-const maxFound = 400
-
-// find answers bulkhead_find_tools.
-func (o ownTools) find(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
-	args := struct {
-		Query, Source string
-		Limit         int
-	}{Limit: 8}
-	if err := arguments(c, &args); err != nil {
-		return nil, err
-	}
-	f := (&View{agg: o.agg}).offer().list(upstream.Tools).searcher
-	if f == nil { // all are listed by now
-		f = newSearcher(nil)
-	}
-	out := struct {
-		Tools []foundTool `json:"tools"`
-		Note  string      `json:"note,omitempty"`
-	}{Tools: []foundTool{}}
-	for _, hit := range f.index().Search(args.Query, len(f.entries)) {
-		e := f.entries[hit.Doc]
-		if args.Source != "" && args.Source != string(e.tool.Upstream) {
-			continue
-		}
-		if len(out.Tools) == args.Limit {
-			break
-		}
-		description, _ := rawjson.GetString(e.tool.Raw, "description")
-		out.Tools = append(out.Tools, foundTool{e.name, e.tool.Upstream, Printable(description, maxFound), signature(e.tool), e.tool.Hints.ReadOnly})
-	}
-	if len(out.Tools) == 0 {
-		out.Note = fmt.Sprintf("none of the %d tools has one of these words; try others, or look at %s for the sources there are", len(f.entries), toolSources)
-	}
-	return upstream.StructuredResult(out)
-}
-
-// signature says in a line which arguments a tool takes; those with a question
-// mark may be left out.
-func signature(t *upstream.Tool) string {
-	schema, _ := rawjson.Get(t.Raw, "inputSchema")
-	required, _ := rawjson.Get(schema, "required")
-	var needed []string
-	for e := range rawjson.Elements(required) {
-		needed = append(needed, rawjson.String(e))
-	}
-	var out []string
-	for m := range rawjson.Members(properties(t)) {
-		name := m.Name
-		if !slices.Contains(needed, name) {
-			name += "?"
-		}
-		out = append(out, Printable(name, 100)+": "+typeOf(m.Value))
-	}
-	return strings.Join(out, ", ")
-}
-
-// typeOf names what a schema takes, its values where they are few.
-func typeOf(schema json.RawMessage) string {
-	if enum, ok := rawjson.Get(schema, "enum"); ok && len(enum) <= 200 {
-		var values []string
-		for e := range rawjson.Elements(enum) {
-			values = append(values, string(e))
-		}
-		return Printable(strings.Join(values, "|"), 200)
-	}
-	typ, _ := rawjson.Get(schema, "type")
+// whereToLook says to the model that there are more tools than are listed, "" if
+// no host lists fewer than all.
+func (s *listing) whereToLook() string {
+	const look = " Look for tools with " + toolFind + " and call them with " + toolCall + " or in a plan."
 	switch {
-	case rawjson.Kind(typ) == '"' && rawjson.String(typ) == "array":
-		items, _ := rawjson.Get(schema, "items")
-		return typeOf(items) + "[]"
-	case rawjson.Kind(typ) == '"':
-		return Printable(rawjson.String(typ), 40)
+	case s.found:
+		return " Most of its tools are not listed." + look
+	case s.short != nil && slices.ContainsFunc(knownHosts, func(h Host) bool { return h.refuses(len(s.entries)) }):
+		return " Some hosts do not list all of its tools." + look
 	}
-	return "any"
+	return ""
+}
+
+// maxSuggested is how many names are proposed for one that is not known.
+const maxSuggested = 3
+
+// suggest proposes names of tools for one that is not known.
+func (s *searcher) suggest(name string) (names []string) {
+	hits, _ := s.index().Search(name, nil, maxSuggested)
+	for _, h := range hits {
+		names = append(names, s.entries[h.Doc].name)
+	}
+	return names
 }
 
 // misdirected answers a bulkhead_call that [View.CallTool] has not carried out
 // as a call of the tool that it names.
 func (o ownTools) misdirected(context.Context, *upstream.Call) (*upstream.Result, error) {
 	return nil, &upstream.Error{Tool: toolCall, Kind: upstream.InvalidArguments, Err: errArguments,
-		Public: "arguments.tool is missing, or is this tool itself; name a tool that " + toolFind + " has found"}
+		Public: "arguments.tool is this tool itself; name a tool that " + toolFind + " has found"}
 }
 
 var errMisdirected = errors.New("it names no other tool")
 
 // directed returns the params of the call that a call of bulkhead_call stands
-// for.
+// for. Whatever else is in them belongs to that call. It fails where the
+// arguments are not what the schema says, which then has to say so.
 func directed(params, arguments json.RawMessage) (json.RawMessage, error) {
-	tool, _ := rawjson.Get(arguments, "tool")
+	var tool json.RawMessage
+	inner := json.RawMessage("{}")
+	for m := range rawjson.Members(arguments) {
+		switch {
+		case m.Name == "tool":
+			tool = m.Value
+		case m.Name == "arguments" && rawjson.Kind(m.Value) == '{':
+			inner = m.Value
+		default:
+			return nil, errMisdirected
+		}
+	}
 	if rawjson.Kind(tool) != '"' || rawjson.String(tool) == toolCall {
 		return nil, errMisdirected
-	}
-	inner, ok := rawjson.Get(arguments, "arguments")
-	if !ok {
-		inner = json.RawMessage("{}")
 	}
 	params, err := rawjson.Set(params, "name", tool)
 	if err != nil {

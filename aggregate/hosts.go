@@ -134,7 +134,7 @@ func (h Host) Check(tools []json.RawMessage) []Finding {
 		}
 	}
 	var found []Finding
-	if h.Tools > 0 && len(tools) > h.Tools {
+	if h.refuses(len(tools)) {
 		found = append(found, Finding{RuleTools, fmt.Sprintf("%d tools are more than %d: %s", len(tools), h.Tools, h.ToolsBeyond), nil})
 	}
 	if len(illegal) > 0 {
@@ -149,6 +149,9 @@ func (h Host) Check(tools []json.RawMessage) []Finding {
 	}
 	return found
 }
+
+// refuses reports whether so many tools are more than the host takes.
+func (h Host) refuses(tools int) bool { return h.Tools > 0 && tools > h.Tools }
 
 func (h Host) takesName(name string) bool {
 	if h.NameMost == 0 {

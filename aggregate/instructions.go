@@ -56,6 +56,7 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 		"and name what is missing.")
 	if !a.opt.Plain {
 		if only == "" {
+			b.WriteString(a.snap.Load().all.list(upstream.Tools).whereToLook())
 			b.WriteString(" Several calls, also such as need each other's results, go in one plan to " + toolBatchRead + " or " + toolBatch + ".")
 		}
 		b.WriteString(" " + toolSources + " tells the state of every source.")

@@ -33,7 +33,9 @@ type listing struct {
 	entries        []*entry // in the order of the list
 	legacy, modern listText
 	left           int           // how many entries a budget keeps from it
-	searcher       *searcher     // of what it does not show; nil if it shows all
+	searcher       *searcher     // of the tools of all upstreams; nil where it is not one of those
+	found          bool          // it shows only some of them
+	short          *listing      // for a host that does not take so many; nil if there is none
 	complete       bool          // every upstream in it has been read, now or in an earlier run
 	fresh          time.Duration // how long a client may keep it
 	from           []*contents   // what it was made from
@@ -64,6 +66,17 @@ func (t listText) of(l upstream.List, from, to int) json.RawMessage {
 		begin = t.ends[from-1] + 1
 	}
 	return t.whole[begin:t.ends[to-1]]
+}
+
+// host returns the list as this client takes it.
+func (s *listing) host(client string) *listing {
+	if s.short == nil {
+		return s
+	}
+	if h, known := HostOf(client); known && h.refuses(len(s.entries)) {
+		return s.short
+	}
+	return s
 }
 
 // serialise makes a list of entries.

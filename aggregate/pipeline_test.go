@@ -287,7 +287,7 @@ func TestUnknownToolAndNoName(t *testing.T) {
 		hanging.hang = true
 		v, _ := start(t, aggregate.Options{}, member(newFake(t, "crm", "get")), member(hanging))
 		for params, want := range map[string]string{
-			`{"name":"crm_got"}`: `unknown tool: "crm_got"; the tools of slow are not known yet`,
+			`{"name":"crm_got"}`: `unknown tool: "crm_got"; perhaps crm_get is meant; the tools of slow are not known yet`,
 			`{"name":5}`:         "params.name is missing or not a string",
 			`{}`:                 "params.name is missing or not a string",
 		} {

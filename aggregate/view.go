@@ -77,16 +77,22 @@ func (v *View) list(ctx context.Context, r *Request, l upstream.List) (json.RawM
 		return nil, fault
 	}
 	v.agg.clients.seen(r.Client)
-	v.agg.ready(ctx, l, func() bool { return v.offer().list(l).complete })
+	v.await(ctx, l, r.Principal)
 	seal := func(m mark) string { return v.agg.cursors.seal(v.id, l, r.Principal, m) }
+	return v.offer().list(l).host(r.Client).page(l, r.Modern, behind, v.agg.cursors.size, seal), nil
+}
+
+// await waits for a list that somebody wants to know, see [Aggregate.ready], and
+// has upstreams asked that may say more by then.
+func (v *View) await(ctx context.Context, l upstream.List, p upstream.Principal) {
+	v.agg.ready(ctx, l, func() bool { return v.offer().list(l).complete })
 	for _, m := range v.offer().members {
 		f := m.feeds.at(l)
 		f.wanted()
 		if m.Users != nil && l == upstream.Tools && f.missing() {
-			m.Users.Visit(r.Principal)
+			m.Users.Visit(p)
 		}
 	}
-	return v.offer().list(l).page(l, r.Modern, behind, v.agg.cursors.size, seal), nil
 }
 
 // CallTool answers tools/call: the whole result object, in the client's era. A
@@ -117,14 +123,17 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 	if err := checkHeaders(r.Header, e.tool, r.Params); err != nil {
 		return nil, err
 	}
+	params := r.Params
+	if left := withoutControls(e.tool, arguments); len(left) != len(arguments) {
+		params, arguments = set(params, "arguments", left), left
+	}
 	if e.m == nil && e.name == toolCall {
-		if params, err := directed(r.Params, arguments); err == nil {
+		if params, err := directed(params, arguments); err == nil {
 			meant := *r
 			meant.Params, meant.Header = params, nil
 			return v.CallTool(ctx, &meant)
 		}
 	}
-	params, arguments := withoutControls(e.tool, r.Params, arguments)
 	var made struct { // one allocation
 		upstream.Call
 		timing upstream.Timing

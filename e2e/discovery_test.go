@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,11 @@ import (
 func TestDiscovery(t *testing.T) {
 	t.Parallel()
 	sources := sandboxUpstream("crm", "crm", 0) + sandboxUpstream("shop", "warehouse", 0) + sandboxUpstream("desk", "tickets", 0)
-	_, url := serveHTTP(t, "[server]\ndiscovery = 'search'\npinned = ['crm_get_*']\n"+sources)
+	config := "[server]\ndiscovery = 'search'\npinned = ['crm_get_*']\nlist_budget = 9\n" + sources
+	if out, log, code := run(t, config, nil, "tools"); code != 0 || strings.Count(out, "\n") != 13+4 || !strings.Contains(out, "shop_top_customers") {
+		t.Errorf("tools: %d %s%s", code, out, log)
+	}
+	_, url := serveHTTP(t, config)
 	for _, modern := range []bool{false, true} {
 		c := overHTTP(t, url, modern)
 		c.ready()
@@ -65,6 +70,39 @@ func TestDiscovery(t *testing.T) {
 		if r := c.mustCall("bulkhead_batch_read", map[string]any{"calls": plan}); r.IsError || !strings.Contains(r.text(), "1 of 1 calls succeeded") {
 			t.Error(r.text())
 		}
+	}
+}
+
+// TestHostsThatTakeFewToolsSearch: by itself, and only they; the same process
+// lists all to the others.
+func TestHostsThatTakeFewToolsSearch(t *testing.T) {
+	t.Parallel()
+	_, url := serveHTTP(t, fakeUpstream(t, "many", "10,000 tools", "tools.allow = ['tool_?', 'tool_??']"))
+	all := overHTTP(t, url, false)
+	all.ready()
+	if n := len(all.tools()); n != 104 {
+		t.Errorf("%d tools are listed", n)
+	}
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	few := joinHTTP(t, transport, url, false)
+	var hello struct{ Instructions string }
+	raw := few.must("initialize", map[string]any{"protocolVersion": legacyVersion, "capabilities": map[string]any{},
+		"clientInfo": map[string]any{"name": "cursor-vscode", "version": "1"}})
+	if err := json.Unmarshal(raw, &hello); err != nil || !strings.Contains(hello.Instructions, "Look for tools with bulkhead_find_tools") {
+		t.Errorf("%v: %s", err, hello.Instructions)
+	}
+	if got := few.tools(); len(got) != 6 || !slices.Contains(got, "bulkhead_find_tools") {
+		t.Errorf("%q", got)
+	}
+	if r := few.mustCall("bulkhead_find_tools", map[string]any{"query": "tool 77", "limit": 1}); !strings.Contains(r.text(), `"many_tool_77"`) || !strings.Contains(r.text(), `"more":99`) {
+		t.Error(r.text())
+	}
+	if r := few.mustCall("bulkhead_call", map[string]any{"tool": "many_tool_77", "wait_for_previous": true}); r.IsError {
+		t.Error(r.text())
+	}
+	if _, err := few.call("bulkhead_call", map[string]any{"tool": "many_tool_777"}); err == nil || !strings.Contains(err.Error(), `unknown tool: "many_tool_777"; perhaps many_tool_`) {
+		t.Error(err)
 	}
 }
 

@@ -54,7 +54,7 @@ func TestPageSize(t *testing.T) {
 // A budget cuts the list, and that is said to the model and to the operator.
 func TestListBudget(t *testing.T) {
 	t.Parallel()
-	config := "[server]\nlist_budget = 7\nlist_wait = '1m'\n" + sandboxUpstream("crm", "crm", 0)
+	config := "[server]\ndiscovery = 'list'\nlist_budget = 7\nlist_wait = '1m'\n" + sandboxUpstream("crm", "crm", 0)
 	c := start(t, config, nil).stdio(true)
 	want := []string{"crm_add_note", "crm_find_customers", "crm_get_customer", "bulkhead_batch", "bulkhead_batch_read", "bulkhead_read_more", "bulkhead_sources"}
 	if _, names := c.toolPage(nil); !slices.Equal(names, want) {

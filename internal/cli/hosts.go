@@ -41,14 +41,17 @@ func listed(ctx context.Context, a *aggregate.Aggregate) ([]json.RawMessage, err
 }
 
 // leftOut warns of tools that server.list_budget keeps from the list; "" if
-// there are none.
+// there are none, or if they can be looked for.
 func leftOut(budget int, results []*checked, tools []json.RawMessage) string {
 	left := 0
 	for _, c := range results {
 		left += c.Tools
 	}
 	for _, t := range tools {
-		if name, _ := rawjson.GetString(t, "name"); !strings.HasPrefix(name, "bulkhead_") {
+		switch name, _ := rawjson.GetString(t, "name"); {
+		case name == "bulkhead_find_tools":
+			return ""
+		case !strings.HasPrefix(name, "bulkhead_"):
 			left--
 		}
 	}

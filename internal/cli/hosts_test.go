@@ -66,6 +66,9 @@ func TestLeftOut(t *testing.T) {
 	if got := leftOut(5, results, all[1:]); got != "warning: 1 tool left out of the list by server.list_budget = 5\n" {
 		t.Error(got)
 	}
+	if got := leftOut(2, results, toolsNamed("bulkhead_sources", "bulkhead_find_tools")); got != "" {
+		t.Errorf("they can be looked for: %s", got)
+	}
 	if got := leftOut(0, results, all[2:]); got != "" {
 		t.Errorf("no budget: %s", got)
 	}

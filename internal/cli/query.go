@@ -33,6 +33,9 @@ func asked(ctx context.Context, inv *invocation, f func(context.Context, *aggreg
 		return err
 	}
 	cfg.Server.ListWait = max(cfg.Server.ListWait, patience)
+	if list := string(aggregate.DiscoverList); cfg.Server.Discovery != list { // a person sees what a model would look for
+		cfg.Server.Discovery, cfg.Server.ListBudget = list, 0
+	}
 	return running(ctx, inv.Env, cfg, !inv.opt.verbose, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
 		return f(ctx, a)
 	})
