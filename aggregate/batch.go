@@ -3,6 +3,7 @@ package aggregate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -43,61 +44,47 @@ type batches struct {
 }
 
 func (b *batches) entries(o ownTools) []*entry {
-	return []*entry{
-		o.entry(toolBatch, "Several calls in one", batchText+" Calls that change something at a source are made in the order in which they are written.",
-			batchSchema, upstream.Traits{Destructive: true}, b.handler(false)),
-		o.entry(toolBatchRead, "Several reads in one", "Like "+toolBatch+", for tools that only read. "+batchText,
-			batchSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, b.handler(true)),
-	}
-}
-
-type batchArguments struct {
-	Calls      json.RawMessage `json:"calls"`
-	DeadlineMS int64           `json:"deadline_ms"`
-	MaxBytes   int             `json:"max_result_bytes"`
-	Fresh      bool            `json:"fresh"`
+	all := o.entry(toolBatch, "Several calls in one", batchText+" Calls that change something at a source are made in the order in which they are written.",
+		batchSchema, upstream.Traits{Destructive: true}, nil)
+	reads := o.entry(toolBatchRead, "Several reads in one", "Like "+toolBatch+", for tools that only read. "+batchText,
+		batchSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, nil)
+	all.handler, reads.handler = batchPipeline(b.agg, b.handler(false)), batchPipeline(b.agg, b.handler(true))
+	return []*entry{all, reads}
 }
 
 func (b *batches) handler(readOnly bool) upstream.Handler {
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-		var args batchArguments
-		if err := arguments(c, &args); err != nil {
-			return nil, err
-		}
+		args, faults := batchArgumentsOf(c.Arguments)
 		run := &batchRun{batches: b, call: c, readOnly: readOnly}
-		p, err := plan.Parse(args.Calls, run.find(ctx), readOnly)
-		if err != nil {
+		p, err := plan.Parse(args.calls, run.find(ctx), readOnly)
+		if more, ok := errors.AsType[plan.Faults](err); ok {
+			faults = append(faults, more...)
+		}
+		if len(faults) > 0 {
 			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments, Err: errArguments,
-				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(err.Error(), "\n", " | "), maxFaults)}
+				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(faults.Error(), "\n", " | "), maxFaults)}
 		}
-		if args.DeadlineMS > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(min(args.DeadlineMS, longestCall.Milliseconds()))*time.Millisecond, errPlanDeadline)
-			defer cancel()
-		}
-		kept, release, err := b.done.of(ctx, c, args.Calls)
+		ctx, cancel := context.WithTimeoutCause(ctx, args.deadline, errPlanDeadline)
+		defer cancel()
+		kept, release, err := b.done.of(ctx, c, args.calls)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		if run.kept = kept; args.Fresh {
+		if run.kept = kept; args.fresh {
 			kept.forget()
 		}
 		began := time.Now()
 		run.total = len(p.Nodes)
 		out := plan.Run(ctx, p, run.do, func(i int, o *plan.Outcome[batchAnswer]) { run.finished(&p.Nodes[i], o) })
-		limit := b.agg.opt.MaxResult
-		if args.MaxBytes > 0 {
-			limit = min(limit, args.MaxBytes)
-		}
-		return run.result(p, out, time.Since(began), limit)
+		return run.result(p, out, time.Since(began), min(args.most, b.agg.opt.MaxResult))
 	}
 }
 
 // maxFaults is how much is said of what is wrong with a plan, in bytes.
 const maxFaults = 16 << 10
 
-var errPlanDeadline = fmt.Errorf("the plan's deadline_ms has passed: %w", context.DeadlineExceeded)
+var errPlanDeadline = fmt.Errorf("the time of the plan is up: %w", context.DeadlineExceeded)
 
 // maxTogether is how many bytes of results a plan holds at once. Any more can be read,
 // but not be referred to.

@@ -13,9 +13,16 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
+// maxChecked is how long arguments are looked at before they are sent: to decode
+// them costs many times their length.
+const maxChecked = 1 << 20
+
 // checkBut returns what is certainly wrong with arguments of which parts are not
 // known yet, "" if nothing is. Null stands at the paths in open for now.
 func (s *schemaCache) checkBut(t *upstream.Tool, arguments []byte, open [][]string) string {
+	if len(arguments) > maxChecked {
+		return ""
+	}
 	if len(open) == 0 {
 		return s.check(t, arguments)
 	}

@@ -15,7 +15,7 @@ import (
 func (r *reader) foretold(i int, p *pointer, path []string) string {
 	got, problem := r.schema(i, p)
 	if problem != "" {
-		return problem
+		return fmt.Sprintf("%.80s: %s", p.text, problem)
 	}
 	want, _ := descend(r.calls[i].tool.Takes, path)
 	is, may := types(got), types(want)
@@ -30,10 +30,13 @@ func (r *reader) foretold(i int, p *pointer, path []string) string {
 func (r *reader) unlisted(i int) string {
 	over := r.calls[i].over
 	got, problem := r.schema(i, over)
-	if is := types(got); problem == "" && len(is) > 0 && !slices.Contains(is, "array") && !slices.Contains(is, "null") {
-		problem = fmt.Sprintf("%.80s is %s, not a list", over.text, oneOf(is))
+	if problem != "" {
+		return fmt.Sprintf("%.80s: %s", over.text, problem)
 	}
-	return problem
+	if is := types(got); len(is) > 0 && !slices.Contains(is, "array") && !slices.Contains(is, "null") {
+		return fmt.Sprintf("%.80s is %s, not a list", over.text, oneOf(is))
+	}
+	return ""
 }
 
 // schema returns what is known of the value that p means in call i, nil if nothing
