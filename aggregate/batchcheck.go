@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"slices"
-	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
@@ -34,7 +33,7 @@ func (s *schemaCache) checkBut(t *upstream.Tool, arguments []byte, open [][]stri
 		return ""
 	}
 	sure := certain(invalid, open)
-	return strings.Join(sure[:min(len(sure), maxProblems)], "; ")
+	return told(sure[:min(len(sure), maxProblems)])
 }
 
 // turns reports whether a schema may forbid something because a part of the value

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -68,7 +69,7 @@ type compiledSchema struct {
 func (s *schemaCache) check(t *upstream.Tool, arguments []byte) string {
 	err := s.validate(t, arguments)
 	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
-		return strings.Join(leaves(invalid, nil), "; ")
+		return told(leaves(invalid, nil))
 	}
 	if err != nil {
 		return err.Error()
@@ -144,6 +145,12 @@ func leaves(e *jsonschema.ValidationError, out []string) []string {
 		out = leaves(cause, out)
 	}
 	return out
+}
+
+// told puts faults together, in the same order each time.
+func told(faults []string) string {
+	slices.Sort(faults)
+	return strings.Join(faults, "; ")
 }
 
 // problem says where and what one fault is.
