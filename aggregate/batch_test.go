@@ -160,11 +160,11 @@ func TestBatchRefusesBeforeItRuns(t *testing.T) {
 		`{"calls":[{"id":"a","tool":"crm_read"},{"id":"b","tool":"crm_read","arguments":{"ms":"soon"}}]}`: {"b: crm_read: ms: got string, want integer"},
 		`{"calls":[{"id":"a","tool":"crm_read"},{"id":"w","tool":"crm_write"}]}`:                          {"w: crm_write does not say that it only reads"},
 		`{"calls":[{"id":"a","tool":"crm_read"},{"id":"p","tool":"crm_plain"}]}`:                          {"p: crm_plain does not say that it only reads"},
-		`{"calls":"crm_read"}`:      {"calls: must be a list of calls"},
+		`{"calls":"crm_read"}`: {"calls: must be a list of calls"},
 		`{"calls":[7],"deadline":5,"deadline_ms":0.5,"max_result_bytes":10,"fresh":"no"}`: {
 			`there is no argument "deadline"`, "deadline_ms is no whole number", "max_result_bytes is no whole number", "fresh is neither", "calls[0]: is a number"},
 		`{"deadline_ms":1e99}`: {"calls: must be a list"},
-		`[]`: {"calls: must be a list"},
+		`[]`:                   {"calls: must be a list"},
 	} {
 		a := call(t, v, "bulkhead_batch_read", plan)
 		if !a.IsError || !strings.HasPrefix(a.text(), "invalid_arguments: ") {
