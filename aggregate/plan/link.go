@@ -19,6 +19,7 @@ func (r *reader) link() {
 	if r.refs > MaxRefs {
 		r.fault(whole, fmt.Sprintf("has %d references, at most %d may be in one plan", r.refs, MaxRefs), "refer to a larger part at once, or split the plan")
 	}
+	r.reach()
 	r.circles()
 	for i := range r.calls {
 		for _, n := range r.calls[i].needs {
@@ -50,7 +51,7 @@ func (r *reader) collect(i int) {
 	}
 	var arguments bytes.Buffer
 	var open [][]string
-	_ = replace(&arguments, c.Arguments, nil, func(path []string, ref json.RawMessage) (json.RawMessage, error) {
+	_ = replace(&arguments, c.Arguments, make([]string, 0, rawjson.DefaultDepth), func(path []string, ref json.RawMessage) (json.RawMessage, error) {
 		if r.refs++; r.refs <= MaxRefs {
 			open = append(open, slices.Clone(path))
 			r.reference(i, open[len(open)-1], ref)
@@ -102,7 +103,7 @@ func (r *reader) need(i int, n need) {
 		r.fault(i, fmt.Sprintf("%.80s: there is no call %.40q in the plan", n.where, n.id), "the calls are "+r.idList())
 	case j == i:
 		r.fault(i, fmt.Sprintf("%.80s: it needs its own result", n.where), "remove the reference")
-	case j > i && r.path(j, i) != nil: // told as a circle
+	case j > i && r.leads(j, i): // told as a circle
 	case j > i:
 		r.fault(i, fmt.Sprintf("%.80s: %s comes later", n.where, n.id), "write "+n.id+" before "+r.calls[i].at)
 	default:
@@ -112,56 +113,69 @@ func (r *reader) need(i int, n need) {
 
 // circles tells of calls that need each other, once for each such set.
 func (r *reader) circles() {
-	told := map[string]bool{}
+	told := map[uint64]bool{}
 	for i := range r.calls {
 		for _, n := range r.calls[i].needs {
 			j, ok := r.places[n.id]
-			if !ok || j <= i {
+			if !ok || j <= i || !r.leads(j, i) || len(told) == maxCircles {
 				continue
 			}
-			way := r.path(j, i)
-			if way == nil {
-				continue
+			text, set := r.calls[i].at, uint64(0)
+			for _, k := range r.path(j, i) {
+				text += " needs " + r.calls[k].at
+				set |= 1 << k
 			}
-			names := make([]string, len(way))
-			for k, w := range way {
-				names[k] = r.calls[w].at
-			}
-			sorted := slices.Sorted(slices.Values(names))
-			if key := strings.Join(sorted, " "); !told[key] {
-				told[key] = true
-				names = append([]string{r.calls[i].at}, names...)
-				r.fault(i, "is part of a circle: "+strings.Join(names, " needs "), "remove one of these references")
+			if !told[set] {
+				told[set] = true
+				r.fault(i, "is part of a circle: "+text, "remove one of these references")
 			}
 		}
 	}
 }
 
-// path returns the calls through which one needs another, both among them; nil if
-// it does not.
-func (r *reader) path(from, to int) []int {
-	before := map[int]int{from: from}
-	for queue := []int{from}; len(queue) > 0; queue = queue[1:] {
-		at := queue[0]
-		if at == to {
-			way := []int{at}
-			for at != from {
-				at = before[at]
-				way = append(way, at)
-			}
-			slices.Reverse(way)
-			return way
-		}
-		for _, n := range r.calls[at].needs {
+// maxCircles is how many are told.
+const maxCircles = 10
+
+// reach finds out what each call needs, directly or not: a bit for each call.
+func (r *reader) reach() {
+	r.all = make([]uint64, len(r.calls))
+	for i := range r.calls {
+		for _, n := range r.calls[i].needs {
 			if j, ok := r.places[n.id]; ok {
-				if _, seen := before[j]; !seen {
-					before[j] = at
-					queue = append(queue, j)
-				}
+				r.all[i] |= 1 << j
 			}
 		}
 	}
-	return nil
+	for k := range r.all { // Warshall
+		for i := range r.all {
+			if r.all[i]&(1<<k) != 0 {
+				r.all[i] |= r.all[k]
+			}
+		}
+	}
+}
+
+// leads reports whether one call needs another, directly or not.
+func (r *reader) leads(from, to int) bool { return r.all[from]&(1<<to) != 0 }
+
+// path returns the calls through which one needs another, as few as there can be,
+// both among them.
+func (r *reader) path(from, to int) []int {
+	before := make([]int, len(r.calls)) // from where a call was come to, plus one
+	for queue := []int{from}; before[to] == 0; queue = queue[1:] {
+		for _, n := range r.calls[queue[0]].needs {
+			if j, ok := r.places[n.id]; ok && before[j] == 0 && j != from {
+				before[j] = queue[0] + 1
+				queue = append(queue, j)
+			}
+		}
+	}
+	way := []int{to}
+	for at := to; at != from; way = append(way, at) {
+		at = before[at] - 1
+	}
+	slices.Reverse(way)
+	return way
 }
 
 func (r *reader) idList() string {
@@ -185,7 +199,7 @@ func (r *reader) requires(i int) {
 			if r.calls[j].Tool != tool || j == i {
 				continue
 			}
-			if met = met || r.path(i, j) != nil; in < 0 {
+			if met = met || r.leads(i, j); in < 0 {
 				in = j
 			}
 		}

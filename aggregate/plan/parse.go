@@ -43,6 +43,7 @@ type reader struct {
 	places   map[string]int // by id
 	tooMany  bool           // there are more calls than are read
 	refs     int
+	all      []uint64 // what each call needs, directly or not
 	faults   []placed
 }
 
@@ -115,6 +116,9 @@ func (r *reader) call(i int, raw json.RawMessage) {
 	r.id(i, raw)
 	c := &r.calls[i]
 	for m := range rawjson.Members(raw) {
+		if len(r.faults) == maxFaults {
+			return
+		}
 		switch m.Name {
 		case "id":
 		case "tool":
@@ -163,7 +167,7 @@ func (r *reader) tool(i int) {
 	}
 	t, err := r.find(c.Tool)
 	if err != nil {
-		r.fault(i, err.Error(), "")
+		r.fault(i, fmt.Sprintf("%.1000s", err.Error()), "")
 		return
 	}
 	c.tool, c.Source, c.known = t, t.Source, true
