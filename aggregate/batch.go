@@ -198,9 +198,21 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 		return nil, &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.InvalidArguments, RPC: rpc}
 	}
 	if err != nil {
-		return nil, err
+		return nil, r.unasked(c, err)
 	}
 	return (&View{agg: r.agg}).offer().exposeResult(e.m, res), nil
+}
+
+// unasked says of a call that had something to ask how it can be made: the client
+// is not to believe that it could not answer.
+func (r *batchRun) unasked(c *upstream.Call, err error) error {
+	e := upstream.AsError(c.Upstream, c.Name, err)
+	if r.call.Back.Ask != nil || e.Kind != upstream.Denied || !canAnswer(r.call.Back.Capabilities) || !strings.HasSuffix(e.Public, cannotDo) {
+		return err
+	}
+	said := *e
+	said.Public = fmt.Sprintf("%s, for which this client cannot be asked in the middle of a plan: %s has to be called by itself", strings.TrimSuffix(e.Public, cannotDo), c.Exposed)
+	return &said
 }
 
 func (r *batchRun) answered(a batchAnswer) (json.RawMessage, batchAnswer, bool) {

@@ -96,8 +96,9 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	case a.result == nil:
 	case a.result.IsError:
 		it.Code = "tool_error"
-		if it.Error = string(valueOf(a.result)); rawjson.Kind(valueOf(a.result)) == '"' {
-			it.Error = rawjson.String(valueOf(a.result))
+		it.Error = strings.Join(textsOf(a.result), "\n")
+		if v, ok := a.result.Get(memberStructured); ok && it.Error == "" {
+			it.Error = string(v)
 		}
 	default:
 		if it.Result = o.Value; it.Result == nil {
