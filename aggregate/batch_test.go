@@ -216,11 +216,11 @@ func TestBatchSentAgain(t *testing.T) {
 	if n := erp.count(`{"fail":"lost"}`); n != 1 {
 		t.Errorf("the lost write was sent %d times", n)
 	}
-	// Another principal, session or plan has nothing of it.
+	// Another principal or session has nothing of it.
 	for name, r := range map[string]*aggregate.Request{
 		"session": {Principal: upstream.Local(), Session: "s"}, "principal": {Principal: upstream.NewPrincipal("i", "s")},
 	} {
-		a := callAs(t, v, r, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_read","arguments":{"value":1}}]}`)
+		a := callAs(t, v, r, "bulkhead_batch", fmt.Sprintf(plan, ""))
 		if a.IsError || strings.Contains(a.text(), "reused") {
 			t.Errorf("%s: %s", name, a.text())
 		}

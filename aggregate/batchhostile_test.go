@@ -106,8 +106,13 @@ func heapOf(f func()) int64 {
 func TestBatchOfManyResults(t *testing.T) {
 	crm := newShop(t, "crm")
 	v, _ := startBatches(t, aggregate.Options{}, crm)
-	res := upstream.TextResult(strings.Repeat("x", 1_000_000), false)
+	whole := `{"k":1,"v":"` + strings.Repeat("x", 480_000) + `"}`
+	res := upstream.JSONResult(json.RawMessage(whole))
 	list := upstream.TextResult("["+strings.TrimSuffix(strings.Repeat("0,", 80), ",")+"]", false)
+	var parts []string // of each result: not all are held until then
+	for i := range 80 {
+		parts = append(parts, fmt.Sprintf(`{"$ref":"#/m/%d/k"}`, i))
+	}
 	crm.call = func(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 		if string(c.Arguments) == "{}" {
 			return list, nil
@@ -115,21 +120,23 @@ func TestBatchOfManyResults(t *testing.T) {
 		return res, nil
 	}
 	b := batch(t, v, "bulkhead_batch_read", `{"max_result_bytes":65536,"calls":[{"id":"l","tool":"crm_read"},{"id":"m","tool":"crm_read","map":{"$ref":"#/l"},"arguments":{"i":{"$ref":"#/item"}}},
-		{"id":"c","tool":"crm_read","arguments":{"i":{"$ref":"#/m"}}}]}`)
+		{"id":"c","tool":"crm_read","arguments":{"i":{"$ref":"#/m"}}},{"id":"d","tool":"crm_read","arguments":{"i":[`+strings.Join(parts, ",")+`]}}]}`)
 	m := b.Results[1]
-	if m.Status != "ok" || len(m.Items) != 80 || !strings.Contains(b.Summary, "80 results of 80") {
+	if m.Status != "ok" || len(m.Items) != 80 || !strings.Contains(b.Summary, "80 results of 38") {
 		t.Errorf("%s, %d items", b.Summary, len(m.Items))
 	}
-	if why := b.Results[2].Error; !strings.Contains(why, "the result of m is too long to be referred to") {
-		t.Error(why)
+	for _, r := range b.Results[2:] {
+		if !strings.Contains(r.Error, "the result of m is too long to be referred to") {
+			t.Errorf("%s: %s", r.ID, r.Error)
+		}
 	}
 	for _, it := range m.Items {
-		if it.Result != nil || it.Truncated.Bytes < 1_000_000 {
+		if it.Result != nil || it.Truncated.Bytes != len(whole) {
 			t.Fatalf("%+v", it)
 		}
 	}
-	if got := readRest(t, v, m.Items[79].Truncated.Handle); len(got) != 1_000_000 {
-		t.Errorf("%d bytes can be read", len(got))
+	if got := readRest(t, v, m.Items[79].Truncated.Handle); got != whole {
+		t.Errorf("%d bytes can be read, not %d", len(got), len(whole))
 	}
 }
 
@@ -269,4 +276,22 @@ func TestBatchAsks(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBatchHoldsBackForWhoAsked: what did not fit into an answer is its asker's.
+func TestBatchHoldsBackForWhoAsked(t *testing.T) {
+	crm := newShop(t, "crm")
+	v, _ := startBatches(t, aggregate.Options{}, crm)
+	a := callAs(t, v, &aggregate.Request{Principal: alice}, "bulkhead_batch_read", `{"max_result_bytes":1024,"calls":[{"id":"a","tool":"crm_read","arguments":{"value":"`+strings.Repeat("x", 5000)+`"}}]}`)
+	var b batched
+	if err := json.Unmarshal(a.Structured, &b); err != nil {
+		t.Fatal(err)
+	}
+	more := fmt.Sprintf(`{"handle":%q}`, b.Results[0].Truncated.Handle)
+	if a := callAs(t, v, &aggregate.Request{Principal: alice}, "bulkhead_read_more", more); a.IsError {
+		t.Error(a.text())
+	}
+	if a := callAs(t, v, &aggregate.Request{Principal: bob}, "bulkhead_read_more", more); !a.IsError {
+		t.Error(a.text())
+	}
 }
