@@ -19,7 +19,7 @@ func (r *reader) link() {
 	if r.refs > MaxRefs {
 		r.fault(whole, fmt.Sprintf("has %d references, at most %d may be in one plan", r.refs, MaxRefs), "refer to a larger part at once, or split the plan")
 	}
-	r.reach()
+	r.web = newWeb(r.calls, r.places)
 	r.circles()
 	for i := range r.calls {
 		for _, n := range r.calls[i].needs {
@@ -103,7 +103,7 @@ func (r *reader) need(i int, n need) {
 		r.fault(i, fmt.Sprintf("%.80s: there is no call %.40q in the plan", n.where, n.id), "the calls are "+r.idList())
 	case j == i:
 		r.fault(i, fmt.Sprintf("%.80s: it needs its own result", n.where), "remove the reference")
-	case j > i && r.leads(j, i): // told as a circle
+	case j > i && r.web.leads(j, i): // told as a circle
 	case j > i:
 		r.fault(i, fmt.Sprintf("%.80s: %s comes later", n.where, n.id), "write "+n.id+" before "+r.calls[i].at)
 	default:
@@ -117,11 +117,11 @@ func (r *reader) circles() {
 	for i := range r.calls {
 		for _, n := range r.calls[i].needs {
 			j, ok := r.places[n.id]
-			if !ok || j <= i || !r.leads(j, i) || len(told) == maxCircles {
+			if !ok || j <= i || !r.web.leads(j, i) || len(told) == maxCircles {
 				continue
 			}
 			text, set := r.calls[i].at, uint64(0)
-			for _, k := range r.path(j, i) {
+			for _, k := range r.web.path(j, i) {
 				text += " needs " + r.calls[k].at
 				set |= 1 << k
 			}
@@ -135,48 +135,6 @@ func (r *reader) circles() {
 
 // maxCircles is how many are told.
 const maxCircles = 10
-
-// reach finds out what each call needs, directly or not: a bit for each call.
-func (r *reader) reach() {
-	r.all = make([]uint64, len(r.calls))
-	for i := range r.calls {
-		for _, n := range r.calls[i].needs {
-			if j, ok := r.places[n.id]; ok {
-				r.all[i] |= 1 << j
-			}
-		}
-	}
-	for k := range r.all { // Warshall
-		for i := range r.all {
-			if r.all[i]&(1<<k) != 0 {
-				r.all[i] |= r.all[k]
-			}
-		}
-	}
-}
-
-// leads reports whether one call needs another, directly or not.
-func (r *reader) leads(from, to int) bool { return r.all[from]&(1<<to) != 0 }
-
-// path returns the calls through which one needs another, as few as there can be,
-// both among them.
-func (r *reader) path(from, to int) []int {
-	before := make([]int, len(r.calls)) // from where a call was come to, plus one
-	for queue := []int{from}; before[to] == 0; queue = queue[1:] {
-		for _, n := range r.calls[queue[0]].needs {
-			if j, ok := r.places[n.id]; ok && before[j] == 0 && j != from {
-				before[j] = queue[0] + 1
-				queue = append(queue, j)
-			}
-		}
-	}
-	way := []int{to}
-	for at := to; at != from; way = append(way, at) {
-		at = before[at] - 1
-	}
-	slices.Reverse(way)
-	return way
-}
 
 func (r *reader) idList() string {
 	const most = 12
@@ -199,7 +157,7 @@ func (r *reader) requires(i int) {
 			if r.calls[j].Tool != tool || j == i {
 				continue
 			}
-			if met = met || r.leads(i, j); in < 0 {
+			if met = met || r.web.leads(i, j); in < 0 {
 				in = j
 			}
 		}

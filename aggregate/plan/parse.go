@@ -43,7 +43,7 @@ type reader struct {
 	places   map[string]int // by id
 	tooMany  bool           // there are more calls than are read
 	refs     int
-	all      []uint64 // what each call needs, directly or not
+	web      web
 	faults   []placed
 }
 
