@@ -5,8 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/plan"
@@ -33,7 +34,7 @@ const batchText = `Carries out a plan of up to 64 tool calls in one go: calls th
 	`runs for each element of a list by "map":{"$ref":"#/ID/rows"} and {"$ref":"#/item/..."}, or waits by "after":["ID"]. ` +
 	`on_error is skip (what depends on it is skipped; the default), null or fail. ` +
 	`Example: {"calls":[{"id":"c","tool":"crm_search","arguments":{"q":"Acme"}},{"id":"o","tool":"shop_orders","arguments":{"customer":{"$ref":"#/c/records/0/id"}}}]}. ` +
-	`A failed call does not fail the others; the answer has the status of each. Send the same plan again to make only those calls that failed or were skipped.`
+	`A failed call does not fail the others; the answer has the status of each. Send the same plan again within 5 minutes to make only those calls that failed or were skipped.`
 
 // batches carries out plans.
 type batches struct {
@@ -43,195 +44,224 @@ type batches struct {
 }
 
 func (b *batches) entries(o ownTools) []*entry {
-	return []*entry{
-		o.entry(toolBatch, "Several calls in one", batchText+" Calls that change something at a source are made in the order in which they are written.",
-			batchSchema, upstream.Traits{Destructive: true}, b.handler(false)),
-		o.entry(toolBatchRead, "Several reads in one", "Like "+toolBatch+", for tools that only read. "+batchText,
-			batchSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, b.handler(true)),
-	}
-}
-
-type batchArguments struct {
-	Calls      json.RawMessage `json:"calls"`
-	DeadlineMS int             `json:"deadline_ms"`
-	MaxBytes   int             `json:"max_result_bytes"`
-	Fresh      bool            `json:"fresh"`
+	all := o.entry(toolBatch, "Several calls in one", batchText+" Calls that change something at a source are made in the order in which they are written.",
+		batchSchema, upstream.Traits{Destructive: true}, nil)
+	reads := o.entry(toolBatchRead, "Several reads in one", "Like "+toolBatch+", for tools that only read. "+batchText,
+		batchSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, nil)
+	all.handler, reads.handler = batchPipeline(b.agg, b.handler(false)), batchPipeline(b.agg, b.handler(true))
+	return []*entry{all, reads}
 }
 
 func (b *batches) handler(readOnly bool) upstream.Handler {
 	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-		var args batchArguments
-		if err := arguments(c, &args); err != nil {
-			return nil, err
+		args, faults := batchArgumentsOf(c.Arguments)
+		run := &batchRun{batches: b, call: c, readOnly: readOnly}
+		p, err := plan.Parse(args.calls, run.find(ctx), readOnly)
+		if more, ok := errors.AsType[plan.Faults](err); ok {
+			faults = append(faults, more...)
 		}
-		run := &batchRun{batches: b, call: c, entries: map[string]*entry{}}
-		p, err := plan.Parse(args.Calls, run.find(ctx), readOnly)
-		if err != nil {
+		if len(faults) > 0 {
 			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments, Err: errArguments,
-				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(err.Error(), "\n", " | "), maxFaults)}
+				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(faults.Error(), "\n", " | "), maxFaults)}
 		}
-		if args.DeadlineMS > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(args.DeadlineMS)*time.Millisecond, errPlanDeadline)
-			defer cancel()
-		}
-		kept, release, err := b.done.of(ctx, c, args.Calls)
+		ctx, cancel := context.WithTimeoutCause(ctx, args.deadline, errPlanDeadline)
+		defer cancel()
+		kept, release, err := b.done.of(ctx, c, args.calls)
 		if err != nil {
 			return nil, err
 		}
 		defer release()
-		if run.kept = kept; args.Fresh {
+		if run.kept = kept; args.fresh {
 			kept.forget()
 		}
 		began := time.Now()
-		finished := 0
-		out := plan.Run(ctx, p, run.do, func(i int, o *plan.Outcome[batchAnswer]) {
-			finished++
-			run.progress(finished, p, i, o)
-		})
-		limit := b.agg.opt.MaxResult
-		if args.MaxBytes > 0 {
-			limit = min(limit, args.MaxBytes)
-		}
-		return run.result(p, out, time.Since(began), limit/2) // the result says everything twice, see [upstream.StructuredResult]
+		run.total = len(p.Nodes)
+		out := plan.Run(ctx, p, run.do, func(i int, o *plan.Outcome[batchAnswer]) { run.finished(&p.Nodes[i], o) })
+		return run.result(p, out, time.Since(began), min(args.most, b.agg.opt.MaxResult))
 	}
 }
 
 // maxFaults is how much is said of what is wrong with a plan, in bytes.
-const maxFaults = 8 << 10
+const maxFaults = 16 << 10
 
-var errPlanDeadline = fmt.Errorf("the plan's deadline_ms has passed: %w", context.DeadlineExceeded)
+var errPlanDeadline = fmt.Errorf("the time of the plan is up: %w", context.DeadlineExceeded)
+
+// maxTogether is how many bytes of results a plan holds at once. Any more can be read,
+// but not be referred to.
+const maxTogether = 64 << 20
 
 // batchRun is one plan being carried out.
 type batchRun struct {
 	*batches
-	call    *upstream.Call // of the batch tool
-	entries map[string]*entry
-	kept    *batchKept
+	call     *upstream.Call // of the batch tool
+	readOnly bool
+	kept     *batchKept
+	total    int
+	held     atomic.Int64 // bytes of results
+
+	mu    sync.Mutex // guards what follows, and the order in which progress is told
+	ended int        // calls of the plan
+	moved int        // times that the progress of one was told since
+	told  time.Time  // when that was last
 }
 
-// batchAnswer is what carrying out a call of a plan returned.
+// batchAnswer is what carrying out a call of a plan returned: one of result, cut
+// and err.
 type batchAnswer struct {
 	source upstream.ID
-	result *upstream.Result // nil if it failed
-	err    *upstream.Error  // nil if it did not
-	reused bool             // it was made for the same plan before
-}
-
-// find returns what a plan may call.
-func (r *batchRun) find(ctx context.Context) plan.Finder {
-	v := &View{agg: r.agg}
-	return func(name string) (plan.Tool, error) {
-		switch name {
-		case toolBatch, toolBatchRead:
-			return plan.Tool{}, errors.New("a plan cannot contain a plan; put its calls into this one")
-		case toolCall:
-			return plan.Tool{}, errors.New("a plan names the tool itself and has its arguments: put those of " + toolCall + " in their place")
-		}
-		e := v.find(ctx, upstream.Tools, name)
-		if e == nil {
-			return plan.Tool{}, errors.New(v.offer().unknown("tool", upstream.Tools, name).Message)
-		}
-		r.entries[name] = e
-		t := plan.Tool{Source: string(e.tool.Upstream), Reads: e.tool.Hints.ReadOnly, Check: func(arguments json.RawMessage) string {
-			return r.schemas.check(e.tool, withoutControls(e.tool, arguments))
-		}}
-		if e.m != nil {
-			t.Writes = !t.Reads && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
-			if needs := e.m.Requires[e.tool.Name]; len(needs) > 0 {
-				t.Requires = v.offer().exposed(e.m, needs)
-			}
-		}
-		return t, nil
-	}
-}
-
-// exposed returns the names under which clients know a member's tools.
-func (o *offer) exposed(m *member, own []string) []string {
-	out := slices.Clone(own)
-	for name, e := range o.list(upstream.Tools).index {
-		if i := slices.Index(own, e.key); i >= 0 && e.m == m {
-			out[i] = name
-		}
-	}
-	return out // one that is not offered stays as it is: no plan can have it
+	result *upstream.Result
+	cut    *batchCut // in the place of a result that is held back
+	err    *upstream.Error
+	reused bool // it was made for the same plan before
+	unsure bool // it failed, and may have been carried out: it is not made again
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded
 // before or must not be made again.
 func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchAnswer, bool) {
-	key := stepKey(s)
-	if a, ok := r.kept.get(key); ok {
+	e, err := r.now(s.Node)
+	if err != nil {
+		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
+	}
+	c := r.child(s, e)
+	if a, ok := r.kept.get(r.call, s, e); ok {
 		a.reused = true
 		return r.answered(a)
 	}
-	e := r.entries[s.Node.Tool]
+	a := batchAnswer{source: e.tool.Upstream}
+	res, failed := recovered(r.agg.log)(func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+		return r.carryOut(ctx, c, e)
+	})(ctx, c)
+	switch {
+	case failed != nil:
+		a.err = upstream.AsError(e.tool.Upstream, e.tool.Name, failed)
+		a.unsure = e.m != nil && unsure(e, a.err)
+	case !res.IsError && r.held.Add(int64(len(res.Raw))) > maxTogether:
+		a.cut = r.holdBack(valueOf(res), others(res), e.tool.Upstream)
+	default:
+		a.result = res
+	}
+	r.kept.put(r.call, s, e, a)
+	return r.answered(a)
+}
+
+// now returns the tool of a call as it is offered at this moment: the plan may have
+// been running for a while, and a call by itself would find no other either.
+func (r *batchRun) now(n *plan.Node) (*entry, *upstream.Error) {
+	e := (&View{agg: r.agg}).offer().list(upstream.Tools).index[n.Tool]
+	switch {
+	case e == nil:
+		return nil, &upstream.Error{Upstream: upstream.ID(n.Source), Tool: n.Tool, Kind: upstream.NotFound,
+			Public: "the tool was there when the plan began, and is no longer"}
+	case r.readOnly && !e.tool.Hints.ReadOnly:
+		return nil, &upstream.Error{Upstream: upstream.ID(n.Source), Tool: n.Tool, Kind: upstream.Denied,
+			Public: "the tool said that it only reads when the plan began, and does not any longer"}
+	}
+	return e, nil
+}
+
+// child returns one call of the plan as the client would have made it.
+func (r *batchRun) child(s plan.Step, e *entry) *upstream.Call {
 	id := r.call.ID + "." + s.Node.ID
 	if s.Item >= 0 {
 		id = fmt.Sprintf("%s.%d", id, s.Item)
 	}
 	arguments := withoutControls(e.tool, s.Arguments)
+	params := fmt.Appendf(make([]byte, 0, len(arguments)+len(s.Node.Tool)+64), `{"name":%s,"arguments":%s`, rawjson.Quote(s.Node.Tool), arguments)
+	arguments = params[len(params)-len(arguments):]
+	if meta, ok := rawjson.Get(r.call.Params, memberMeta); ok { // a trace, and what else is not about progress
+		if meta = rawjson.Delete(meta, "progressToken"); !isEmpty(meta) {
+			params = append(append(params, `,"_meta":`...), meta...)
+		}
+	}
+	params = append(params, '}')
+	back := r.call.Back
+	back.Progress = r.moves(s.Node)
 	c := &upstream.Call{
 		ID: id, Principal: r.call.Principal, Session: r.call.Session, Client: r.call.Client,
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: s.Node.Tool,
-		Params: fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, rawjson.Quote(s.Node.Tool), arguments), Arguments: arguments,
-		Back:   upstream.Back{Log: r.call.Back.Log, LogLevel: r.call.Back.LogLevel, Ask: r.call.Back.Ask, Capabilities: r.call.Back.Capabilities},
-		Timing: &upstream.Timing{},
+		Back: back, Timing: &upstream.Timing{},
 	}
-	a := batchAnswer{source: e.tool.Upstream}
-	var err error
-	if e.m != nil {
-		// As for a client of an older revision: one of the present revision would
-		// have to come back with answers for one call of many, and cannot.
-		request := &Request{Principal: c.Principal, Session: c.Session, Client: c.Client, Method: string(c.Op), Params: c.Params, Back: c.Back}
-		a.result, err = e.m.converse(ctx, request, c)
-	} else {
-		a.result, err = e.handler(ctx, c)
+	c.Params, c.Arguments = params, arguments
+	return c
+}
+
+// carryOut makes a call. What the client may be asked meanwhile is asked as of a
+// client of an older revision: one of the present revision would have to come back
+// with answers for one call of many, and cannot.
+func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*upstream.Result, error) {
+	if e.m == nil {
+		return e.handler(ctx, c)
 	}
+	request := &Request{Principal: c.Principal, Session: c.Session, Client: c.Client, Method: string(c.Op), Params: c.Params, Back: c.Back}
+	res, err := e.m.converse(ctx, request, c)
 	if rpc := refused(err); rpc != nil {
-		err = &upstream.Error{Upstream: e.tool.Upstream, Tool: e.tool.Name, Kind: upstream.InvalidArguments, RPC: rpc, Public: rpc.Message}
+		return nil, &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.InvalidArguments, RPC: rpc}
 	}
 	if err != nil {
-		a.result, a.err = nil, upstream.AsError(e.tool.Upstream, e.tool.Name, err)
+		return nil, r.unasked(c, err)
 	}
-	if a.err == nil && !a.result.IsError || a.err != nil && a.err.Kind == upstream.WriteOutcomeUnknown {
-		r.kept.put(key, a, e.tool.Hints.ReadOnly)
+	return (&View{agg: r.agg}).offer().exposeResult(e.m, res), nil
+}
+
+// unasked says of a call that had something to ask how it can be made: the client
+// is not to believe that it could not answer.
+func (r *batchRun) unasked(c *upstream.Call, err error) error {
+	e := upstream.AsError(c.Upstream, c.Name, err)
+	if r.call.Back.Ask != nil || e.Kind != upstream.Denied || !canAnswer(r.call.Back.Capabilities) || !strings.HasSuffix(e.Public, cannotDo) {
+		return err
 	}
-	return r.answered(a)
+	said := *e
+	said.Public = fmt.Sprintf("%s, for which this client cannot be asked in the middle of a plan: %s has to be called by itself", strings.TrimSuffix(e.Public, cannotDo), c.Exposed)
+	return &said
 }
 
 func (r *batchRun) answered(a batchAnswer) (json.RawMessage, batchAnswer, bool) {
-	if a.err != nil || a.result.IsError {
+	switch {
+	case a.err != nil || a.result != nil && a.result.IsError:
 		return nil, a, false
+	case a.result == nil || isCut(a.result):
+		return nil, a, true
 	}
 	return valueOf(a.result), a, true
 }
 
-// valueOf returns what references to a result refer to: its structured content;
-// where there is none, the text, as the JSON that it is or else as a text.
-func valueOf(res *upstream.Result) json.RawMessage {
-	if v, ok := res.Get(memberStructured); ok {
-		return v
-	}
-	content, _ := res.Get("content")
-	var texts []string
-	for item := range rawjson.Elements(content) {
-		if text, ok := rawjson.GetString(item, "text"); ok {
-			texts = append(texts, text)
-		}
-	}
-	if len(texts) == 1 && rawjson.Check([]byte(texts[0]), rawjson.Limits{}) == nil {
-		return json.RawMessage(texts[0])
-	}
-	return rawjson.Quote(strings.Join(texts, "\n"))
+// finished tells the client that one more call has ended.
+func (r *batchRun) finished(n *plan.Node, o *plan.Outcome[batchAnswer]) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended, r.moved = r.ended+1, 0
+	r.tell(n, string(o.Status))
 }
 
-// progress tells the client that one more call has ended.
-func (r *batchRun) progress(finished int, p *plan.Plan, i int, o *plan.Outcome[batchAnswer]) {
+// moveEvery is how often the progress of single calls is told at most.
+const moveEvery = time.Second
+
+// moves returns what tells the client that a call of the plan has come further,
+// which has hosts wait longer; nil if it does not want to know.
+func (r *batchRun) moves(n *plan.Node) func(json.RawMessage) {
+	if r.call.Back.Progress == nil {
+		return nil
+	}
+	return func(params json.RawMessage) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if now := time.Now(); now.Sub(r.told) >= moveEvery {
+			r.told = now
+			r.moved++
+			message, _ := rawjson.GetString(params, "message")
+			r.tell(n, Printable(message, maxURI))
+		}
+	}
+}
+
+// tell tells the client how far the plan is: calls that have ended, and a part of
+// one, because progress has to grow each time (MCP, progress). r.mu is held.
+func (r *batchRun) tell(n *plan.Node, what string) {
 	if r.call.Back.Progress == nil {
 		return
 	}
-	n := &p.Nodes[i]
-	r.call.Back.Progress(fmt.Appendf(nil, `{"progress":%d,"total":%d,"message":%s}`,
-		finished, len(p.Nodes), rawjson.Quote(fmt.Sprintf("%s (%s): %s", n.ID, n.Tool, o.Status))))
+	part := float64(r.moved) / float64(r.moved+1)
+	message := strings.TrimSuffix(fmt.Sprintf("%s (%s): %s", n.ID, n.Tool, what), ": ")
+	r.call.Back.Progress(fmt.Appendf(nil, `{"progress":%v,"total":%d,"message":%s}`, float64(r.ended)+part, r.total, rawjson.Quote(message)))
 }

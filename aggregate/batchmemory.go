@@ -1,7 +1,7 @@
 package aggregate
 
 import (
-	"bytes"
+	chain "container/list"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -10,22 +10,26 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/plan"
+	"github.com/bulkhead-mcp/bulkhead/cache"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 const (
-	planLasts = 5 * time.Minute // for which a plan's results can be used again
-	maxPlans  = 256             // that are remembered, of all clients together
-	maxKept   = 64 << 20        // bytes of results that are remembered; the oldest plans go first
+	planLasts = 5 * time.Minute // for which a plan's results can be used again, see batchText
+	maxKept   = 64 << 20        // bytes that are remembered, of all clients together
+	callCosts = 512             // bytes, besides what it answered
 )
 
 // batchMemory remembers what has succeeded of plans, so that a plan that is sent
-// again makes only those calls that failed. It belongs to whoever sent it.
+// again makes only those calls that failed. It belongs to whoever sent it. Where
+// there is too much of it, results of reads go first, then those of writes; that a
+// write was made is forgotten last of all.
 type batchMemory struct {
 	mu    sync.Mutex
 	plans map[planKey]*batchKept
-	order []planKey // oldest first
+	idle  chain.List // of *batchKept: those that nobody carries out, by when that ended
 	size  int
+	timer bool // one is set
 }
 
 // planKey is a plan of one client.
@@ -36,11 +40,25 @@ func newBatchMemory() *batchMemory { return &batchMemory{plans: map[planKey]*bat
 // batchKept is what is remembered of one plan.
 type batchKept struct {
 	memory *batchMemory
-	turn   chan struct{} // capacity 1: who carries the plan out
-	until  time.Time     // guarded by the memory's mu, as are the next
-	users  int
-	calls  map[string]batchAnswer
+	key    planKey
+	turn   chan struct{}  // capacity 1: who carries the plan out
+	users  int            // guarded by the memory's mu, as are the next
+	idle   *chain.Element // nil while there are users
+	until  time.Time
+	calls  map[callKey]*keptCall
 	size   int
+	short  bool // of writes it has only that they were made
+}
+
+// callKey is a call of a plan with its arguments, and the source that it goes to.
+type callKey [sha256.Size]byte
+
+// keptCall is a call that was made.
+type keptCall struct {
+	batchAnswer
+	reads bool
+	as    cache.Key // with which credential, and what the tool was then
+	size  int
 }
 
 // of returns what is remembered of a plan, and waits until nobody else carries
@@ -60,74 +78,132 @@ func (m *batchMemory) of(ctx context.Context, c *upstream.Call, calls json.RawMe
 	}, nil
 }
 
+// planKeyOf tells plans apart that differ in more than white space and the order
+// of members: who sends one again may have written it anew.
 func planKeyOf(c *upstream.Call, calls json.RawMessage) planKey {
-	var text bytes.Buffer
-	if json.Compact(&text, calls) != nil { // it has passed the check at the door
-		text.Write(calls)
-	}
+	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Name), canonical(nil, calls))
+}
+
+func digest(parts ...[]byte) (sum [sha256.Size]byte) {
 	h := sha256.New()
-	for _, part := range []string{c.Principal.Key(), c.Session, c.Name, text.String()} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
+	for _, p := range parts {
+		fmt.Fprintf(h, "%d:", len(p))
+		h.Write(p)
 	}
-	return planKey(h.Sum(nil))
+	h.Sum(sum[:0])
+	return sum
 }
 
 func (m *batchMemory) enter(key planKey) *batchKept {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := time.Now()
+	m.expire(time.Now())
 	k := m.plans[key]
-	if k != nil && k.users == 0 && !k.until.After(now) {
-		m.drop(k)
-	}
 	if k == nil {
-		k = &batchKept{memory: m, turn: make(chan struct{}, 1), calls: map[string]batchAnswer{}}
+		k = &batchKept{memory: m, key: key, turn: make(chan struct{}, 1), calls: map[callKey]*keptCall{}}
 		m.plans[key] = k
-		m.order = append(m.order, key)
 	}
-	k.users++
-	m.shrink(now)
+	if k.users++; k.idle != nil {
+		m.idle.Remove(k.idle)
+		k.idle, k.short = nil, false
+	}
 	return k
 }
 
 func (m *batchMemory) leave(k *batchKept) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	k.users--
-	k.until = time.Now().Add(planLasts)
-	m.shrink(k.until.Add(-planLasts))
-	if m.size > 0 {
-		time.AfterFunc(planLasts, func() { // memory is let go even if nobody asks again
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.shrink(time.Now())
-		})
+	now := time.Now()
+	if k.users--; k.users > 0 {
+		return
+	}
+	k.until = now.Add(planLasts)
+	k.idle = m.idle.PushBack(k)
+	if len(k.calls) == 0 {
+		m.drop(k)
+	}
+	m.shrink()
+	m.wake(now)
+}
+
+// wake has memory let go even if nobody asks again. m.mu is held.
+func (m *batchMemory) wake(now time.Time) {
+	if m.timer || m.idle.Len() == 0 {
+		return
+	}
+	m.timer = true
+	time.AfterFunc(m.idle.Front().Value.(*batchKept).until.Sub(now), func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.timer = false
+		now := time.Now()
+		m.expire(now)
+		m.wake(now)
+	})
+}
+
+// expire forgets plans whose time is up. m.mu is held.
+func (m *batchMemory) expire(now time.Time) {
+	for e := m.idle.Front(); e != nil && !e.Value.(*batchKept).until.After(now); e = m.idle.Front() {
+		m.drop(e.Value.(*batchKept))
 	}
 }
 
-// shrink forgets plans that have expired, and the oldest beyond the bounds, but
-// none that is being carried out. m.mu is held.
-func (m *batchMemory) shrink(now time.Time) {
-	kept := m.order[:0]
-	over := len(m.order) - maxPlans
-	for _, key := range m.order {
-		k := m.plans[key]
-		if k.users == 0 && (!k.until.After(now) || over > 0 || m.size > maxKept) {
-			m.drop(k)
-			delete(m.plans, key)
-			over--
-			continue
-		}
-		kept = append(kept, key)
-	}
-	clear(m.order[len(kept):])
-	m.order = kept
-}
-
-// drop forgets the results of a plan. m.mu is held.
+// drop forgets a plan that nobody carries out. m.mu is held.
 func (m *batchMemory) drop(k *batchKept) {
+	m.idle.Remove(k.idle)
 	m.size -= k.size
-	k.calls, k.size = map[string]batchAnswer{}, 0
+	delete(m.plans, k.key)
+}
+
+// shrink holds what is remembered within its bounds; what is oldest goes first.
+// m.mu is held.
+func (m *batchMemory) shrink() {
+	for e := m.idle.Front(); e != nil && m.size > maxKept; e = e.Next() {
+		e.Value.(*batchKept).shorten()
+	}
+	for e := m.idle.Front(); e != nil && m.size > maxKept; e = m.idle.Front() {
+		m.drop(e.Value.(*batchKept))
+	}
+}
+
+// shorten leaves nothing of a plan but which writes were made. The memory's mu is
+// held.
+func (k *batchKept) shorten() {
+	if k.short {
+		return
+	}
+	k.short = true
+	for key, c := range k.calls {
+		if c.reads {
+			k.remove(key)
+		} else if c.err == nil {
+			k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, 0})
+		}
+	}
+}
+
+// withoutResult stands for the result of a write that was not kept.
+func withoutResult() *upstream.Result {
+	return upstream.TextResult("It succeeded when this plan was sent before; its result was not kept.", false)
+}
+
+func (k *batchKept) remove(key callKey) {
+	if c := k.calls[key]; c != nil {
+		k.size -= c.size
+		k.memory.size -= c.size
+		delete(k.calls, key)
+	}
+}
+
+func (k *batchKept) set(key callKey, c keptCall) {
+	k.remove(key)
+	if c.size = callCosts; c.result != nil {
+		c.size += len(c.result.Raw)
+	}
+	k.calls[key] = &c
+	k.size += c.size
+	k.memory.size += c.size
 }
 
 // forget drops what is remembered, but for writes of which nobody knows whether
@@ -135,43 +211,75 @@ func (m *batchMemory) drop(k *batchKept) {
 func (k *batchKept) forget() {
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
-	lost := map[string]batchAnswer{}
-	for step, a := range k.calls {
-		if a.err != nil {
-			lost[step] = a
+	for key, c := range k.calls {
+		if c.err == nil {
+			k.remove(key)
 		}
 	}
-	k.memory.drop(k)
-	k.calls = lost
 }
 
-func (k *batchKept) get(step string) (batchAnswer, bool) {
+// get returns what a call brought when the plan was sent before.
+func (k *batchKept) get(by *upstream.Call, s plan.Step, e *entry) (batchAnswer, bool) {
+	if e.m == nil {
+		return batchAnswer{}, false
+	}
+	key, as := callKeyOf(s, e), e.seenBy(by)
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
-	a, ok := k.calls[step]
-	return a, ok
+	c := k.calls[key]
+	switch {
+	case c == nil || c.reads && c.as != as: // it may say another thing now
+		return batchAnswer{}, false
+	case c.as != as && c.err == nil: // made, but who asks may not be allowed to see it any longer
+		return batchAnswer{source: c.source, result: withoutResult()}, true
+	}
+	return c.batchAnswer, true
 }
 
-func (k *batchKept) put(step string, a batchAnswer, reads bool) {
-	size := len(step)
-	if a.result != nil {
-		size += len(a.result.Raw)
+// put remembers a call that succeeded, and one of which nobody knows whether it was
+// carried out.
+func (k *batchKept) put(by *upstream.Call, s plan.Step, e *entry, a batchAnswer) {
+	failed := a.err != nil || a.result != nil && a.result.IsError
+	if e.m == nil || failed && !a.unsure { // what is our own costs nothing
+		return
 	}
+	key, c := callKeyOf(s, e), keptCall{a, e.tool.Hints.ReadOnly, e.seenBy(by), 0}
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
-	if a.err == nil && k.memory.size+size > maxKept {
-		if reads {
-			return // it is made again, which costs time and no more
-		}
-		a.result = upstream.TextResult("It succeeded when this plan was sent before; its result was too long to keep.", false)
-		size = len(step) + len(a.result.Raw)
+	k.set(key, c)
+	if k.memory.shrink(); k.memory.size <= maxKept {
+		return
 	}
-	k.calls[step] = a
-	k.size += size
-	k.memory.size += size
+	if c.reads {
+		k.remove(key) // it is made again, which costs time and no more
+	} else if c.err == nil {
+		k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, 0})
+	}
 }
 
-// stepKey names a call within its plan, with the arguments that it was made with.
-func stepKey(s plan.Step) string {
-	return fmt.Sprintf("%s\x00%d\x00%x", s.Node.ID, s.Item, sha256.Sum256(s.Arguments))
+// unsure reports whether a call that failed may have been carried out, and must
+// not be twice: then it is for whoever knows the source to say what happened.
+func unsure(e *entry, err *upstream.Error) bool {
+	if err == nil || !err.Sent || e.tool.Hints.ReadOnly || e.m.repeatable(&upstream.Call{Op: upstream.CallTool, Name: e.tool.Name, Tool: e.tool}) {
+		return false
+	}
+	switch err.Kind {
+	case upstream.WriteOutcomeUnknown, upstream.Unavailable, upstream.Timeout, upstream.Cancelled, upstream.Internal:
+		return true
+	case upstream.UpstreamError, upstream.RateLimited:
+		return err.RPC == nil // an answer that could not be used
+	}
+	return false
+}
+
+// callKeyOf tells a call from all others of its plan, and from the same one to
+// another source that has its name now.
+func callKeyOf(s plan.Step, e *entry) callKey {
+	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), canonical(nil, s.Arguments))
+}
+
+// seenBy tells apart with which credential a call of this tool is made, and what
+// the tool is at this time.
+func (e *entry) seenBy(c *upstream.Call) cache.Key {
+	return e.m.memory.partition(c.Principal).Key([]byte("plan"), e.tool.Raw)
 }

@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -36,6 +37,7 @@ type batchItem struct {
 	// Reused says that it was made when the same plan was sent before.
 	Reused bool  `json:"reused,omitempty"`
 	MS     int64 `json:"ms"`
+	unsure bool  // it failed, and may have been carried out
 }
 
 // batchCut is what was left out of a result that was too long.
@@ -65,21 +67,21 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 				it.Items = append(it.Items, item(&out[i].Items[j]))
 				sum += out[i].Items[j].Took
 			}
-			it.failedItems()
+			it.elements()
 		} else {
 			sum += out[i].Took
 		}
 		res.Results = append(res.Results, it)
 	}
 	res.Timing.Sum = sum.Milliseconds()
-	res.Summary = summaryOf(res.Results)
-	r.cut(res.Results, limit)
+	left := r.cut(res.Results, limit)
+	res.Summary = summaryOf(res.Results) + left
 	return upstream.StructuredResult(res)
 }
 
 // item says what became of one call.
 func item(o *plan.Outcome[batchAnswer]) batchItem {
-	it := batchItem{Status: o.Status, Error: Printable(o.Why, maxQuote), MS: o.Took.Milliseconds(), Reused: o.Result.reused}
+	it := batchItem{Status: o.Status, Error: Printable(o.Why, maxQuote), MS: o.Took.Milliseconds(), Reused: o.Result.reused, unsure: o.Result.unsure}
 	if o.Status == plan.Failed && o.Why != "" {
 		it.Code = upstream.InvalidArguments.Code() // what it refers to is not there
 	}
@@ -87,26 +89,34 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	case a.err != nil:
 		it.Code, it.Error, it.RetryAfterMS = a.err.Kind.Code(), failureText(a.err), a.err.RetryAfter.Milliseconds()
 		if a.reused {
-			it.Error += " It was not sent again."
+			it.Error += " It was not sent again with this plan, because it may have been carried out: find that out, and if it was not, call the tool by itself."
 		}
+	case a.cut != nil:
+		it.Truncated = a.cut
 	case a.result == nil:
 	case a.result.IsError:
 		it.Code = "tool_error"
-		it.Error = rawjson.String(valueOf(a.result))
-		if it.Error == "" {
-			it.Error = string(valueOf(a.result))
+		it.Error = strings.Join(textsOf(a.result), "\n")
+		if v, ok := a.result.Get(memberStructured); ok && it.Error == "" {
+			it.Error = string(v)
 		}
 	default:
-		it.Result = valueOf(a.result)
+		if it.Result = o.Value; it.Result == nil {
+			it.Result = valueOf(a.result)
+		}
 		it.Content = others(a.result)
 	}
 	return it
 }
 
-// failedItems says of a call that was made for a list how many have failed.
-func (it *batchItem) failedItems() {
+// elements says of a call that was made for a list how many have failed, and
+// whether all were made before.
+func (it *batchItem) elements() {
 	failed, first := 0, -1
+	it.Reused = len(it.Items) > 0
 	for i := range it.Items {
+		it.Reused = it.Reused && it.Items[i].Reused
+		it.unsure = it.unsure || it.Items[i].unsure
 		if it.Items[i].Status != plan.OK {
 			if failed++; first < 0 {
 				first = i
@@ -135,22 +145,25 @@ func others(res *upstream.Result) json.RawMessage {
 	return array(out)
 }
 
-// summaryOf says in a sentence what is missing and why.
+// summaryOf says in a sentence what is missing and why, and what to do about it.
 func summaryOf(items []batchItem) string {
 	ok, reused := 0, 0
-	var missing []string
+	var missing, unsure []string
 	for i := range items {
 		it := &items[i]
 		switch it.Status {
 		case plan.OK:
 			ok++
+			if it.Reused {
+				reused++
+			}
 		case plan.Failed:
 			missing = append(missing, fmt.Sprintf("%s failed (%s)", it.ID, strings.Trim(string(it.Source)+" "+it.Code, " ")))
 		case plan.Skipped:
 			missing = append(missing, it.ID+" was skipped")
 		}
-		if it.Reused {
-			reused++
+		if it.unsure {
+			unsure = append(unsure, it.ID)
 		}
 	}
 	s := fmt.Sprintf("%d of %d calls succeeded", ok, len(items))
@@ -160,60 +173,123 @@ func summaryOf(items []batchItem) string {
 	if len(missing) == 0 {
 		return s + "."
 	}
-	return s + "; " + strings.Join(missing, ", ") + ". Send the same plan again to make only the missing calls."
+	s += "; " + strings.Join(missing, ", ") + ". "
+	if len(unsure) == 0 {
+		return s + "Send the same plan again within 5 minutes to make only the missing calls."
+	}
+	return s + "Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again. " +
+		"If you send the same plan again within 5 minutes, the other missing calls are made, but not these."
 }
 
-// cut holds the results within limit bytes together: the longest are replaced by
-// where they can be read, so that short ones are never cut for a long one's sake.
-func (r *batchRun) cut(items []batchItem, limit int) {
+// cut holds the results within limit bytes together, as they are written twice in
+// the answer: the longest are replaced by where they can be read, so that short
+// ones are never cut for a long one's sake. It returns what is to be said of that.
+func (r *batchRun) cut(items []batchItem, limit int) string {
 	type part struct {
 		*batchItem
 		source upstream.ID
+		size   int
 	}
 	var all []part
-	total := 0
+	total, before := 0, 0
 	for i := range items {
 		it := &items[i]
-		all = append(all, part{it, it.Source})
+		all = append(all, part{it, it.Source, it.size()})
 		for j := range it.Items {
-			all = append(all, part{&it.Items[j], it.Source})
+			all = append(all, part{&it.Items[j], it.Source, it.Items[j].size()})
 		}
 	}
+	left := batchCut{}
 	for _, p := range all {
-		total += p.size()
-	}
-	slices.SortStableFunc(all, func(a, b part) int { return b.size() - a.size() })
-	for _, p := range all {
-		if total <= limit {
-			return
+		if total += p.size; p.Truncated != nil {
+			before, left.Bytes = before+1, left.Bytes+p.Truncated.Bytes
 		}
-		total -= r.hold(p.batchItem, p.source)
+	}
+	slices.SortStableFunc(all, func(a, b part) int { return b.size - a.size })
+	n := 0
+	for n < len(all) && total > limit && all[n].size > minCut {
+		p := all[n]
+		r.hold(p.batchItem, p.source)
+		if p.Truncated != nil {
+			before, left.Bytes = before+1, left.Bytes+p.Truncated.Bytes
+		}
+		total += p.batchItem.size() - p.size
+		n++
+	}
+	if before == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" %d results of %d bytes together were left out for their length: read them with %s, by their handles.", before, left.Bytes, toolReadMore)
+}
+
+// size is how many bytes of the answer can be saved by holding an item back.
+func (it *batchItem) size() int {
+	n := 0
+	for _, b := range [][]byte{it.Result, it.Content, []byte(it.Error)} {
+		n += 2*len(b) + bytes.Count(b, []byte{'"'}) + bytes.Count(b, []byte{'\\'}) // as JSON, and as a text of that
+	}
+	return n
+}
+
+// hold keeps what is long of an item back.
+func (r *batchRun) hold(it *batchItem, source upstream.ID) {
+	if it.Status == plan.OK {
+		it.Truncated = r.holdBack(it.Result, it.Content, source)
+		it.Result, it.Content = nil, nil
+		return
+	}
+	if short := Printable(it.Error, minCut); len(short) < len(it.Error) {
+		it.Truncated = r.holdBack(rawjson.Quote(it.Error), nil, source)
+		it.Error = short
 	}
 }
 
-// size is how much of an item can be held back, in bytes.
-func (it *batchItem) size() int { return len(it.Result) + len(it.Content) + len(it.Error) }
-
-// hold keeps what is long of an item back and returns how many bytes that was.
-func (r *batchRun) hold(it *batchItem, source upstream.ID) int {
-	size := it.size()
-	if it.Status != plan.OK {
-		short := Printable(it.Error, maxQuote)
-		it.Error = short
-		return size - len(short)
-	}
+// holdBack keeps a result for bulkhead_read_more.
+func (r *batchRun) holdBack(value, content json.RawMessage, source upstream.ID) *batchCut {
 	var parts []json.RawMessage
-	if it.Result != nil {
-		text := rawjson.String(it.Result)
-		if rawjson.Kind(it.Result) != '"' {
-			text = string(it.Result)
+	if value != nil {
+		text := rawjson.String(value)
+		if rawjson.Kind(value) != '"' {
+			text = string(value)
 		}
 		parts = append(parts, textPart(text))
 	}
-	for e := range rawjson.Elements(it.Content) {
+	for e := range rawjson.Elements(content) {
 		parts = append(parts, e)
 	}
-	it.Truncated = &batchCut{Bytes: size, Handle: r.agg.rests.put(restOwner{r.call.Principal, source}, parts, r.agg.opt.MaxResult)}
-	it.Result, it.Content = nil, nil
-	return size
+	return &batchCut{len(value) + len(content), r.agg.rests.put(restOwner{r.call.Principal, source}, parts, r.agg.opt.MaxResult)}
+}
+
+// valueOf returns what references to a result refer to: its structured content;
+// where there is none, the text, as the JSON that it is or else as a text.
+func valueOf(res *upstream.Result) json.RawMessage {
+	if v, ok := res.Get(memberStructured); ok {
+		return v
+	}
+	texts := textsOf(res)
+	if len(texts) == 1 && rawjson.Check([]byte(texts[0]), rawjson.Limits{}) == nil {
+		return json.RawMessage(texts[0])
+	}
+	return rawjson.Quote(strings.Join(texts, "\n"))
+}
+
+func textsOf(res *upstream.Result) []string {
+	content, _ := res.Get("content")
+	var texts []string
+	for item := range rawjson.Elements(content) {
+		if text, ok := rawjson.GetString(item, "text"); ok {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// isCut reports whether a result was cut for its length before it came here, so
+// that it is not what it seems.
+func isCut(res *upstream.Result) bool {
+	if _, whole := res.Get(memberStructured); whole {
+		return false
+	}
+	texts := textsOf(res)
+	return len(texts) > 1 && strings.HasPrefix(texts[len(texts)-1], noticeBegins)
 }

@@ -30,6 +30,7 @@ type fake struct {
 	state   upstream.State
 	changed func()
 	lists   int
+	called  int
 	call    func(context.Context, *upstream.Call) (*upstream.Result, error)
 	hang    bool // never connects
 }
@@ -71,6 +72,7 @@ func (f *fake) Tools(context.Context) ([]upstream.Tool, error) {
 func (f *fake) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	f.mu.Lock()
 	call := f.call
+	f.called++
 	f.mu.Unlock()
 	if call == nil {
 		return upstream.TextResult(string(f.id)+":"+c.Tool.Name+":"+string(c.Arguments), false), nil

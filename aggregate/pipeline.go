@@ -42,3 +42,12 @@ func ownPipeline(a *Aggregate, h upstream.Handler) upstream.Handler {
 		validated(true, a.log),
 	)(h)
 }
+
+// batchPipeline is [ownPipeline] for a tool that checks its arguments itself.
+func batchPipeline(a *Aggregate, h upstream.Handler) upstream.Handler {
+	return upstream.Chain(
+		recovered(a.log),
+		observed(a.log, nil),
+		deadline(a.opt.Deadline),
+	)(h)
+}

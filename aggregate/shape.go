@@ -118,6 +118,9 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 	return &upstream.Result{Raw: out, IsError: res.IsError}, nil
 }
 
+// noticeBegins is how every notice begins.
+const noticeBegins = "[truncated: "
+
 func notice(c *upstream.Call, total int, handle string, failed bool) string {
 	did := "The call succeeded, but its"
 	if failed {
@@ -127,7 +130,7 @@ func notice(c *upstream.Call, total int, handle string, failed bool) string {
 	if handle != "" {
 		more = fmt.Sprintf(`For the rest call %s with {"handle":%q}.`, toolReadMore, handle)
 	}
-	return fmt.Sprintf("[truncated: %s: %s result of %d bytes is longer than one answer may be. %s]",
+	return fmt.Sprintf(noticeBegins+"%s: %s result of %d bytes is longer than one answer may be. %s]",
 		c.Upstream, did, total, more)
 }
 

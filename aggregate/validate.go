@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -66,6 +67,19 @@ type compiledSchema struct {
 
 // check returns what is wrong with the arguments, "" if nothing.
 func (s *schemaCache) check(t *upstream.Tool, arguments []byte) string {
+	err := s.validate(t, arguments)
+	if invalid, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		return told(leaves(invalid, nil))
+	}
+	if err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// validate returns why the arguments are not what a tool takes: as a rule a
+// *jsonschema.ValidationError.
+func (s *schemaCache) validate(t *upstream.Tool, arguments []byte) error {
 	v, known := s.compiled.Load(t)
 	if !known {
 		if size := int64(len(t.Raw)); s.size.Add(size) > maxSchemas {
@@ -83,20 +97,16 @@ func (s *schemaCache) check(t *upstream.Tool, arguments []byte) string {
 		}
 	})
 	if cs.schema == nil {
-		return ""
+		return nil
 	}
 	if rawjson.IsNull(arguments) {
 		arguments = []byte("{}")
 	}
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(arguments))
 	if err != nil {
-		return err.Error()
+		return err
 	}
-	var invalid *jsonschema.ValidationError
-	if err := cs.schema.Validate(doc); errors.As(err, &invalid) {
-		return strings.Join(leaves(invalid, nil), "; ")
-	}
-	return ""
+	return cs.schema.Validate(doc)
 }
 
 // noLoader refuses to fetch anything: a schema of an upstream must not make us
@@ -129,14 +139,25 @@ const maxProblems = 5
 // the nodes above them only say that something below is wrong.
 func leaves(e *jsonschema.ValidationError, out []string) []string {
 	if len(e.Causes) == 0 && len(out) < maxProblems {
-		at := "arguments"
-		if len(e.InstanceLocation) > 0 {
-			at = strings.Join(e.InstanceLocation, ".")
-		}
-		return append(out, at+": "+e.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+		return append(out, problem(e))
 	}
 	for _, cause := range e.Causes {
 		out = leaves(cause, out)
 	}
 	return out
+}
+
+// told puts faults together, in the same order each time.
+func told(faults []string) string {
+	slices.Sort(faults)
+	return strings.Join(faults, "; ")
+}
+
+// problem says where and what one fault is.
+func problem(e *jsonschema.ValidationError) string {
+	at := "arguments"
+	if len(e.InstanceLocation) > 0 {
+		at = strings.Join(e.InstanceLocation, ".")
+	}
+	return at + ": " + e.ErrorKind.LocalizedString(message.NewPrinter(language.English))
 }

@@ -14,7 +14,7 @@ import (
 func find(name string) (plan.Tool, error) {
 	source, what, ok := strings.Cut(name, "_")
 	t := plan.Tool{Source: source, Reads: strings.HasPrefix(what, "read"), Writes: strings.HasPrefix(what, "write")}
-	t.Check = func(arguments json.RawMessage) string {
+	t.Check = func(arguments json.RawMessage, _ [][]string) string {
 		if strings.Contains(string(arguments), "wrong") {
 			return "x: is wrong"
 		}
@@ -43,7 +43,7 @@ func TestFaults(t *testing.T) {
 		`[{"id":"a"}]`:                      {"a: names no tool"},
 		`[{"tool":"crm_read"}]`:             {"calls[0]: needs an id"},
 		`[{"id":"item","tool":"crm_read"}]`: {"calls[0]: needs an id", "other than item"},
-		`[{"id":"a","tool":"crm_read"},{"id":"a","tool":"crm_read"}]`:                                  {`calls[1]: has the id "a" of another call`},
+		`[{"id":"a","tool":"crm_read"},{"id":"a","tool":"crm_read"}]`:                                  {`calls[1]: has the id "a" of calls[0]`},
 		`[{"id":"a","tool":"crm_reed"}]`:                                                               {"a: there is no tool crm_reed; did you mean crm_read?"},
 		`[{"id":"a","tool":"crm_read","args":{}}]`:                                                     {`a: has an unknown member "args"`, "arguments"},
 		`[{"id":"a","tool":"crm_read","arguments":[]}]`:                                                {"a: arguments is a list, not an object"},
@@ -52,7 +52,7 @@ func TestFaults(t *testing.T) {
 		`[{"id":"a","tool":"crm_read","after":["b"]}]`:                                                 {`a: after: there is no call "b" in the plan; the calls are a`},
 		`[{"id":"a","tool":"crm_read","after":["a"]}]`:                                                 {"a: after: it needs its own result"},
 		`[{"id":"a","tool":"crm_read","after":["b"]},{"id":"b","tool":"crm_read"}]`:                    {"a: after: b comes later; write b before a"},
-		`[{"id":"a","tool":"crm_read","after":["b"]},{"id":"b","tool":"crm_read","after":["a"]}]`:      {"a: after: a and b need each other"},
+		`[{"id":"a","tool":"crm_read","after":["b"]},{"id":"b","tool":"crm_read","after":["a"]}]`:      {"a: is part of a circle: a needs b needs a; remove one of these references"},
 		`[{"id":"a","tool":"crm_read","arguments":{"x":{"$ref":"#/b/id"}}}]`:                           {`a: #/b/id: there is no call "b"`},
 		`[{"id":"a","tool":"crm_read","arguments":{"x":[{"$ref":7}]}}]`:                                {"a: $ref is a number, not a text"},
 		`[{"id":"a","tool":"crm_read","arguments":{"x":{"$ref":"b.id"}}}]`:                             {`a: the reference "b.id"`, `{"$literal":...}`},

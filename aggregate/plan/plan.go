@@ -23,7 +23,12 @@ const (
 	MaxItems = 100 // elements of a list that one call is made for
 	MaxCalls = 256 // calls in all
 	MaxRefs  = 256 // references
-	maxDepth = 32  // tokens of a pointer
+
+	maxDepth   = 32       // tokens of a pointer
+	maxPointer = 2 << 10  // bytes of one
+	maxFaults  = 100      // that are found; who has more has time to come back
+	maxOne     = 4 << 20  // bytes of the arguments of a call, with what references put there
+	maxAll     = 32 << 20 // bytes that references put into the arguments of all calls
 )
 
 // Tool is what a plan has to know of a tool.
@@ -32,8 +37,14 @@ type Tool struct {
 	Reads    bool     // it says that it changes nothing
 	Writes   bool     // calls that change something are kept in order, and it may be one
 	Requires []string // tools whose output it needs, by their names in plans
-	// Check returns what is wrong with arguments, "" if nothing; it may be nil.
-	Check func(arguments json.RawMessage) string
+	// Check returns what is wrong with arguments, "" if nothing; it may be nil. What
+	// stands at the paths in open is not known yet, and null for now.
+	Check func(arguments json.RawMessage, open [][]string) string
+	// Form says in a few words what it takes; "" if that is not known.
+	Form string
+	// Takes and Returns are JSON Schemas of its arguments and of its result; nil
+	// where there is none.
+	Takes, Returns json.RawMessage
 }
 
 // OnError says what becomes of the rest of a plan when a call fails.
@@ -88,7 +99,7 @@ type Faults []Fault
 
 // Error returns one line for each fault, the first of many.
 func (fs Faults) Error() string {
-	const most = 20
+	const most = 30
 	var b strings.Builder
 	for i, f := range fs {
 		if i == most {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/url"
 	"strconv"
 	"strings"
@@ -27,6 +28,9 @@ func parsePointer(text string) (*pointer, error) {
 	if !ok {
 		return nil, errors.New(`a reference is "#/" and the id of a call, then what of its result, e.g. "#/a/rows/0/id"`)
 	}
+	if len(text) > maxPointer {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxPointer)
+	}
 	tokens := strings.Split(rest, "/")
 	if len(tokens) > maxDepth {
 		return nil, fmt.Errorf("it is deeper than %d", maxDepth)
@@ -36,18 +40,25 @@ func parsePointer(text string) (*pointer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%.40q is not escaped as a part of a URI", t)
 		}
+		if n := strings.Count(plain, "~"); n != strings.Count(plain, "~0")+strings.Count(plain, "~1") {
+			return nil, fmt.Errorf("in %.40q a tilde is not written ~0", t)
+		}
 		tokens[i] = strings.ReplaceAll(strings.ReplaceAll(plain, "~1", "/"), "~0", "~")
 	}
 	return &pointer{tokens[0], tokens[1:], text}, nil
 }
 
-// in returns the part of v that p means.
-func (p *pointer) in(v json.RawMessage) (json.RawMessage, error) {
-	at := "#/" + p.call
-	for _, t := range p.tokens {
+func tooLong(call string) error {
+	return fmt.Errorf("the result of %s is too long to be referred to; have it answer less", call)
+}
+
+// in returns the part of v that p means, where v is what its first tokens lead to.
+func (p *pointer) in(v json.RawMessage, deep int) (json.RawMessage, error) {
+	at := strings.Join(append([]string{"#", p.call}, p.tokens[:deep]...), "/")
+	for _, t := range p.tokens[deep:] {
 		next, err := step(v, t)
 		if err != nil {
-			return nil, fmt.Errorf("%s: at %s there is %w", p.text, at, err)
+			return nil, fmt.Errorf("at %s there is %w", at, err)
 		}
 		v, at = next, at+"/"+t
 	}
@@ -138,49 +149,64 @@ func only(v json.RawMessage, name string) (json.RawMessage, bool) {
 	return found, n == 1
 }
 
-// replace writes v with its references replaced by what resolve returns. That is
-// not looked at again: a result that looks like a reference is none.
-func replace(out *bytes.Buffer, v json.RawMessage, resolve func(text json.RawMessage) (json.RawMessage, error)) error {
-	switch rawjson.Kind(v) {
-	case '{':
-		if ref, ok := only(v, memberRef); ok {
-			with, err := resolve(ref)
-			out.Write(with)
+// replace writes v with its references replaced by what resolve returns, which is
+// told where they stand. That is not looked at again: a result that looks like a
+// reference is none. Every other byte stays as it is.
+func replace(out *bytes.Buffer, v json.RawMessage, path []string, resolve func(path []string, ref json.RawMessage) (json.RawMessage, error)) error {
+	if kind := rawjson.Kind(v); kind != '{' && kind != '[' || plain(v) {
+		out.Write(v)
+		return nil
+	}
+	if ref, ok := only(v, memberRef); ok {
+		with, err := resolve(path, ref)
+		out.Write(with)
+		return err
+	}
+	if literal, ok := only(v, memberLiteral); ok {
+		out.Write(literal)
+		return nil
+	}
+	done := 0
+	for p := range parts(v) {
+		out.Write(v[done:p.from])
+		if err := replace(out, v[p.from:p.to], append(path, p.token), resolve); err != nil {
 			return err
 		}
-		if literal, ok := only(v, memberLiteral); ok {
-			out.Write(literal)
-			return nil
-		}
-		sep := byte('{')
-		for m := range rawjson.Members(v) {
-			out.WriteByte(sep)
-			out.Write(rawjson.Quote(m.Name))
-			out.WriteByte(':')
-			if err := replace(out, m.Value, resolve); err != nil {
-				return err
-			}
-			sep = ','
-		}
-		if sep == '{' {
-			out.WriteByte(sep)
-		}
-		out.WriteByte('}')
-	case '[':
-		sep := byte('[')
-		for e := range rawjson.Elements(v) {
-			out.WriteByte(sep)
-			if err := replace(out, e, resolve); err != nil {
-				return err
-			}
-			sep = ','
-		}
-		if sep == '[' {
-			out.WriteByte(sep)
-		}
-		out.WriteByte(']')
-	default:
-		out.Write(v)
+		done = p.to
 	}
+	out.Write(v[done:])
 	return nil
+}
+
+// plain reports whether there is certainly no member in v whose name begins with a
+// dollar sign, however that is written.
+func plain(v []byte) bool {
+	return bytes.IndexByte(v, '$') < 0 && !bytes.Contains(v, []byte(`\u`))
+}
+
+// part is a value in an object or a list: what it is called there, and where it
+// stands.
+type part struct {
+	token    string
+	from, to int
+}
+
+func parts(v json.RawMessage) iter.Seq[part] {
+	return func(yield func(part) bool) {
+		for m := range rawjson.Members(v) {
+			if !yield(part{m.Name, m.End - len(m.Value), m.End}) {
+				return
+			}
+		}
+		n, at := 0, bytes.IndexByte(v, '[')+1
+		for e := range rawjson.Elements(v) {
+			for strings.IndexByte(" \t\r\n,", v[at]) >= 0 { // between two elements there is nothing else
+				at++
+			}
+			if !yield(part{strconv.Itoa(n), at, at + len(e)}) {
+				return
+			}
+			n, at = n+1, at+len(e)
+		}
+	}
 }

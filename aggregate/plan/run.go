@@ -26,8 +26,8 @@ const (
 // Outcome is how one call of a plan ended.
 type Outcome[R any] struct {
 	Status Status
-	Why    string // of one that was not carried out, for the model
-	Value  json.RawMessage
+	Why    string          // of one that was not carried out, for the model
+	Value  json.RawMessage // to which references refer; nil if it is too long for that, or in Items
 	// Result is what carrying it out returned; the zero value where it was not.
 	Result R
 	Items  []Outcome[R] // of one that was made for each element of a list
@@ -41,8 +41,8 @@ type Step struct {
 	Arguments json.RawMessage // without references
 }
 
-// Do carries out one call. It returns the value to which references refer, what
-// else is to be known of it, and whether it succeeded.
+// Do carries out one call. It returns the value to which references refer, nil if
+// it is too long for that, what else is to be known of it, and whether it succeeded.
 type Do[R any] func(context.Context, Step) (value json.RawMessage, result R, ok bool)
 
 // Run carries out a plan, each call as soon as what it needs is there, and
@@ -71,6 +71,7 @@ type run[R any] struct {
 	out   []Outcome[R]
 	ended []chan struct{} // closed when out has the node's
 	calls atomic.Int64    // begun
+	put   atomic.Int64    // bytes that references have put into arguments
 	found sync.Map        // references that were resolved, but for those to elements: text -> json.RawMessage
 	stop  atomic.Pointer[Node]
 
@@ -145,20 +146,24 @@ func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage) Outc
 	return o
 }
 
-// maxArguments is how long the arguments of one call may become by its
-// references, in bytes.
-const maxArguments = 4 << 20
-
+// resolved returns the arguments of a call without references.
 func (r *run[R]) resolved(n *Node, element json.RawMessage) (json.RawMessage, error) {
+	if plain(n.Arguments) {
+		return n.Arguments, nil
+	}
 	var out bytes.Buffer
-	err := replace(&out, n.Arguments, func(ref json.RawMessage) (json.RawMessage, error) {
+	err := replace(&out, n.Arguments, nil, func(_ []string, ref json.RawMessage) (json.RawMessage, error) {
 		p, err := parsePointer(rawjson.String(ref))
 		if err != nil {
 			return nil, err
 		}
 		v, err := r.value(p, element)
-		if err == nil && out.Len()+len(v) > maxArguments {
-			err = fmt.Errorf("%s: with it the arguments are longer than %d bytes", p.text, maxArguments)
+		switch {
+		case err != nil:
+		case out.Len()+len(v) > maxOne:
+			err = fmt.Errorf("%s: with it the arguments are longer than %d bytes; refer to less of it", p.text, maxOne)
+		case r.put.Add(int64(len(v))) > maxAll:
+			err = fmt.Errorf("%s: with it the arguments of all calls are longer than %d bytes together; refer to less of it", p.text, maxAll)
 		}
 		return v, err
 	})
@@ -168,20 +173,68 @@ func (r *run[R]) resolved(n *Node, element json.RawMessage) (json.RawMessage, er
 // value returns what a reference means.
 func (r *run[R]) value(p *pointer, element json.RawMessage) (json.RawMessage, error) {
 	if p.call == item && element != nil {
-		return p.in(element)
+		v, err := p.in(element, 0)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", p.text, err)
+		}
+		return v, err
 	}
 	if v, ok := r.found.Load(p.text); ok {
 		return v.(json.RawMessage), nil
 	}
 	j := slices.IndexFunc(r.plan.Nodes, func(n Node) bool { return n.ID == p.call }) // Parse has seen that there is one
-	if r.out[j].Status != OK && !r.plan.Nodes[j].Mapped() {                          // what refers to it all the same is to get null
+	v, err := r.out[j].part(p)
+	if err == nil && len(v) <= maxOne {
+		err = rawjson.Check(v, rawjson.Limits{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p.text, err)
+	}
+	r.found.Store(p.text, v)
+	return v, nil
+}
+
+// part returns the part of the result of a call that p means. Whatever has failed
+// or was skipped is null with all its parts: what refers to it is to go on.
+func (o *Outcome[R]) part(p *pointer) (json.RawMessage, error) {
+	deep := 0
+	if o.Items != nil {
+		if len(p.tokens) == 0 {
+			return o.list(p)
+		}
+		i := index(p.tokens[0])
+		if i < 0 || i >= len(o.Items) {
+			return nil, fmt.Errorf("at #/%s there is no element %.40q: the list has %d", p.call, p.tokens[0], len(o.Items))
+		}
+		o, deep = &o.Items[i], 1
+	}
+	switch {
+	case o.Status != OK:
 		return json.RawMessage("null"), nil
+	case o.Value == nil:
+		return nil, tooLong(p.call)
 	}
-	v, err := p.in(r.out[j].Value)
-	if err == nil {
-		r.found.Store(p.text, v)
+	return p.in(o.Value, deep)
+}
+
+// list returns the results of a call that was made for each element of a list, as
+// a list.
+func (o *Outcome[R]) list(p *pointer) (json.RawMessage, error) {
+	values := []byte{'['}
+	for i := range o.Items {
+		if i > 0 {
+			values = append(values, ',')
+		}
+		switch it := &o.Items[i]; {
+		case it.Status != OK:
+			values = append(values, "null"...)
+		case it.Value == nil || len(values)+len(it.Value) > maxOne:
+			return nil, tooLong(p.call)
+		default:
+			values = append(values, it.Value...)
+		}
 	}
-	return v, err
+	return append(values, ']'), nil
 }
 
 // each carries out a call for each element of its list, all at once.
@@ -206,28 +259,16 @@ func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
 		}
 		elements = append(elements, e)
 	}
-	o.Items = make([]Outcome[R], len(elements))
+	o.Items = make([]Outcome[R], len(elements)) // not nil: there is a list
 	var all sync.WaitGroup
 	for i, e := range elements {
 		all.Go(func() { o.Items[i] = r.once(ctx, Step{Node: n, Item: i}, e) })
 	}
 	all.Wait()
 	o.Status = OK
-	values := []byte{'['}
-	for i := range o.Items {
-		if i > 0 {
-			values = append(values, ',')
-		}
-		if it := &o.Items[i]; it.Status == OK && it.Value != nil {
-			values = append(values, it.Value...)
-			continue
-		}
-		values = append(values, "null"...)
-		if o.Items[i].Status != OK {
-			o.Status = Failed
-		}
+	if slices.ContainsFunc(o.Items, func(it Outcome[R]) bool { return it.Status != OK }) {
+		o.Status = Failed
 	}
-	o.Value = append(values, ']')
 }
 
 // Critical returns the length of the longest chain of calls that had to wait for

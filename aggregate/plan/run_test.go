@@ -131,8 +131,8 @@ func TestMap(t *testing.T) {
 	}
 	out = run(t, `[{"id":"a","tool":"a_read","arguments":{"value":{"rows":[{"id":1},{"id":2},{"id":3}]}}},
 		{"id":"m","tool":"b_read","map":{"$ref":"#/a/rows"},"arguments":{"value":{"n":{"$ref":"#/item/id"},"first":{"$ref":"#/a/rows/0/id"}}}},
-		{"id":"c","tool":"c_read","arguments":{"value":{"$ref":"#/m/2/n"}}}]`)
-	if got := string(out[1].Value); got != `[{"n":1,"first":1},{"n":2,"first":1},{"n":3,"first":1}]` || string(out[2].Value) != "3" {
+		{"id":"c","tool":"c_read","arguments":{"value":{"$ref":"#/m/2/n"}}},{"id":"l","tool":"c_read","arguments":{"value":{"$ref":"#/m"}}}]`)
+	if got := string(out[3].Value); got != `[{"n":1,"first":1},{"n":2,"first":1},{"n":3,"first":1}]` || string(out[2].Value) != "3" {
 		t.Errorf("%s, then %s", got, out[2].Value)
 	}
 	long := strings.Repeat("0,", plan.MaxItems) + "0"
