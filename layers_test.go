@@ -68,6 +68,7 @@ var layers = []layer{
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},
 	{"internal/telemetry", nil, "a logger knows nobody who logs"},
+	{"internal/o200k", nil, "counts tokens of texts, whatever they say"},
 	{"internal/procguard", nil, "ends processes, whoever started them"},
 	{"internal/demo", nil, "asks through a function it is handed"},
 	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
@@ -100,6 +101,7 @@ var owners = []struct {
 	{"github.com/getkin/kin-openapi", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"github.com/oasdiff/yaml", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"github.com/vektah/gqlparser", []string{"upstream/graphql"}, "GraphQL is read and written in one place"},
+	{"github.com/tiktoken-go/tokenizer", []string{"internal/o200k"}, "tokens are counted in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 
