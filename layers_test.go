@@ -31,7 +31,7 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress",
+		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress", "internal/metrics", "internal/o200k",
 		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/graphql", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
@@ -68,6 +68,7 @@ var layers = []layer{
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},
 	{"internal/telemetry", nil, "a logger knows nobody who logs"},
+	{"internal/metrics", []string{"aggregate", "internal/o200k", "upstream"}, "counts what the aggregate tells of calls"},
 	{"internal/o200k", nil, "counts tokens of texts, whatever they say"},
 	{"internal/procguard", nil, "ends processes, whoever started them"},
 	{"internal/demo", nil, "asks through a function it is handed"},

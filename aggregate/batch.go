@@ -93,7 +93,12 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		if args.MaxBytes > 0 {
 			limit = min(limit, args.MaxBytes)
 		}
-		return run.result(p, out, time.Since(began), limit/2) // the result says everything twice, see [upstream.StructuredResult]
+		wall := time.Since(began)
+		res, err := run.result(p, out, wall, limit/2) // the result says everything twice, see [upstream.StructuredResult]
+		if err == nil {
+			b.agg.opt.Observer.Planned(run.planned(p, out, wall, res))
+		}
+		return res, err
 	}
 }
 
@@ -116,6 +121,8 @@ type batchAnswer struct {
 	result *upstream.Result // nil if it failed
 	err    *upstream.Error  // nil if it did not
 	reused bool             // it was made for the same plan before
+	// arguments are those that it was made with; nil in what is kept.
+	arguments json.RawMessage
 }
 
 // find returns what a plan may call.
@@ -159,7 +166,7 @@ func (o *offer) exposed(m *member, own []string) []string {
 func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchAnswer, bool) {
 	key := stepKey(s)
 	if a, ok := r.kept.get(key); ok {
-		a.reused = true
+		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
 	}
 	e := r.entries[s.Node.Tool]
@@ -193,6 +200,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 	if a.err == nil && !a.result.IsError || a.err != nil && a.err.Kind == upstream.WriteOutcomeUnknown {
 		r.kept.put(key, a, e.tool.Hints.ReadOnly)
 	}
+	a.arguments = s.Arguments
 	return r.answered(a)
 }
 

@@ -91,7 +91,7 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 		}
 	case a.result == nil:
 	case a.result.IsError:
-		it.Code = "tool_error"
+		it.Code = codeToolError
 		it.Error = rawjson.String(valueOf(a.result))
 		if it.Error == "" {
 			it.Error = string(valueOf(a.result))

@@ -124,6 +124,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 			return v.CallTool(ctx, &meant)
 		}
 	}
+	defer v.agg.opt.Observer.Asked(r)()
 	params, arguments := withoutControls(e.tool, r.Params, arguments)
 	var made struct { // one allocation
 		upstream.Call

@@ -92,6 +92,7 @@ func commands() []command {
 		{name: "tools", summary: "print the merged catalog", run: printTools, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
+		{name: "metrics", summary: "print the metrics of the running server", run: printMetrics, flags: configFlags},
 		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
 		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
 		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},

@@ -65,24 +65,21 @@ func classify() (t [256]class) {
 // write. A byte costs four nanoseconds.
 func Estimate(text []byte) int { return (weigh(text) + perToken/2) / perToken }
 
-// How much of a text Sample looks at.
-const (
-	windows = 4
-	window  = 64 // bytes
-)
+// window is how much Sample looks at in one place, in bytes.
+const window = 64
 
-// Sample is [Estimate] from four places of a long text, so that it costs a
-// microsecond however long the text is. A single one may be off by half; the sum
-// of many is not.
-func Sample(text []byte) int {
-	if len(text) <= windows*window {
+// Sample is [Estimate] from so many places of a long text, two at least: each
+// costs a quarter of a microsecond, however long the text is. With four a single
+// one may be off by half; the sum of many is not.
+func Sample(text []byte, places int) int {
+	if len(text) <= places*window {
 		return Estimate(text)
 	}
-	cost, step := 0, (len(text)-window)/(windows-1)
-	for i := range windows {
+	cost, step := 0, (len(text)-window)/(places-1)
+	for i := range places {
 		cost += weigh(text[i*step : i*step+window])
 	}
-	return int(int64(cost) * int64(len(text)) / (windows * window * perToken))
+	return int(int64(cost) * int64(len(text)) / int64(places*window*perToken))
 }
 
 // weigh returns what a text costs, in 64ths of a token.

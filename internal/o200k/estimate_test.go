@@ -103,7 +103,7 @@ func TestEstimate(t *testing.T) {
 				if off := e/n - 1; math.Abs(off) > tt.each {
 					t.Errorf("%.0f for %.0f tokens, %+.0f %%: %.80q", e, n, 100*off, text)
 				}
-				estimated, sampled, counted = estimated+e, sampled+float64(o200k.Sample([]byte(text))), counted+n
+				estimated, sampled, counted = estimated+e, sampled+float64(o200k.Sample([]byte(text), 4)), counted+n
 			}
 			if off := estimated/counted - 1; math.Abs(off) > tt.inAll {
 				t.Errorf("%+.1f %% in all", 100*off)
@@ -119,7 +119,7 @@ func TestEstimate(t *testing.T) {
 // TestEstimateOfAnything holds that nothing makes it fail or nonsensical.
 func TestEstimateOfAnything(t *testing.T) {
 	for _, text := range []string{"", "a", " ", "\x80\x80\xff", strings.Repeat("\x00", 300), strings.Repeat("{", 1<<16), strings.Repeat("é", 1<<16)} {
-		for what, n := range map[string]int{"estimate": o200k.Estimate([]byte(text)), "sample": o200k.Sample([]byte(text))} {
+		for what, n := range map[string]int{"estimate": o200k.Estimate([]byte(text)), "sample": o200k.Sample([]byte(text), 4)} {
 			if n < 0 || n > 2*len(text)+1 {
 				t.Errorf("%s of %.10q (%d bytes) is %d", what, text, len(text), n)
 			}
@@ -144,7 +144,7 @@ func TestCount(t *testing.T) {
 func BenchmarkSample(b *testing.B) {
 	text := []byte(strings.Repeat(`{"order_id":"O-4711","status":"shipped","total":129.90},`, 1000))
 	for b.Loop() {
-		o200k.Sample(text)
+		o200k.Sample(text, 4)
 	}
 }
 
@@ -153,5 +153,26 @@ func BenchmarkEstimate(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
 		o200k.Estimate(text)
+	}
+}
+
+// TestCost holds the rule by which runs are compared to sums by hand.
+func TestCost(t *testing.T) {
+	a, b := o200k.Turn{Written: 3, Read: 10}, o200k.Turn{Written: 5, Read: 20}
+	const definitions, question = 100, 7
+	tests := map[string]struct {
+		turns [][]o200k.Turn
+		want  int
+	}{
+		"no call":     {nil, 107},
+		"one":         {[][]o200k.Turn{{a}}, 107 + 3 + (107 + 13)},
+		"one by one":  {[][]o200k.Turn{{a}, {b}}, 107 + 3 + (107 + 13) + 5 + (107 + 13 + 25)},
+		"at once":     {[][]o200k.Turn{{a, b}}, 107 + 3 + 5 + (107 + 13 + 25)},
+		"other order": {[][]o200k.Turn{{b}, {a}}, 107 + 5 + (107 + 25) + 3 + (107 + 25 + 13)},
+	}
+	for name, tt := range tests {
+		if n := o200k.Cost(definitions, question, tt.turns...); n != tt.want {
+			t.Errorf("%s: %d, not %d", name, n, tt.want)
+		}
 	}
 }
