@@ -71,7 +71,7 @@ var layers = []layer{
 	{"internal/metrics", []string{"aggregate", "internal/o200k", "upstream"}, "counts what the aggregate tells of calls"},
 	{"internal/o200k", nil, "counts tokens of texts, whatever they say"},
 	{"internal/procguard", nil, "ends processes, whoever started them"},
-	{"internal/demo", nil, "asks through a function it is handed"},
+	{"internal/demo", []string{"internal/o200k"}, "asks through a function it is handed"},
 	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
 	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
 	{"internal/sandbox/web", []string{"internal/sandbox/authserver", "upstream/rawjson"}, "a guarded endpoint reads of a request what it needs, not who answers it"},

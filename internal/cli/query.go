@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/o200k"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -75,7 +77,13 @@ func printTools(ctx context.Context, inv *invocation) error {
 		if err != nil {
 			return err
 		}
+		each, tokens := weights(tools)
 		if inv.opt.json {
+			for i, n := range each {
+				if tools[i], err = rawjson.Set(tools[i], "tokens", []byte(strconv.Itoa(n))); err != nil {
+					return err
+				}
+			}
 			return printJSON(inv.Out, array(tools))
 		}
 		tab := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
@@ -88,6 +96,7 @@ func printTools(ctx context.Context, inv *invocation) error {
 			_, _ = fmt.Fprintf(tab, "%s\t%s\n", name, aggregate.Printable(what, 90))
 		}
 		missing(inv.Err, a.Status())
+		_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d %s, whose definitions are %d tokens (%s)\n", len(tools), plural(len(tools), "tool"), tokens, o200k.Name)
 		return tab.Flush()
 	})
 }
