@@ -27,7 +27,12 @@ var asking = []mutant{
 	{"each answer is looked at for drift", "aggregate/drift.go", "", "TestDriftIsSampled", changes{
 		`return now >= next && `,
 		`return now >= next || `}},
-	{"a document that has changed is taken for the same", "internal/config/keys_graphql.go", "", "TestDocumentsAreNewWithTheirContent", changes{
-		`return File{path, info.Size(), info.ModTime().UnixNano()}`,
-		`return File{path, min(info.Size(), 13), 0}`}},
+	{"a document that has changed is taken for the same", "internal/config/file.go", "", "TestDocumentsAreNewWithTheirContent", changes{
+		`io.LimitReader(f, maxPart)`, `io.LimitReader(f, 7)`}},
+	{"input that was refused is taken for a success", "upstream/rest/answer.go", "", "TestRefusedInput", changes{
+		`if said := a.refusals(b); said != "" {`, `if said := a.refusals(b); said == "never" {`}},
+	{"a mutation's own errors are taken for data", "upstream/graphql/answer.go", "", "TestUserErrors", changes{
+		`	if mutates {
+`, `	if !mutates {
+`}},
 }
