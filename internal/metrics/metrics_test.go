@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -346,5 +349,50 @@ func BenchmarkCall(b *testing.B) {
 		done := m.Asked(r)
 		m.Called(c, o)
 		done()
+	}
+}
+
+// TestEveryFamilyIsDocumented holds docs/metrics.md to what is written, and the
+// other way round, labels included.
+func TestEveryFamilyIsDocumented(t *testing.T) {
+	m := metrics.New("v1")
+	ended(m, "crm", "ok", 0, upstream.Timing{Attempts: 1}, `{}`)
+	m.Asked(&aggregate.Request{Principal: upstream.Local(), Client: "c"})()
+	m.Planned(&aggregate.Planned{Calls: []aggregate.PlannedCall{{Code: "ok", Tool: "t", Answer: json.RawMessage(`{}`)}}})
+	st := aggregate.Status{Sources: []aggregate.SourceStatus{{Name: "crm", Load: &aggregate.LoadStatus{Quota: &aggregate.QuotaStatus{}}}}}
+	definitions := func(yield func(upstream.ID, json.RawMessage) bool) { yield("crm", json.RawMessage(`{}`)) }
+	_, text := written(t, m, metrics.Now{Status: st, Definitions: definitions})
+	types, labels := map[string]string{}, map[string]string{}
+	label := regexp.MustCompile(`([a-z_]+)="`)
+	family := ""
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
+			family, types[strings.Fields(rest)[0]] = strings.Fields(rest)[0], strings.Fields(rest)[1]
+		} else if !strings.HasPrefix(line, "#") && labels[family] == "" {
+			for _, l := range label.FindAllStringSubmatch(line, -1) {
+				if l[1] != "le" {
+					labels[family] += " `" + l[1] + "`"
+				}
+			}
+		}
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := 0
+	for line := range strings.Lines(string(page)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 5 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		documented++
+		name := strings.Trim(cells[1], " `")
+		if types[name] != strings.TrimSpace(cells[2]) || strings.ReplaceAll(labels[name], "` `", "`, `") != strings.TrimRight(cells[3], " ") {
+			t.Errorf("%s is documented as a %s with%s, and is a %s with%s", name, cells[2], cells[3], types[name], labels[name])
+		}
+	}
+	if documented != len(types) {
+		t.Errorf("%d are documented, %d written", documented, len(types))
 	}
 }

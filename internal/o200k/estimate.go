@@ -60,9 +60,9 @@ func classify() (t [256]class) {
 	return t
 }
 
-// Estimate returns about how many tokens a text is: within 10 per cent for JSON,
-// code and English of a kilobyte or more, within 30 per cent for what else people
-// write. A byte costs four nanoseconds.
+// Estimate returns about how many tokens a text is: over many texts of a kilobyte
+// or more within 10 per cent for JSON, code and English, within 30 per cent for
+// what else people write. A byte costs four nanoseconds.
 func Estimate(text []byte) int { return (weigh(text) + perToken/2) / perToken }
 
 // window is how much Sample looks at in one place, in bytes.
