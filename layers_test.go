@@ -31,7 +31,7 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress",
+		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress", "internal/metrics", "internal/o200k",
 		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/graphql", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
@@ -69,8 +69,10 @@ var layers = []layer{
 	{"internal/config/gen", []string{"internal/config"}, "writes the reference pages"},
 	{"internal/egress", nil, "a transport knows no upstream"},
 	{"internal/telemetry", nil, "a logger knows nobody who logs"},
+	{"internal/metrics", []string{"aggregate", "internal/o200k", "upstream"}, "counts what the aggregate tells of calls"},
+	{"internal/o200k", nil, "counts tokens of texts, whatever they say"},
 	{"internal/procguard", nil, "ends processes, whoever started them"},
-	{"internal/demo", nil, "asks through a function it is handed"},
+	{"internal/demo", []string{"internal/o200k"}, "asks through a function it is handed"},
 	{"internal/sandbox", []string{"internal/sandbox/data", "upstream", "upstream/rawjson"}, "sample sources are adapters like any other"},
 	{"internal/sandbox/authserver", nil, "an authorization server knows nothing of what its tokens open"},
 	{"internal/sandbox/web", []string{"internal/sandbox/authserver", "upstream/rawjson"}, "a guarded endpoint reads of a request what it needs, not who answers it"},
@@ -102,6 +104,7 @@ var owners = []struct {
 	{"github.com/oasdiff/yaml", []string{"upstream/openapi"}, "documents are read in one place"},
 	{"github.com/kljensen/snowball", []string{"aggregate/search"}, "words are cut in one place"},
 	{"github.com/vektah/gqlparser", []string{"upstream/graphql"}, "GraphQL is read and written in one place"},
+	{"github.com/tiktoken-go/tokenizer", []string{"internal/o200k"}, "tokens are counted in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 

@@ -70,6 +70,8 @@ type Member struct {
 // Options sets an aggregate up; the zero value of a field means its default.
 type Options struct {
 	Log *slog.Logger // default: discard
+	// Observer is told what happens; default: nobody.
+	Observer Observer
 	// Deadline is the time one call may take altogether; 0 follows the
 	// connected host's own limit.
 	Deadline time.Duration
@@ -144,6 +146,9 @@ type Aggregate struct {
 func New(members []Member, opt Options) (*Aggregate, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Observer == nil {
+		opt.Observer = nobody{}
 	}
 	if opt.MaxResult <= 0 {
 		opt.MaxResult = 1 << 20

@@ -77,7 +77,12 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		began := time.Now()
 		run.total = len(p.Nodes)
 		out := plan.Run(ctx, p, run.do, func(i int, o *plan.Outcome[batchAnswer]) { run.finished(&p.Nodes[i], o) })
-		return run.result(p, out, time.Since(began), min(args.most, b.agg.opt.MaxResult))
+		wall := time.Since(began)
+		res, err := run.result(p, out, wall, min(args.most, b.agg.opt.MaxResult))
+		if err == nil {
+			b.agg.opt.Observer.Planned(run.planned(p, out, wall, res))
+		}
+		return res, err
 	}
 }
 
@@ -114,6 +119,8 @@ type batchAnswer struct {
 	err    *upstream.Error
 	reused bool // it was made for the same plan before
 	unsure bool // it failed, and may have been carried out: it is not made again
+	// arguments are those that it was made with; nil in what is kept.
+	arguments json.RawMessage
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded
@@ -125,7 +132,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 	}
 	c := r.child(s, e)
 	if a, ok := r.kept.get(r.call, s, e); ok {
-		a.reused = true
+		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
 	}
 	a := batchAnswer{source: e.tool.Upstream}
@@ -142,6 +149,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 		a.result = res
 	}
 	r.kept.put(r.call, s, e, a)
+	a.arguments = s.Arguments
 	return r.answered(a)
 }
 

@@ -95,7 +95,7 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 		it.Truncated = a.cut
 	case a.result == nil:
 	case a.result.IsError:
-		it.Code = "tool_error"
+		it.Code = codeToolError
 		it.Error = strings.Join(textsOf(a.result), "\n")
 		if v, ok := a.result.Get(memberStructured); ok && it.Error == "" {
 			it.Error = string(v)

@@ -78,7 +78,7 @@ func (k *memory) renew(c *upstream.Call, key cache.Key, old *memo, read upstream
 	}
 	go func() {
 		defer end()
-		_, err := upstream.Chain(recovered(a.log), observed(a.log, k.m), deadline(a.opt.Deadline))(read)(ctx, &again)
+		_, err := upstream.Chain(recovered(a.log), observed(a, k.m), deadline(a.opt.Deadline))(read)(ctx, &again)
 		if err != nil && !asked.Load() {
 			e := upstream.AsError(c.Upstream, c.Name, err)
 			if e.Kind == upstream.Cancelled { // the member is going

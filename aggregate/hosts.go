@@ -30,12 +30,19 @@ type Host struct {
 
 	Description int // characters of a description that reach the model
 	// Serial: calls in one turn run one by one unless the tool says
-	// readOnlyHint: true.
-	Serial bool
+	// readOnlyHint: true. Together: they run at once whatever the tools say. Where
+	// neither is set nothing is known.
+	Serial, Together bool
+	// Definitions is how many tokens of definitions it warns beyond.
+	Definitions int
+	// Result is how many characters of a result it hands to the model as they are.
+	Result int
 	// DeclaredResults: a tool's _meta may raise how long a result is taken in.
 	DeclaredResults bool
 	// Call is how long it waits for an answer.
 	Call time.Duration
+	// Advice is what else helps, for its user.
+	Advice []string
 }
 
 const plainChars = "_-"
@@ -46,6 +53,12 @@ var knownHosts = []Host{
 		Title: "Claude Code", Clients: []string{"claude-code"},
 		NamePrefix: "mcp__bulkhead__", NameChars: plainChars, NameMost: 128, NameBroken: "it leaves the tool out",
 		Description: 2048, Serial: true, DeclaredResults: true, Call: 5 * time.Minute,
+		Definitions: 25_000, // anthropics/claude-code#12241
+		Result:      50_000, // https://code.claude.com/docs/en/mcp, as of October 2026
+		Advice: []string{
+			"when one of several calls fails it has cancelled the others (anthropics/claude-code#22264): in one bulkhead_batch_read each has its own outcome",
+			"MAX_MCP_OUTPUT_TOKENS raises how long a result may be, 25,000 tokens by itself",
+		},
 	},
 	{
 		Title: "Claude Desktop", Clients: []string{"claude-ai", "claude-desktop"},
@@ -56,6 +69,10 @@ var knownHosts = []Host{
 		Title: "Codex", Clients: []string{"codex"},
 		NamePrefix: "mcp__bulkhead__", NameChars: plainChars, NameMost: 64, NameBroken: "it shows the model another, hashed name",
 		Serial: true, Call: time.Minute,
+		Advice: []string{
+			"supports_parallel_tool_calls = true under [mcp_servers.bulkhead] has tools run at once that do not only read (openai/codex#17667); what says that it writes still runs one by one at each source",
+			"tool_timeout_sec under [mcp_servers.bulkhead] lets calls take longer",
+		},
 	},
 	{
 		Title: "Cursor", Clients: []string{"cursor"},
@@ -65,18 +82,22 @@ var knownHosts = []Host{
 	{
 		Title: "Gemini CLI", Clients: []string{"gemini-cli"},
 		NamePrefix: "mcp_bulkhead_", NameChars: "_-.:", NameMost: 63, NameBroken: "it cuts the name in the middle",
-		Call: 10 * time.Minute,
+		Call: 10 * time.Minute, Together: true,
 	},
 	{
 		Title: "Goose", Clients: []string{"goose"}, Call: 5 * time.Minute,
+		Advice: []string{"in its smart approval mode it runs tools without asking that say readOnlyHint: true"},
 	},
 	{
 		Title: "Qwen Code", Clients: []string{"qwen"}, Serial: true,
+		Advice: []string{"its own list of tools that only read counts for a tool that says nothing, but not for one that says readOnlyHint: false (QwenLM/qwen-code#2570)"},
 	},
 	{
 		Title: "VS Code", Clients: []string{"visual-studio-code", "vscode", "vs-code"},
 		NamePrefix: "mcp_bulkhead_", NameChars: plainChars, NameMost: 64, NameBroken: "its models refuse the name",
 		Tools: 128, ToolsBeyond: "one request to the model takes no more",
+		Together: true, // microsoft/vscode-copilot-chat#1406
+		Advice:   []string{"it asks before each tool that does not say readOnlyHint: true"},
 	},
 }
 

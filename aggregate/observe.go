@@ -31,9 +31,16 @@ func recovered(log *slog.Logger) upstream.Middleware {
 	}
 }
 
-// observed writes one log line for each call, with where its time went, and
-// remembers the source's last failure. m is nil for a tool of our own.
-func observed(log *slog.Logger, m *member) upstream.Middleware {
+// How a call ends that does not fail; the other codes are those of [upstream.Kind].
+const (
+	codeOK        = "ok"
+	codeToolError = "tool_error"
+)
+
+// observed writes one log line for each call, with where its time went, tells the
+// observer of it, and remembers the source's last failure. m is nil for a tool of
+// our own.
+func observed(a *Aggregate, m *member) upstream.Middleware {
 	return func(next upstream.Handler) upstream.Handler {
 		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 			start := time.Now()
@@ -43,7 +50,7 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			}
 			res, err := next(ctx, c)
 			took := time.Since(start)
-			outcome, size := "ok", 0
+			outcome, size := codeOK, 0
 			line := slog.NewRecord(start.Add(took), slog.LevelInfo, "call", 0) // without where in the code, which nobody prints
 			switch {
 			case err != nil:
@@ -54,11 +61,12 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 					m.failed.Store(&failure{time.Now(), unquoted(e)})
 				}
 			case res.IsError:
-				outcome, size = "tool_error", len(res.Raw)
+				outcome, size = codeToolError, len(res.Raw)
 			default:
 				size = len(res.Raw)
 			}
-			if !log.Enabled(ctx, line.Level) {
+			a.opt.Observer.Called(c, Outcome{outcome, took, res})
+			if !a.log.Enabled(ctx, line.Level) {
 				return res, err
 			}
 			what := slog.String("tool", c.Name)
@@ -79,7 +87,7 @@ func observed(log *slog.Logger, m *member) upstream.Middleware {
 			if c.Timing.Memory != "" {
 				line.AddAttrs(slog.String("memory", c.Timing.Memory))
 			}
-			_ = log.Handler().Handle(ctx, line) // as log would
+			_ = a.log.Handler().Handle(ctx, line) // as log would
 			return res, err
 		}
 	}

@@ -12,7 +12,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 	return upstream.Chain(
 		m.presence.accounted,
 		recovered(a.log),
-		observed(a.log, m),
+		observed(a, m),
 		deadline(a.opt.Deadline),
 		permitted(m.Limits.Writes),
 		validated(m.CheckSchema, a.log),
@@ -37,7 +37,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 func ownPipeline(a *Aggregate, h upstream.Handler) upstream.Handler {
 	return upstream.Chain(
 		recovered(a.log),
-		observed(a.log, nil),
+		observed(a, nil),
 		deadline(a.opt.Deadline),
 		validated(true, a.log),
 	)(h)
@@ -47,7 +47,7 @@ func ownPipeline(a *Aggregate, h upstream.Handler) upstream.Handler {
 func batchPipeline(a *Aggregate, h upstream.Handler) upstream.Handler {
 	return upstream.Chain(
 		recovered(a.log),
-		observed(a.log, nil),
+		observed(a, nil),
 		deadline(a.opt.Deadline),
 	)(h)
 }

@@ -11,10 +11,12 @@ import (
 // authenticated.
 type Request struct {
 	Principal upstream.Principal
-	Session   string          // the client connection; "" in the modern era over HTTP
-	Client    string          // the host's own name, e.g. "claude-code"; "" if it did not say
-	Method    string          // e.g. "tools/call"
-	Params    json.RawMessage // the params object; nil if the client sent none
+	Session   string // the client connection; "" in the modern era over HTTP
+	Client    string // the host's own name, e.g. "claude-code"; "" if it did not say
+	// ClientVersion is the host's own version; "" if it did not say.
+	ClientVersion string
+	Method        string          // e.g. "tools/call"
+	Params        json.RawMessage // the params object; nil if the client sent none
 	// Back is how the client is reached while the request is worked on, and
 	// what it says that it can do.
 	Back upstream.Back

@@ -134,6 +134,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 			return v.CallTool(ctx, &meant)
 		}
 	}
+	defer v.agg.opt.Observer.Asked(r)()
 	var made struct { // one allocation
 		upstream.Call
 		timing upstream.Timing

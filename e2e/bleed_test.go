@@ -299,6 +299,7 @@ func (w *bleedWorld) disturb(served *proc, asker *wire, stop chan struct{}) {
 			_ = served.cmd.Process.Signal(syscall.SIGHUP)
 		case 2:
 			w.run(w.config, "sources")
+			w.run(w.config, "metrics")
 			_ = served.cmd.Process.Signal(syscall.SIGHUP)
 		}
 		select {

@@ -14,6 +14,7 @@ import (
 // this package, or a script.
 var shownBy = map[string]string{
 	"server.listen":            "port-taken.txtar",
+	"server.metrics":           "TestMetrics",
 	"server.names":             "TestNames",
 	"server.deadline":          "TestDeadlines",
 	"server.max_result":        "TestMaxResult",

@@ -19,7 +19,7 @@ import (
 //
 //	exits STATUS PROGRAM ARGS...   runs a program and wants this exit status
 //	messages N                     standard output is N JSON-RPC messages
-//	faster                         standard output is a demo's JSON: at once beats one by one, and a token was renewed meanwhile
+//	faster                         standard output is a demo's JSON: at once beats one by one and costs a model less, and a token was renewed meanwhile
 //	$TAKEN                         an address that another program listens on
 //	fake-server                    an MCP server with a fault, named by env.E2E_FAKE
 func TestScripts(t *testing.T) {
@@ -89,7 +89,8 @@ func faster(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 	var report struct {
 		Serial, Parallel phase
-		TokensOf         string `json:"tokens_of"`
+		TokensOf         string  `json:"tokens_of"`
+		Ratio            float64 `json:"token_overhead_ratio"`
 	}
 	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &report))
 	if report.Parallel.Wall >= report.Serial.Wall || len(report.Parallel.Calls) != 4 || len(report.Serial.Calls) != 4 {
@@ -97,5 +98,8 @@ func faster(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 	if report.TokensOf != "tickets" || report.Parallel.Tokens < 1 {
 		ts.Fatalf("%d tokens of %q were renewed at once", report.Parallel.Tokens, report.TokensOf)
+	}
+	if report.Ratio <= 0.2 || report.Ratio >= 0.8 { // two readings of the definitions through five, and the results
+		ts.Fatalf("a model processes %.3f times as much", report.Ratio)
 	}
 }

@@ -149,7 +149,8 @@ func (d *dispatcher) answer(ctx context.Context, r *request, back upstream.Back)
 }
 
 func (r *request) toAggregate(back upstream.Back) *aggregate.Request {
-	var client, version string
+	var client clientInfo
+	var version string
 	if r.era.modern {
 		client, version = r.era.said.client, r.era.version
 	} else {
@@ -157,15 +158,16 @@ func (r *request) toAggregate(back upstream.Back) *aggregate.Request {
 		client, version = t.client, t.version
 	}
 	return &aggregate.Request{
-		Principal: r.by,
-		Session:   r.session.id,
-		Client:    client,
-		Method:    r.method,
-		Params:    r.params,
-		Back:      back,
-		Header:    r.header,
-		Modern:    r.era.modern,
-		Version:   version,
+		Principal:     r.by,
+		Session:       r.session.id,
+		Client:        client.name,
+		ClientVersion: client.version,
+		Method:        r.method,
+		Params:        r.params,
+		Back:          back,
+		Header:        r.header,
+		Modern:        r.era.modern,
+		Version:       version,
 	}
 }
 

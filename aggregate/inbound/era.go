@@ -21,7 +21,7 @@ type era struct {
 
 // said is what a modern request says of its client.
 type said struct {
-	client       string          // clientInfo.name; "" if it is not there
+	client       clientInfo      // empty if it is not there
 	capabilities json.RawMessage // an object
 	level        string          // of the log messages it wants; "" is none
 }
@@ -49,7 +49,7 @@ func readEra(meta *metaFields) (era, *upstream.RPCError) {
 	}
 	says := &said{capabilities: meta.capabilities}
 	if meta.info != nil {
-		says.client = clientName(meta.info)
+		says.client = readClient(meta.info)
 	}
 	if meta.level != nil {
 		if says.level = rawjson.String(meta.level); upstream.Severity(says.level) == 0 {
@@ -60,15 +60,21 @@ func readEra(meta *metaFields) (era, *upstream.RPCError) {
 	return e, nil
 }
 
-// clientName reads the name of an Implementation object, cut to what is
-// sensible to keep and to log.
-func clientName(info []byte) string {
-	name, _ := rawjson.GetString(info, "name")
-	const most = 100
-	if r := []rune(name); len(r) > most {
-		return string(r[:most])
+// clientInfo is what a client says that it is (MCP, Implementation).
+type clientInfo struct{ name, version string }
+
+// readClient reads an Implementation object, its texts cut to what is sensible to
+// keep and to log.
+func readClient(info []byte) clientInfo {
+	read := func(member string) string {
+		text, _ := rawjson.GetString(info, member)
+		const most = 100
+		if r := []rune(text); len(r) > most {
+			return string(r[:most])
+		}
+		return text
 	}
-	return name
+	return clientInfo{read("name"), read("version")}
 }
 
 func unsupportedVersion(requested string) *upstream.RPCError {

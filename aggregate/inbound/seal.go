@@ -22,6 +22,8 @@ type ticket struct {
 	Principal string `json:"p"`
 	Client    string `json:"c"`
 
+	ClientVersion string `json:"w,omitempty"`
+
 	Capabilities json.RawMessage `json:"k,omitempty"` // of the client, see [sealedBytes]
 }
 

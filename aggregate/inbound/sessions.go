@@ -38,7 +38,7 @@ func newSessionTable(s seal, maxInFlight int) *sessionTable {
 func (t *sessionTable) open(upstreamName string, p upstream.Principal, by terms) string {
 	t.sweep()
 	return t.seal.sealID(ticket{
-		Version: by.version, Upstream: upstreamName, Principal: p.Key(), Client: by.client,
+		Version: by.version, Upstream: upstreamName, Principal: p.Key(), Client: by.client.name, ClientVersion: by.client.version,
 		Capabilities: boundCapabilities(by.capabilities, sealedBytes),
 	})
 }
@@ -59,7 +59,7 @@ func (t *sessionTable) enter(id, upstreamName string, svc Service, p upstream.Pr
 		fresh := &httpSession{
 			session: &session{
 				id: shortID(id), service: svc, principal: p, max: t.maxInFlight,
-				terms: newTerms(tk.Version, tk.Client, tk.Capabilities),
+				terms: newTerms(tk.Version, clientInfo{tk.Client, tk.ClientVersion}, tk.Capabilities),
 			},
 			secret: id, upstream: upstreamName,
 		}

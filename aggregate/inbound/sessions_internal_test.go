@@ -38,7 +38,7 @@ func TestSessionTableIsBounded(t *testing.T) {
 	}
 	ids := make([]string, maxSessions+2)
 	for i := range ids {
-		ids[i] = table.open("", me, newTerms("2025-11-25", "c", nil))
+		ids[i] = table.open("", me, newTerms("2025-11-25", clientInfo{"c", "1"}, nil))
 	}
 	if n := len(table.byID); n != 0 {
 		t.Fatalf("%d sessions are kept that nobody has used", n)

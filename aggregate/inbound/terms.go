@@ -12,12 +12,12 @@ import (
 // is ever changed.
 type terms struct {
 	version      string // of the protocol; "" before initialize
-	client       string // clientInfo.name
+	client       clientInfo
 	capabilities json.RawMessage
 	asks         bool // the client can be asked something
 }
 
-func newTerms(version, client string, capabilities json.RawMessage) terms {
+func newTerms(version string, client clientInfo, capabilities json.RawMessage) terms {
 	t := terms{version: version, client: client, capabilities: capabilities}
 	for name := range rawjson.Members(capabilities) {
 		switch name.Name {
@@ -33,7 +33,7 @@ func termsOf(params, result json.RawMessage) terms {
 	version, _ := rawjson.GetString(result, "protocolVersion")
 	info, _ := rawjson.Get(params, "clientInfo")
 	capabilities, _ := rawjson.Get(params, "capabilities")
-	return newTerms(version, clientName(info), boundCapabilities(capabilities, keptBytes))
+	return newTerms(version, readClient(info), boundCapabilities(capabilities, keptBytes))
 }
 
 const (

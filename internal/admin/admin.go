@@ -2,10 +2,11 @@
 // it are.
 //
 // Job: serve what one process says of itself on a Unix socket that only its user
-// can open, and ask all processes that do so.
-// It owns the name, the mode and the end of these sockets, and the form of what
-// goes over them. It must not know what a process serves, upstreams,
-// configuration or credentials: it is given a directory and a function.
+// can open, and ask all processes that do so; and serve its metrics over HTTP to
+// whoever collects them.
+// It owns the name, the mode and the end of these sockets, the form of what goes
+// over them, and who may read metrics. It must not know what a process serves,
+// upstreams, configuration or credentials: it is given a directory and functions.
 package admin
 
 import (
@@ -59,13 +60,18 @@ const (
 	maxReport    = 16 << 20
 )
 
-const statusPath = "/status"
+const (
+	statusPath  = "/status"
+	metricsPath = "/metrics"
+)
 
-// Serve answers GET /status on ln with what report returns, over HTTP/1.1, until
-// ctx ends. Then it finishes what it is answering, for a second at most, closes
-// ln, and returns: nil, or why it could not go on.
-func Serve(ctx context.Context, ln net.Listener, report func() Report) error {
+// Serve answers GET /status on ln with what report returns, and GET /metrics with
+// what figures writes, over HTTP/1.1, until ctx ends. Then it finishes what it is
+// answering, for a second at most, closes ln, and returns: nil, or why it could
+// not go on.
+func Serve(ctx context.Context, ln net.Listener, report func() Report, figures Figures) error {
 	mux := http.NewServeMux()
+	mux.Handle("GET "+metricsPath, figures)
 	mux.HandleFunc("GET "+statusPath, func(w http.ResponseWriter, _ *http.Request) {
 		raw, err := json.Marshal(report())
 		if err != nil { // plain data always marshals
@@ -75,8 +81,13 @@ func Serve(ctx context.Context, ln net.Listener, report func() Report) error {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(raw) // who asked may have left
 	})
+	return answer(ctx, ln, mux)
+}
+
+// answer serves HTTP/1.1 on ln until ctx ends.
+func answer(ctx context.Context, ln net.Listener, h http.Handler) error {
 	srv := &http.Server{
-		Handler: mux, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: readTimeout, MaxHeaderBytes: maxHeader,
+		Handler: h, ReadTimeout: readTimeout, WriteTimeout: writeTimeout, IdleTimeout: readTimeout, MaxHeaderBytes: maxHeader,
 	}
 	srv.SetKeepAlivesEnabled(false)
 	served := make(chan error, 1)

@@ -49,7 +49,7 @@ func serve(t *testing.T, p admin.Place) (path string, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- admin.Serve(ctx, ln, report) }()
+	go func() { done <- admin.Serve(ctx, ln, report, figures) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -155,22 +155,13 @@ func escaped(dir string) string {
 // Find asks every running process how it is; the oldest comes first. What dead
 // ones have left is removed. One that does not answer in time has a Problem.
 func (p Place) Find(ctx context.Context) []Report {
-	dir, err := p.dir()
-	if err != nil || ours(dir) != nil {
-		return nil
-	}
-	paths := p.sockets(dir)
-	found := make([]*Report, len(paths))
-	var w sync.WaitGroup
-	for i, path := range paths {
-		w.Go(func() { found[i] = p.ask(ctx, path) })
-	}
-	w.Wait()
 	var reports []Report
-	for _, r := range found {
-		if r != nil {
-			reports = append(reports, *r)
+	for _, a := range p.ask(ctx, statusPath) {
+		r, err := a.report()
+		if err != nil {
+			r = Report{PID: a.pid, Problem: "it does not say how it is: " + err.Error()}
 		}
+		reports = append(reports, r)
 	}
 	slices.SortFunc(reports, func(a, b Report) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.PID, b.PID))
@@ -178,28 +169,58 @@ func (p Place) Find(ctx context.Context) []Report {
 	return reports
 }
 
-// ask returns what the process of a socket says; nil if there is none, and then
-// the socket is removed.
-func (p Place) ask(ctx context.Context, path string) *Report {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	r, err := get(ctx, path)
-	if err == nil {
-		return r
+// said is what a process has answered.
+type said struct {
+	pid  int
+	body []byte
+	err  error // why there is no body
+}
+
+// report reads it as a status.
+func (a said) report() (r Report, err error) {
+	if a.err != nil {
+		return r, a.err
 	}
-	if abandoned(path, err) {
+	if err := json.Unmarshal(a.body, &r); err != nil {
+		return r, fmt.Errorf("its answer is no status: %w", err)
+	}
+	for i := range r.Sources {
+		r.Sources[i].Detail = r.Details[r.Sources[i].Name]
+	}
+	return r, nil
+}
+
+// ask asks every running process for a path, in the order of their sockets. Those
+// of processes that are gone are removed.
+func (p Place) ask(ctx context.Context, path string) []said {
+	dir, err := p.dir()
+	if err != nil || ours(dir) != nil {
 		return nil
 	}
-	pid, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "bulkhead-"+p.Key+"-"), ".sock"))
-	return &Report{PID: pid, Problem: "it does not say how it is: " + err.Error()}
+	sockets := p.sockets(dir)
+	answers := make([]said, len(sockets))
+	var w sync.WaitGroup
+	for i, socket := range sockets {
+		w.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, askTimeout)
+			defer cancel()
+			a := &answers[i]
+			a.body, a.err = get(ctx, socket, path)
+			if a.err == nil || !abandoned(socket, a.err) {
+				a.pid, _ = strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(socket), "bulkhead-"+p.Key+"-"), ".sock"))
+			}
+		})
+	}
+	w.Wait()
+	return slices.DeleteFunc(answers, func(a said) bool { return a.pid == 0 })
 }
 
 func dial(ctx context.Context, path string) (net.Conn, error) {
 	return (&net.Dialer{}).DialContext(ctx, "unix", path)
 }
 
-func get(ctx context.Context, path string) (*Report, error) {
-	c, err := dial(ctx, path)
+func get(ctx context.Context, socket, path string) ([]byte, error) {
+	c, err := dial(ctx, socket)
 	if err != nil {
 		return nil, err
 	}
@@ -208,7 +229,7 @@ func get(ctx context.Context, path string) (*Report, error) {
 		DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader,
 	}
 	defer t.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://bulkhead"+statusPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://bulkhead"+path, nil)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -220,12 +241,5 @@ func get(ctx context.Context, path string) (*Report, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, errors.New(resp.Status)
 	}
-	r := &Report{}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReport)).Decode(r); err != nil {
-		return nil, fmt.Errorf("its answer is no status: %w", err)
-	}
-	for i := range r.Sources {
-		r.Sources[i].Detail = r.Details[r.Sources[i].Name]
-	}
-	return r, nil
+	return io.ReadAll(io.LimitReader(resp.Body, maxReport))
 }

@@ -69,8 +69,17 @@ func check(ctx context.Context, inv *invocation) error {
 		if err != nil {
 			return err
 		}
+		each, tokens := weights(tools)
+		var advice []string
+		if inv.opt.client != "" {
+			advice = advise(hosts[0], cfg.Server, tools, tokens)
+		}
 		if inv.opt.json {
-			raw, err := json.Marshal(map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, tools)})
+			told := map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, tools), "definition_tokens": tokens}
+			if advice != nil {
+				told["advice"] = advice
+			}
+			raw, err := json.Marshal(told)
 			if err != nil {
 				return err
 			}
@@ -79,9 +88,9 @@ func check(ctx context.Context, inv *invocation) error {
 			}
 		}
 		failed := verdict(out, inv, cfg, results)
-		_, _ = io.WriteString(out, leftOut(cfg.Server.ListBudget, results, tools))
+		_, _ = io.WriteString(out, leftOut(cfg.Server.ListBudget, results, tools)+heavy(tools, each, tokens))
 		if inv.opt.client != "" {
-			describe(out, hosts[0], tools)
+			describe(out, hosts[0], tools, advice)
 		} else {
 			warn(out, judge(hosts, tools))
 		}

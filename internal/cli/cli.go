@@ -91,6 +91,7 @@ func commands() []command {
 		{name: "tools", summary: "print the merged catalog", run: printTools, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads its arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
 		{name: "sources", summary: "print the state of every source in the running server", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
+		{name: "metrics", summary: "print the metrics of the running server", run: printMetrics, flags: configFlags},
 		{name: "login", args: "UPSTREAM", summary: "sign in with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
 		{name: "logout", args: "UPSTREAM", summary: "sign out: give the tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
 		{name: "sandbox", args: "NAME", summary: "serve a sample source over stdio: crm, warehouse or tickets", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},

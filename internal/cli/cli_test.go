@@ -38,7 +38,7 @@ func TestCommandLine(t *testing.T) {
 		want string // in what is printed
 	}{
 		{"unknown command", []string{"frobnicate"}, 2, `unknown command "frobnicate"`},
-		{"unknown command, hint", []string{"frobnicate"}, 2, "hint: the commands are serve, demo, check, tools, call, sources, login, logout, sandbox, import-openapi, import-graphql, version\n"},
+		{"unknown command, hint", []string{"frobnicate"}, 2, "hint: the commands are serve, demo, check, tools, call, sources, metrics, login, logout, sandbox, import-openapi, import-graphql, version\n"},
 		{"unknown flag", []string{"check", "--frob"}, 2, "flag provided but not defined: -frob"},
 		{"unknown flag of the default command", []string{"--frob"}, 2, "bulkhead serve --help lists the flags"},
 		{"superfluous argument", []string{"tools", "x"}, 2, `tools takes no argument, but got "x"`},

@@ -59,7 +59,15 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 			return fmt.Errorf("the sample sources did not start: %w", err)
 		}
 		view, _ := a.View("")
-		report, err := demo.Run(ctx, caller(view), demo.Options{Customer: inv.opt.customer, SignIn: w.ticketTokens()})
+		opt := demo.Options{Customer: inv.opt.customer, SignIn: w.ticketTokens()}
+		if inv.opt.json { // only there it is told
+			tools, err := catalog(ctx, a)
+			if err != nil {
+				return err
+			}
+			opt.Definitions = array(tools)
+		}
+		report, err := demo.Run(ctx, caller(view), opt)
 		if err != nil {
 			return err
 		}

@@ -122,9 +122,9 @@ func some(tools []string, most int) string {
 	return s
 }
 
-// describe prints all that is known of one host, and every tool that it will
-// not take as it is.
-func describe(out io.Writer, h aggregate.Host, tools []json.RawMessage) {
+// describe prints all that is known of one host, every tool that it will not take
+// as it is, and advice.
+func describe(out io.Writer, h aggregate.Host, tools []json.RawMessage, advice []string) {
 	longest := 0
 	for _, t := range tools {
 		name, _ := rawjson.GetString(t, "name")
@@ -141,10 +141,16 @@ func describe(out io.Writer, h aggregate.Host, tools []json.RawMessage) {
 	row("tools", h.Tools > 0, "at most %d; %d here", h.Tools, len(tools))
 	row("descriptions", h.Description > 0, "the first %d characters", h.Description)
 	row("calls in one turn", h.Serial, "together if the tools say readOnlyHint: true, else one by one")
-	row("results", h.DeclaredResults, "as long as the tool's _meta says by anthropic/maxResultSizeChars")
+	row("calls in one turn", h.Together, "together, whatever the tools say")
+	row("definitions", h.Definitions > 0, "a warning above %d tokens", h.Definitions)
+	row("results", h.Result > 0, "the first %d characters; of longer ones the model gets the place of a file", h.Result)
+	row("longer results", h.DeclaredResults, "as long as the tool's _meta says by anthropic/maxResultSizeChars")
 	row("a call", h.Call > 0, "given up after %s; with deadline = \"auto\" it is answered within %s", h.Call, h.Deadline())
 	_ = tab.Flush()
 	for _, f := range h.Check(tools) {
 		_, _ = fmt.Fprintf(out, "  warning: %s%s\n", f.Text, some(f.Tools, len(f.Tools)))
+	}
+	for _, a := range advice {
+		_, _ = fmt.Fprintf(out, "  advice: %s\n", a)
 	}
 }

@@ -41,9 +41,9 @@ func TestHostsThatShareAWarningStandTogether(t *testing.T) {
 func TestDescribeNamesEveryTool(t *testing.T) {
 	for _, h := range aggregate.Hosts() {
 		var b strings.Builder
-		describe(&b, h, toolsNamed("a", "b", "c", "d", "e"))
+		describe(&b, h, toolsNamed("a", "b", "c", "d", "e"), []string{"be quick"})
 		got := b.String()
-		if !strings.HasPrefix(got, h.Title+"\n") || strings.Contains(got, "%!") ||
+		if !strings.HasPrefix(got, h.Title+"\n") || !strings.HasSuffix(got, "  advice: be quick\n") || strings.Contains(got, "%!") ||
 			h.Serial != strings.Contains(got, "  warning: calls run one by one, for want of a readOnlyHint: a, b, c, d, e\n") {
 			t.Errorf("%s", got)
 		}

@@ -47,10 +47,10 @@ func (w *wiring) tellStatus(ctx context.Context, a *aggregate.Aggregate, ln net.
 			r := admin.NewReport(a.Status())
 			r.PID, r.Version, r.Serving, r.Clients, r.Since = os.Getpid(), Version(), serving, a.Clients(), since
 			return r
-		})
+		}, figures(w.count, a))
 	}
 	if err != nil && ctx.Err() == nil {
-		w.log.Info("bulkhead sources cannot show this server", "error", err)
+		w.log.Info("bulkhead sources and bulkhead metrics cannot show this server", "error", err)
 	}
 }
 

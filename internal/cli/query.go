@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/o200k"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -79,7 +81,13 @@ func printTools(ctx context.Context, inv *invocation) error {
 		if err != nil {
 			return err
 		}
+		each, tokens := weights(tools)
 		if inv.opt.json {
+			for i, n := range each {
+				if tools[i], err = rawjson.Set(tools[i], "tokens", []byte(strconv.Itoa(n))); err != nil {
+					return err
+				}
+			}
 			return printJSON(inv.Out, array(tools))
 		}
 		tab := tabwriter.NewWriter(inv.Out, 0, 0, 2, ' ', 0)
@@ -95,6 +103,7 @@ func printTools(ctx context.Context, inv *invocation) error {
 		if err := tab.Flush(); err != nil {
 			return err
 		}
+		_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d %s, whose definitions are %d tokens (%s)\n", len(tools), plural(len(tools), "tool"), tokens, o200k.Name)
 		if names := namesOf(tools); slices.Contains(names, findTools) {
 			_, _ = fmt.Fprintf(inv.Err, "bulkhead: hint: there are more, which are not listed to clients (server.discovery): bulkhead call %s '{\"query\":\"...\"}'\n", findTools)
 		}

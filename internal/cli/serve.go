@@ -57,6 +57,10 @@ func serve(ctx context.Context, inv *invocation) error {
 		_, _ = fmt.Fprintln(inv.Err, "bulkhead: serving MCP on standard input; an MCP client is meant to start this. "+
 			"Try bulkhead demo or bulkhead check, or serve HTTP with --listen 127.0.0.1:8808.")
 	}
+	metered, err := listenFigures(ctx, cfg.Server.Metrics)
+	if err != nil {
+		return errors.Join(err, shut(ln))
+	}
 	return running(ctx, inv.Env, cfg, false, func(ctx context.Context, w *wiring, a *aggregate.Aggregate) error {
 		var door door
 		if ln != nil {
@@ -83,6 +87,7 @@ func serve(ctx context.Context, inv *invocation) error {
 		beside.Go(func() { tendMemory(watching) })
 		beside.Go(func() { door.look(watching, w.log) })
 		beside.Go(func() { w.tellStatus(watching, a, ln) })
+		beside.Go(func() { serveFigures(watching, w.log, metered, figures(w.count, a)) })
 		defer beside.Wait()
 		defer stop()
 		if ln == nil {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/metrics"
 	"github.com/bulkhead-mcp/bulkhead/internal/procguard"
 	"github.com/bulkhead-mcp/bulkhead/internal/telemetry"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -32,6 +33,7 @@ type wiring struct {
 	exe   string
 	guard *procguard.Guard
 	users userbase
+	count *metrics.Metrics // of this process
 }
 
 // built is an upstream as it was described and what was made of it.
@@ -58,7 +60,7 @@ func wire(env Env, cfg *config.Config, quiet bool) (*wiring, error) {
 	state := env.stateDir(cfg)
 	return &wiring{
 		env: env, cfg: cfg, log: log, state: state, exe: exe, shelf: newTokenShelf(state, cfg.Server.TokenKey, log),
-		guard: procguard.New(exe, []string{"guard"}),
+		guard: procguard.New(exe, []string{"guard"}), count: metrics.New(Version()),
 	}, nil
 }
 
@@ -77,7 +79,7 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 		listWait = -1
 	}
 	return aggregate.New(members, aggregate.Options{
-		Log: w.log, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
+		Log: w.log, Observer: w.count, Deadline: w.cfg.Server.Deadline.Limit, MaxResult: int(w.cfg.Server.MaxResult),
 		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget,
 		Discovery: aggregate.Discovery(w.cfg.Server.Discovery), Pinned: w.cfg.Server.Pinned, AskTimeout: w.cfg.Server.AskTimeout,
 		ListWait: listWait, CatalogDir: catalogs, StateKey: w.key(), CacheSize: w.cfg.Server.CacheSize,

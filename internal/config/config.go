@@ -26,6 +26,7 @@ type Config struct {
 // Server is the [server] table: the side that clients see.
 type Server struct {
 	Listen    string // "" is stdio; otherwise host:port, of loopback if clients are not authenticated
+	Metrics   string // where metrics are served, host:port; "" is nowhere
 	PublicURL string // origin at which clients reach us; "" is Listen
 	Auth      Clients
 	Names     string // "prefix" or "flat"

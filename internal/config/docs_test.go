@@ -94,6 +94,8 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"listen":               "loopback addresses",
 		"listen without port":  "addresses",
 		"listen port":          "addresses",
+		"metrics":              "addresses",
+		"metrics without port": "addresses",
 		"url port":             "numeric bounds in text",
 		"url escape":           "URL escapes",
 		"plain http":           "loopback addresses",

@@ -18,7 +18,7 @@ var faultCases = []faultCase{
 	{"all disabled", upstream("sandbox = 'crm'", "enabled = false"), []string{"upstream: no upstream is enabled | add a source"}},
 	{"unknown table", "[sever]\n" + upstream("sandbox = 'crm'"), []string{"sever: unknown key | did you mean server? allowed here: server, upstream"}},
 	{"unknown keys", "[server]\nlisten_on = ''\nmaxresult = '1MiB'\n" + upstream("sandbox = 'crm'", "timeuot = '1s'", "tools.alow = []"), []string{
-		"server.listen_on: unknown key | allowed here: listen, public_url, names",
+		"server.listen_on: unknown key | allowed here: listen, public_url, metrics, names",
 		"server.maxresult: unknown key | did you mean max_result?",
 		"upstream.crm.timeuot: unknown key | did you mean timeout?",
 		"upstream.crm.tools.alow: unknown key | did you mean allow? allowed here: allow, deny, override",
@@ -82,6 +82,8 @@ var faultCases = []faultCase{
 		"upstream.d.command: must be a list of strings, not a string | npx", "upstream.e.command[1]: contains a NUL character"}},
 	{"listen", "[server]\nlisten = ':8808'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: ":8808" can be reached from other machines, and clients do not have to say who they are | 127.0.0.1:8808`}},
 	{"listen without port", "[server]\nlisten = '127.0.0.1'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: "127.0.0.1" is no address`}},
+	{"metrics", "[server]\nmetrics = ':9464'\n" + upstream("sandbox = 'crm'"), []string{`server.metrics: ":9464" names no host, and would be every address of this machine | 127.0.0.1:9464`}},
+	{"metrics without port", "[server]\nmetrics = 'localhost'\n" + upstream("sandbox = 'crm'"), []string{`server.metrics: "localhost" is no address | metrics = "127.0.0.1:9464"`}},
 	{"listen port", "[server]\nlisten = 'localhost:http'\n" + upstream("sandbox = 'crm'"), []string{`server.listen: "http" is no port`}},
 	{"hosts", "[server]\nhosts = ['https://a', '*']\norigins = ['*', 'https://a/', 'a.example']\n" + upstream("sandbox = 'crm'"), []string{
 		"server.hosts[0]: must be a host name with an optional port", "server.hosts[1]: must be", "server.origins[0]: must be an origin", "server.origins[1]: must be", "server.origins[2]: must be"}},

@@ -54,6 +54,7 @@ type behaves struct {
 // it. TestEveryKey fails if a key is missing here.
 var behaviour = map[string]behaves{
 	"server.listen":         {server(`listen = "[::1]:0"`), func(c *config.Config) any { return c.Server.Listen }, "[::1]:0"},
+	"server.metrics":        {server(`metrics = "127.0.0.1:9464"`), func(c *config.Config) any { return c.Server.Metrics }, "127.0.0.1:9464"},
 	"server.names":          {server(`names = "flat"`), func(c *config.Config) any { return c.Server.Names }, "flat"},
 	"server.deadline":       {server(`deadline = "1m30s"`), func(c *config.Config) any { return c.Server.Deadline }, config.Deadline{Limit: 90 * time.Second}},
 	"server.max_result":     {server(`max_result = "2MB"`), func(c *config.Config) any { return c.Server.MaxResult }, int64(2e6)},

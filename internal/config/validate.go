@@ -87,6 +87,15 @@ func checkListen(v string) (problem, hint string) {
 	return "", ""
 }
 
+func checkMetrics(v string) (problem, hint string) {
+	problem, _ = checkListen(v)
+	hint = `for example metrics = "127.0.0.1:9464"; "" serves none`
+	if host, _, err := net.SplitHostPort(v); err == nil && host == "" {
+		problem = quote(v) + " names no host, and would be every address of this machine"
+	}
+	return problem, hint
+}
+
 func loopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

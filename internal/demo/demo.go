@@ -5,7 +5,7 @@
 // answers ([Report]), and their rendering as text and JSON. It owns the names
 // of the tools it calls and the members of the results it reads. It must not
 // know how calls are carried out or who starts the sources; it is given a
-// [Caller], and imports no package of ours.
+// [Caller].
 package demo
 
 import (
@@ -45,6 +45,9 @@ type Caller func(ctx context.Context, tool string, arguments any) (json.RawMessa
 type Options struct {
 	Customer string  // a name or part of one; "" means DefaultCustomer
 	SignIn   *SignIn // nil if no source demands tokens
+	// Definitions is the list of tools that a model would read at each turn, to
+	// count what both ways cost it; nil counts nothing.
+	Definitions json.RawMessage
 }
 
 // SignIn tells of the tokens that one source demands. With it the calls at once
@@ -65,6 +68,7 @@ type Report struct {
 	Parallel   Pass   // all calls at once
 	TokensOf   string // the source that demands tokens; "" if none does
 	Answer     Summary
+	Cost       *Cost // nil if nothing was counted
 }
 
 // Pass is one run of all the calls.
@@ -82,6 +86,8 @@ type Span struct {
 	Start, End   time.Duration
 	Error        string // begins with the code of the failure; "" if it went well
 	Bytes        int    // of the result
+
+	written, read string // by a model
 }
 
 // Duration is how long the call took.
@@ -147,6 +153,9 @@ func Run(ctx context.Context, call Caller, opt Options) (*Report, error) {
 		}
 	}
 	r.Answer = summarise(second)
+	if opt.Definitions != nil {
+		r.Cost = cost(r, opt.Definitions)
+	}
 	return r, nil
 }
 
@@ -166,8 +175,10 @@ func measure(ctx context.Context, call Caller, about customer, start func(func()
 			if err == nil {
 				results[i], err = structured(raw)
 			}
+			s.written, s.read = fmt.Sprintf("%s_%s{%q:%q}", step.source, step.tool, step.by, args[step.by]), string(results[i])
 			if err != nil {
 				s.Error = err.Error()
+				s.read = s.Error
 			}
 			p.Calls[i] = s
 		})

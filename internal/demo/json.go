@@ -5,6 +5,8 @@ import (
 	"io"
 	"math"
 	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/o200k"
 )
 
 type jsonPass struct {
@@ -13,6 +15,14 @@ type jsonPass struct {
 	Slowest float64    `json:"slowest_ms"`
 	Tokens  *int       `json:"tokens_renewed,omitempty"` // only where a source demands tokens
 	Calls   []jsonSpan `json:"calls"`
+}
+
+type jsonCost struct {
+	Tokenizer   string `json:"tokenizer"`
+	Definitions int    `json:"definitions"` // read at each turn, as is the question
+	Question    int    `json:"question"`
+	Serial      int    `json:"serial"`
+	Parallel    int    `json:"parallel"`
 }
 
 type jsonSpan struct {
@@ -28,6 +38,13 @@ type jsonSpan struct {
 // WriteJSON writes the report as one indented JSON object. Times are numbers
 // in milliseconds, to the microsecond; the names of the members are stable.
 func (r *Report) WriteJSON(w io.Writer) error {
+	var tokens *jsonCost
+	var ratio *float64
+	if c := r.Cost; c != nil {
+		tokens = &jsonCost{o200k.Name, c.Definitions, c.Question, c.Serial, c.Parallel}
+		rounded := math.Round(c.Ratio()*1000) / 1000
+		ratio = &rounded
+	}
 	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
@@ -40,8 +57,11 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		Serial     jsonPass `json:"serial"`
 		Parallel   jsonPass `json:"parallel"`
 		TokensOf   string   `json:"tokens_of,omitempty"`
-		Answer     Summary  `json:"answer"`
-	}{r.Question, r.Customer, r.CustomerID, r.Failed(), math.Round(r.Speedup()*100) / 100, r.json(r.Serial), r.json(r.Parallel), r.TokensOf, r.Answer})
+		// What a model would have to process, and the parallel through the serial.
+		ModelTokens *jsonCost `json:"model_tokens,omitempty"`
+		Ratio       *float64  `json:"token_overhead_ratio,omitempty"`
+		Answer      Summary   `json:"answer"`
+	}{r.Question, r.Customer, r.CustomerID, r.Failed(), math.Round(r.Speedup()*100) / 100, r.json(r.Serial), r.json(r.Parallel), r.TokensOf, tokens, ratio, r.Answer})
 }
 
 func (r *Report) json(p Pass) jsonPass {
