@@ -104,15 +104,9 @@ func printTools(ctx context.Context, inv *invocation) error {
 			return err
 		}
 		_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d %s, whose definitions are %d tokens (%s)\n", len(tools), plural(len(tools), "tool"), tokens, o200k.Name)
-		if names := namesOf(tools); slices.Contains(names, findTools) {
-			_, _ = fmt.Fprintf(inv.Err, "bulkhead: hint: there are more, which are not listed to clients (server.discovery): bulkhead call %s '{\"query\":\"...\"}'\n", findTools)
-		}
 		return nil
 	})
 }
-
-// findTools is the tool that finds those that are not listed.
-const findTools = "bulkhead_find_tools"
 
 func namesOf(tools []json.RawMessage) []string {
 	names := make([]string, 0, len(tools))
@@ -128,9 +122,6 @@ func whichTool(ctx context.Context, a *aggregate.Aggregate, name string) string 
 	tools, err := catalog(ctx, a)
 	names := namesOf(tools)
 	hint := "bulkhead tools lists the names"
-	if slices.Contains(names, findTools) {
-		hint = fmt.Sprintf("bulkhead call %s '{\"query\":\"...\"}' finds the names", findTools)
-	}
 	if near := config.Nearest(name, names); err == nil && near != "" {
 		hint = "did you mean " + near + "? " + hint
 	}
