@@ -198,7 +198,7 @@ func TestBatchEndsWithAllItsCalls(t *testing.T) {
 			began := time.Now()
 			raw, err := v.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(),
 				Params: json.RawMessage(`{"name":"bulkhead_batch_read","arguments":{` + plan + `"calls":[` + manyReads(63, `{}`) + `,{"id":"z","tool":"crm_read","after":["n0"]}]}}`)})
-			if took := time.Since(began); err != nil || took != 200*time.Millisecond || begun.Load() != 20 || ended.Load() != 20+late.Load() {
+			if took := time.Since(began); err != nil || took != 200*time.Millisecond || begun.Load() < 20 || ended.Load() != begun.Load()+late.Load() { // a place that comes free may be taken while the end goes round
 				t.Errorf("%s: %v after %v: %d calls reached the source, %d of them ended", name, err, took, begun.Load(), ended.Load())
 			}
 			if n := strings.Count(string(raw), `\"status\":\"error\"`); n != 63 {

@@ -139,8 +139,8 @@ func TestGraphQL(t *testing.T) {
 		t.Errorf("%+v, %v; done: %q", r, err, done())
 	}
 	c.mustCall("shop_cancel", map[string]any{"id": "2", "reason": "MISTAKE"})
-	if got := done(); len(got) != 1 || got[0] != "cancelled 2" {
-		t.Errorf("carried out: %q", got)
+	if !eventually(func() bool { return len(done()) > 0 }) || len(done()) != 1 || done()[0] != "cancelled 2" {
+		t.Errorf("carried out: %q", done())
 	}
 	if s := c.source("shop"); s.State != "up" {
 		t.Errorf("%+v", s)
