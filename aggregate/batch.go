@@ -204,10 +204,14 @@ func (r *batchRun) answered(a batchAnswer) (json.RawMessage, batchAnswer, bool) 
 }
 
 // valueOf returns what references to a result refer to: its structured content;
-// where there is none, the text, as the JSON that it is or else as a text.
+// where there is none, the text, as the JSON that it is or else as a text. It is
+// what the model is shown of it, see [shapes]: it knows nothing else.
 func valueOf(res *upstream.Result) json.RawMessage {
 	if v, ok := res.Get(memberStructured); ok {
 		return v
+	}
+	if p := payloadOf(res); p != nil && !res.IsError {
+		return p.value
 	}
 	content, _ := res.Get("content")
 	var texts []string

@@ -31,6 +31,7 @@ type batchItem struct {
 	RetryAfterMS int64           `json:"retry_after_ms,omitempty"`
 	Result       json.RawMessage `json:"result,omitempty"`  // its structured content, or its text
 	Content      json.RawMessage `json:"content,omitempty"` // where it is no text alone
+	Notes        []string        `json:"notes,omitempty"`   // what is said of it besides, such as how to read the rest
 	Truncated    *batchCut       `json:"truncated,omitempty"`
 	Items        []batchItem     `json:"items,omitempty"` // of a call made for each element of a list
 	// Reused says that it was made when the same plan was sent before.
@@ -99,6 +100,7 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	default:
 		it.Result = valueOf(a.result)
 		it.Content = others(a.result)
+		it.Notes = notesOf(a.result, a.source)
 	}
 	return it
 }
@@ -192,7 +194,13 @@ func (r *batchRun) cut(items []batchItem, limit int) {
 }
 
 // size is how much of an item can be held back, in bytes.
-func (it *batchItem) size() int { return len(it.Result) + len(it.Content) + len(it.Error) }
+func (it *batchItem) size() int {
+	size := len(it.Result) + len(it.Content) + len(it.Error)
+	for _, note := range it.Notes {
+		size += len(note)
+	}
+	return size
+}
 
 // hold keeps what is long of an item back and returns how many bytes that was.
 func (r *batchRun) hold(it *batchItem, source upstream.ID) int {
@@ -213,7 +221,10 @@ func (r *batchRun) hold(it *batchItem, source upstream.ID) int {
 	for e := range rawjson.Elements(it.Content) {
 		parts = append(parts, e)
 	}
+	for _, note := range it.Notes {
+		parts = append(parts, textPart(note))
+	}
 	it.Truncated = &batchCut{Bytes: size, Handle: r.agg.rests.put(restOwner{r.call.Principal, source}, parts, r.agg.opt.MaxResult)}
-	it.Result, it.Content = nil, nil
+	it.Result, it.Content, it.Notes = nil, nil, nil
 	return size
 }

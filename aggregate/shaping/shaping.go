@@ -177,6 +177,16 @@ func List(rows []json.RawMessage) json.RawMessage {
 	return (&Shaped{IsList: true, Changed: true, Rows: rows}).Value(len(rows))
 }
 
+// Rows returns the records of a value where nothing is said of where they are; nil
+// if they are no list.
+func Rows(v json.RawMessage) []json.RawMessage {
+	from, to, _ := listIn(v, len(v)-len(trimLeft(v)), len(v))
+	return slices.Collect(rawjson.Elements(v[from:to]))
+}
+
+// Compact returns JSON text without space between its tokens.
+func Compact(v json.RawMessage) json.RawMessage { return compact(nil, v) }
+
 // compact appends JSON text, or a part of one that begins and ends between two
 // tokens, without space between its tokens.
 func compact(out, v []byte) []byte {
