@@ -119,6 +119,9 @@ func (s *shared) serveAPI(w http.ResponseWriter, r *http.Request) {
 		Params struct{ Arguments struct{ Text string } }
 	}
 	_ = json.Unmarshal(data, &m) // what is no message has no method
+	if r.URL.Path == "/rest/act" {
+		m.Method, m.Params.Arguments.Text = "tools/call", r.URL.Query().Get("text")
+	}
 	s.mu.Lock()
 	if session := r.Header.Get("Mcp-Session-Id"); session != "" && s.sessions[session] != who {
 		s.crossed = append(s.crossed, who+" in the session of "+s.sessions[session])
@@ -137,8 +140,13 @@ func (s *shared) serveAPI(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
+	account := quoted("account of " + who + ", you sent " + sent) // as a careless server may
 	answer := func(result string) {
 		w.Header().Set("Content-Type", "application/json")
+		if m.ID == nil {
+			_, _ = fmt.Fprintf(w, `{"it":%s}`, account)
+			return
+		}
 		_, _ = fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"result":%s}`, m.ID, result)
 	}
 	switch m.Method {
@@ -151,8 +159,8 @@ func (s *shared) serveAPI(w http.ResponseWriter, r *http.Request) {
 		answer(`{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"x","version":"1"}}`)
 	case "tools/list":
 		answer(`{"tools":[{"name":"act","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}]}`)
-	case "tools/call": // who it is there, and the credential, as a careless server may
-		answer(`{"content":[{"type":"text","text":` + quoted("account of "+who+", you sent "+sent) + `}]}`)
+	case "tools/call": // who it is there, and the credential
+		answer(`{"content":[{"type":"text","text":` + account + `}]}`)
 	case "ping":
 		answer(`{}`)
 	case "server/discover", "":
@@ -160,6 +168,25 @@ func (s *shared) serveAPI(w http.ResponseWriter, r *http.Request) {
 	default:
 		w.WriteHeader(http.StatusAccepted)
 	}
+}
+
+// actDefinition writes how such a source is asked by REST, and returns where.
+func actDefinition(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "act.toml")
+	text := `[action.act]
+method = "GET"
+path = "/act"
+[action.act.params.text]
+in = "query"
+[action.act.params.n]
+in = "query"
+type = "integer"
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // membersWorld is a Bulkhead whose clients have tokens, before such sources.
@@ -186,7 +213,11 @@ func newMembersWorld(t *testing.T) *membersWorld {
 	for i, name := range []string{"crm", "docs", "hr"} {
 		s := newShared(t, name)
 		w.sources = append(w.sources, s)
-		config += upstreamTable(name, "url = '"+s.api.URL+"/mcp'", "trust_annotations = true", "cache.ttl = '1m'")
+		where := "url = '" + s.api.URL + "/mcp'"
+		if i == 2 {
+			where = "kind = 'rest'\ndefinition = '" + actDefinition(t) + "'\nurl = '" + s.api.URL + "/rest'"
+		}
+		config += upstreamTable(name, where, "trust_annotations = true", "cache.ttl = '1m'")
 		if i == 1 {
 			config += "auth = { type = 'mcp', per = 'user', allow_hosts = ['" + s.auth.Listener.Addr().String() + "'] }\n"
 		} else {
@@ -344,7 +375,7 @@ func TestUsersNeverCross(t *testing.T) {
 							s.mu.Unlock()
 						}
 						r, err := c.call(s.name+"_act", map[string]any{"text": who, "n": n % 50})
-						if err != nil || !strings.HasPrefix(r.text(), "account of "+who+",") {
+						if err != nil || !strings.Contains(r.text(), "account of "+who+",") {
 							t.Errorf("%s at %s: %v %s", who, s.name, err, r.text())
 						}
 						made.Add(1)

@@ -67,4 +67,20 @@ var entering = []mutant{
 		` + "\x00" + who.Key())`, `)`}},
 	{"a client gets more turns by more sessions", "upstream/gate/flow.go", "", "TestFlowIsThePrincipals", changes{
 		` && c.Principal == upstream.Local() {`, ` {`}},
+	{"a user is served with the operator's sign-in over plain HTTP", "internal/cli/perusersides.go", "", "TestEachUserHasAClient", changes{
+		`s, done, err := p.use(ctx, c.Principal)`, `s, done, err := p.use(ctx, upstream.Local())`}},
+	{"one user's client makes every user's calls", "internal/cli/perusersides.go", "", "TestEachUserHasAClient", changes{
+		`func (p *userSides) clientFor(c *upstream.Call) *http.Client {
+	s, ok := p.sides.Peek(subjectOf(c.Principal))`, `func (p *userSides) clientFor(c *upstream.Call) *http.Client {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.at == nil {
+		p.at, _ = p.sides.Peek(subjectOf(c.Principal))
+	}
+	s, ok := p.at, true`,
+		`	base  context.Context // what sides live in; it does not end`, `	base  context.Context
+	at    *userSide`}},
+	{"a user's cursor of a REST source is anybody's", "upstream/rest/cursor.go", "", "TestCursorBelongsToItsCall", changes{
+		`	add([]byte(who.Key()))
+`, ``}},
 }

@@ -81,48 +81,59 @@ func (i *issuer) set(ctx context.Context, subject string, scopes []string, store
 	source := credentials.NewRefresher(spec)
 	w := ways{forget: source.Forget}
 	if a.Type == "authorization_code" {
-		flow := &credentials.CodeFlow{Endpoint: i.end, AuthorizeURL: a.AuthorizationURL, Issuer: a.Issuer, Scopes: scopes}
-		if err := flow.Check(); err != nil {
+		if err := i.byPage(&w, scopes, source.Put); err != nil {
 			return nil, err
-		}
-		w.page = func(_ context.Context, redirect string) (connect.Pending, error) {
-			p, err := flow.Begin(redirect)
-			if err != nil {
-				return connect.Pending{}, err
-			}
-			return connect.Pending{URL: p.URL, Mine: p.Mine, Finish: func(ctx context.Context, query url.Values) error {
-				t, err := p.Finish(ctx, query)
-				if err != nil {
-					return err
-				}
-				return source.Put(ctx, t)
-			}}, nil
-		}
-		w.browser = func(ctx context.Context, open func(string) error) error {
-			t, err := flow.Login(ctx, credentials.Loopback{Port: a.RedirectPort}, open)
-			if err != nil {
-				return err
-			}
-			return source.Put(ctx, t)
 		}
 	}
 	if a.DeviceURL != "" {
-		flow := &credentials.DeviceFlow{Endpoint: i.end, DeviceURL: a.DeviceURL, Scopes: scopes}
-		if err := flow.Check(); err != nil {
+		if err := i.byCode(&w, scopes, source.Put); err != nil {
 			return nil, err
-		}
-		w.device = func(ctx context.Context, show func(credentials.Prompt) error) error {
-			t, err := flow.Login(ctx, show)
-			if err != nil {
-				return err
-			}
-			return source.Put(ctx, t)
 		}
 	}
 	if a.RevocationURL != "" {
 		w.revoke = func(ctx context.Context, t credentials.Token) error { return i.end.Revoke(ctx, a.RevocationURL, t) }
 	}
 	return &scopeSet{tokens: source, ways: w}, nil
+}
+
+// byPage adds the ways in which a person signs in with a browser: at ours, and
+// on this machine. put keeps the token that comes of it.
+func (i *issuer) byPage(w *ways, scopes []string, put func(context.Context, credentials.Token) error) error {
+	flow := &credentials.CodeFlow{Endpoint: i.end, AuthorizeURL: i.u.Auth.AuthorizationURL, Issuer: i.u.Auth.Issuer, Scopes: scopes}
+	w.page = func(_ context.Context, redirect string) (connect.Pending, error) {
+		p, err := flow.Begin(redirect)
+		if err != nil {
+			return connect.Pending{}, err
+		}
+		finish := func(ctx context.Context, query url.Values) error {
+			t, err := p.Finish(ctx, query)
+			return keepToken(ctx, put, t, err)
+		}
+		return connect.Pending{URL: p.URL, Mine: p.Mine, Finish: finish}, nil
+	}
+	w.browser = func(ctx context.Context, open func(string) error) error {
+		t, err := flow.Login(ctx, credentials.Loopback{Port: i.u.Auth.RedirectPort}, open)
+		return keepToken(ctx, put, t, err)
+	}
+	return flow.Check()
+}
+
+// byCode adds the way in which a person enters a code on another machine.
+func (i *issuer) byCode(w *ways, scopes []string, put func(context.Context, credentials.Token) error) error {
+	flow := &credentials.DeviceFlow{Endpoint: i.end, DeviceURL: i.u.Auth.DeviceURL, Scopes: scopes}
+	w.device = func(ctx context.Context, show func(credentials.Prompt) error) error {
+		t, err := flow.Login(ctx, show)
+		return keepToken(ctx, put, t, err)
+	}
+	return flow.Check()
+}
+
+// keepToken keeps the token of a sign-in that has not failed.
+func keepToken(ctx context.Context, put func(context.Context, credentials.Token) error, t credentials.Token, err error) error {
+	if err != nil {
+		return err
+	}
+	return put(ctx, t)
 }
 
 func (i *issuer) identity(subject string, scopes []string) credentials.Identity {

@@ -154,5 +154,7 @@ func newCRM(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.
 	}
 	signedIn.Store(s.signIn)
 	u.REST.Values = map[string]string{"origin": strings.TrimSuffix(u.URL, restapi.Path)}
-	return w.overREST(u, d, h, signedIn, func() { h.release(); s.stop() })
+	own := h.release
+	h.release = func() { own(); s.stop() }
+	return w.overREST(u, d, h)
 }

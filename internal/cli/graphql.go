@@ -33,7 +33,7 @@ func newGraphQL(ctx context.Context, w *wiring, u config.Upstream, signedIn *ato
 		h.release()
 		return nil, err
 	}
-	return &closingPlain{a, h.release}, nil
+	return h.around(a), nil
 }
 
 // checkGraphQL tells what is wrong with the files of a GraphQL upstream.

@@ -45,19 +45,44 @@ type httpSide struct {
 	// clientFor returns the client for a call whose token has other scopes; nil if
 	// there are none such.
 	clientFor func(*upstream.Call) *http.Client
-	release   func() // lets go of connections and of the sign-in
+	// value returns a member of the answer that the token in use came with.
+	value   func(ctx context.Context, c *upstream.Call, member string) (string, error)
+	users   *userSides // nil if all calls are made with one sign-in
+	release func()     // lets go of connections and of the sign-in
+}
+
+// of returns the client for a call.
+func (h *httpSide) of(c *upstream.Call) *http.Client {
+	if h.clientFor != nil {
+		if own := h.clientFor(c); own != nil {
+			return own
+		}
+	}
+	return h.client
+}
+
+// around returns an adapter that is asked this way as it is handed on.
+func (h *httpSide) around(a plain) upstream.Adapter {
+	closing := closingPlain{a, h.release}
+	if h.users != nil {
+		return &forUsers{closing, h.users}
+	}
+	return &closing
 }
 
 // http builds how an upstream with a url is asked, with the credential that its
 // auth describes and at the url's origin only.
 func (w *wiring) http(ctx context.Context, u config.Upstream, signedIn *atomic.Pointer[signIn]) (*httpSide, error) {
+	if u.Auth.PerUser() {
+		return eachUser(ctx, w, u)
+	}
 	if !signsIn(u) {
 		g, err := grant(ctx, u, nil)
 		if err != nil {
 			return nil, err
 		}
 		base := transport(u)
-		return &httpSide{client: g.Client(base), release: base.CloseIdleConnections}, nil
+		return &httpSide{client: g.Client(base), value: (*signIn)(nil).value, release: base.CloseIdleConnections}, nil
 	}
 	s, err := w.signIn(ctx, u)
 	if err != nil {
@@ -98,7 +123,7 @@ func signedHTTP(ctx context.Context, u config.Upstream, s *signIn) (*httpSide, e
 	base := transport(u)
 	clients := s.clients(g, base)
 	ending := context.WithoutCancel(ctx) // it is closed when ctx has ended
-	h := &httpSide{client: clients[readSet], release: func() {
+	h := &httpSide{client: clients[readSet], value: s.value, release: func() {
 		base.CloseIdleConnections()
 		s.close(ending)
 	}}

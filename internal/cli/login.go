@@ -48,7 +48,7 @@ func (inv *invocation) begin(ctx context.Context, verb string) (*signing, error)
 	}
 	store, kept, err := w.shelf.open(ctx)
 	if errors.Is(err, errKeepsNothing) {
-		return nil, &hintError{err, "a sign-in is handed to the server through the state directory: set server.state"}
+		err = &hintError{err, "a sign-in is handed to the server through the state directory: set server.state"}
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.close())

@@ -60,7 +60,7 @@ func newOpenAPI(_ context.Context, w *wiring, u config.Upstream, signedIn *atomi
 			h.release()
 			return nil, useless(err)
 		}
-		return &closingPlain{a, h.release}, nil
+		return h.around(a), nil
 	}), nil
 }
 

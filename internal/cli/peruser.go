@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	userLinks    = 1_000            // connections to one upstream that are open for users at a time
+	maxUserLinks = 1_000            // connections to one upstream that are open for users at a time
 	userLinkIdle = 10 * time.Minute // after which one is closed
 )
 
@@ -25,6 +25,7 @@ const (
 // whoever asked to be told of them might not be the one who may know.
 type perUser struct {
 	*accounts
+	links   *credentials.Holder[*userLink]
 	opt     mcpserver.Options
 	base    context.Context // what links live in; it does not end
 	catalog *userCatalog
@@ -51,17 +52,12 @@ func (l *userLink) Close(context.Context) {
 // perUser builds the adapter of an upstream that is asked with each user's own
 // sign-in.
 func (w *wiring) perUser(ctx context.Context, u config.Upstream, opt mcpserver.Options) (*perUser, error) {
-	store, err := w.shelf.get(ctx)
+	links := credentials.NewHolder[*userLink](maxUserLinks, userLinkIdle)
+	own, err := newAccounts(ctx, w, u, links)
 	if err != nil {
 		return nil, err
 	}
-	own, err := newAccounts(ctx, w, u, store)
-	if err != nil {
-		return nil, err
-	}
-	p := &perUser{accounts: own, opt: opt, base: context.WithoutCancel(ctx), catalog: &userCatalog{began: time.Now()}}
-	w.users.add(u.Name, own)
-	return p, nil
+	return &perUser{accounts: own, links: links, opt: opt, base: context.WithoutCancel(ctx), catalog: &userCatalog{began: time.Now()}}, nil
 }
 
 // Watch implements upstream.Watcher. The operator's connection is kept, if the
@@ -87,8 +83,7 @@ func (p *perUser) Watch(ctx context.Context, tell upstream.Events) error {
 		case who := <-p.visits:
 			p.visit(ctx, who)
 		case <-tick.C:
-			p.links.Sweep(ctx)
-			p.held.Sweep(ctx)
+			p.sweep(ctx)
 		}
 	}
 }
@@ -163,9 +158,6 @@ func (p *perUser) connect(s *signIn, done func(), who upstream.Principal) (*user
 
 // Call implements upstream.Adapter. Without a token no connection is made.
 func (p *perUser) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-	if !c.Principal.Valid() {
-		return nil, &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.Internal, Err: errNobodyCalls}
-	}
 	if err := p.ready(ctx, c); err != nil {
 		return nil, err
 	}
@@ -175,17 +167,6 @@ func (p *perUser) Call(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	}
 	defer release()
 	return l.adapter.Call(ctx, c)
-}
-
-var errNobodyCalls = errors.New("the call has no principal")
-
-// unlinked is the failure of a call for which no connection can be had.
-func (p *perUser) unlinked(c *upstream.Call, err error) error {
-	e := &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Op: "connect", Kind: upstream.Unavailable, Err: err}
-	if errors.Is(err, credentials.ErrFull) {
-		e.Kind, e.Public, e.RetryAfter = upstream.Overloaded, "too many users are using it at the moment", 10*time.Second
-	}
-	return e
 }
 
 // Tools implements upstream.Adapter: what the connection lists that the catalog
@@ -245,8 +226,6 @@ func (p *perUser) Fresh(list upstream.List) time.Duration {
 
 // Close implements upstream.Adapter.
 func (p *perUser) Close() error {
-	p.w.users.remove(p.u.Name, p.accounts)
-	p.links.Close(p.base)
-	p.held.Close(p.base)
+	p.end(p.base)
 	return nil
 }

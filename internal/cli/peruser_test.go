@@ -46,7 +46,7 @@ func newPerUser(t *testing.T, u config.Upstream, store credentials.Store) *perUs
 }
 
 // put gives a user a token.
-func put(t *testing.T, p *perUser, who upstream.Principal, token string) {
+func put(t *testing.T, p *accounts, who upstream.Principal, token string) {
 	t.Helper()
 	s, release, err := p.use(t.Context(), who)
 	if err != nil {
@@ -147,8 +147,8 @@ func TestEachUserHasAConnection(t *testing.T) {
 			t.Errorf("%v: %v", who, err)
 		}
 	}
-	put(t, p, alice, "token-a")
-	put(t, p, bob, "token-b")
+	put(t, p.accounts, alice, "token-a")
+	put(t, p.accounts, bob, "token-b")
 	if err := p.Await(t.Context(), bob); err != nil { // what another process has stored
 		t.Fatal(err)
 	}
@@ -203,7 +203,7 @@ func TestEachUserHasAConnection(t *testing.T) {
 func TestTheOperatorsConnection(t *testing.T) {
 	s := newUserSource(t)
 	p := newPerUser(t, personal("authorization_code", s.URL), &credentials.MemoryStore{})
-	put(t, p, upstream.Local(), "token-o")
+	put(t, p.accounts, upstream.Local(), "token-o")
 	watching, stop := context.WithCancel(t.Context())
 	changed := make(chan upstream.List, 100)
 	var w sync.WaitGroup
@@ -274,7 +274,7 @@ func TestAwaitingASignIn(t *testing.T) {
 			t.Error(err)
 		}
 		began := time.Now()
-		time.AfterFunc(time.Minute, func() { put(t, p, alice, "token") })
+		time.AfterFunc(time.Minute, func() { put(t, p.accounts, alice, "token") })
 		if err := p.Await(t.Context(), alice); err != nil || time.Since(began) > time.Minute+2*lookForSignIn {
 			t.Errorf("%v after %s", err, time.Since(began))
 		}

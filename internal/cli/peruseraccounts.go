@@ -30,7 +30,7 @@ type accounts struct {
 	store credentials.Store
 	sign  signer
 	held  *credentials.Holder[*signIn]
-	links *credentials.Holder[*userLink]
+	links userLinks
 	// visits are users who may be the first to be connected.
 	visits chan upstream.Principal
 
@@ -38,19 +38,45 @@ type accounts struct {
 	news chan struct{} // closed when somebody has signed in
 }
 
+// userLinks are what calls of users go over, each user's own.
+type userLinks interface {
+	Retire(ctx context.Context, subject string) // is closed when it is not in use any more
+	Drop(ctx context.Context, subject string)   // is closed at once
+	Sweep(ctx context.Context)                  // closes what is idle
+	Close(ctx context.Context)
+}
+
 var (
 	_ aggregate.Users = (*accounts)(nil)
 	_ connect.Source  = (*accounts)(nil)
 )
 
-func newAccounts(ctx context.Context, w *wiring, u config.Upstream, store credentials.Store) (*accounts, error) {
+func newAccounts(ctx context.Context, w *wiring, u config.Upstream, links userLinks) (*accounts, error) {
+	store, err := w.shelf.get(ctx)
+	if err != nil {
+		return nil, err
+	}
 	sign, err := newSigner(ctx, u, store)
 	if err != nil {
 		return nil, fmt.Errorf("auth: %w", err)
 	}
-	return &accounts{w: w, u: u, store: store, sign: sign, news: make(chan struct{}), visits: make(chan upstream.Principal, 16),
-		held:  credentials.NewHolder[*signIn](userSources, userSourceIdle),
-		links: credentials.NewHolder[*userLink](userLinks, userLinkIdle)}, nil
+	a := &accounts{w: w, u: u, store: store, sign: sign, news: make(chan struct{}), visits: make(chan upstream.Principal, 16),
+		held: credentials.NewHolder[*signIn](userSources, userSourceIdle), links: links}
+	w.users.add(u.Name, a)
+	return a, nil
+}
+
+// sweep closes what has not been in use for a while.
+func (a *accounts) sweep(ctx context.Context) {
+	a.links.Sweep(ctx)
+	a.held.Sweep(ctx)
+}
+
+// end lets go of everything.
+func (a *accounts) end(ctx context.Context) {
+	a.w.users.remove(a.u.Name, a)
+	a.links.Close(ctx)
+	a.held.Close(ctx)
 }
 
 func (a *accounts) id() upstream.ID { return upstream.ID(a.u.Name) }
@@ -80,6 +106,9 @@ func (a *accounts) use(ctx context.Context, who upstream.Principal) (*signIn, fu
 // ready returns why the user of a call cannot make it: there is no token for it,
 // or for making a connection.
 func (a *accounts) ready(ctx context.Context, c *upstream.Call) error {
+	if !c.Principal.Valid() {
+		return &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.Internal, Err: errNobodyCalls}
+	}
 	s, release, err := a.use(ctx, c.Principal)
 	if err != nil {
 		return a.unready(c, err)
@@ -95,6 +124,17 @@ func (a *accounts) ready(ctx context.Context, c *upstream.Call) error {
 		}
 	}
 	return nil
+}
+
+var errNobodyCalls = errors.New("the call has no principal")
+
+// unlinked is the failure of a call for which no connection can be had.
+func (a *accounts) unlinked(c *upstream.Call, err error) error {
+	e := &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Op: "connect", Kind: upstream.Unavailable, Err: err}
+	if errors.Is(err, credentials.ErrFull) {
+		e.Kind, e.Public, e.RetryAfter = upstream.Overloaded, "too many users are using it at the moment", 10*time.Second
+	}
+	return e
 }
 
 // unready is the failure of a call for which there is no token.

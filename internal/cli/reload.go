@@ -79,14 +79,22 @@ func (r *reloader) heedBells(ctx context.Context) {
 	if len(r.w.built) == len(before) {
 		return
 	}
+	if _, err := r.swap(ctx, before); err != nil {
+		r.w.log.Error("upstreams not taken anew after a sign-in", "error", err)
+	}
+}
+
+// swap puts the members of the configuration in the place of those that run, and
+// returns how many they are. If it cannot, what was built before counts again.
+func (r *reloader) swap(ctx context.Context, before map[string]built) (int, error) {
 	members, err := r.w.members(ctx)
 	if err == nil {
 		err = r.agg.Swap(members) //nolint:contextcheck // they live as long as the aggregate runs
 	}
 	if err != nil {
-		r.w.built = before // so that it is tried again
-		r.w.log.Error("upstreams not taken anew after a sign-in", "error", err)
+		r.w.built = before
 	}
+	return len(members), err
 }
 
 // reload reads the configuration again. A faulty one changes nothing.
@@ -108,14 +116,11 @@ func (r *reloader) reload(ctx context.Context) {
 	}
 	old := r.w.cfg
 	r.w.cfg = cfg
-	members, err := r.w.members(ctx)
-	if err == nil {
-		err = r.agg.Swap(members) //nolint:contextcheck // they live as long as the aggregate runs
-	}
+	members, err := r.swap(ctx, r.w.built)
 	if err != nil {
 		r.w.cfg = old
 		r.w.log.Error("configuration not reloaded", "error", err)
 		return
 	}
-	r.w.log.Info("configuration reloaded", "file", cfg.Path, "upstreams", len(members))
+	r.w.log.Info("configuration reloaded", "file", cfg.Path, "upstreams", members)
 }

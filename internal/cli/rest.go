@@ -58,25 +58,25 @@ func newREST(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic
 	if err != nil {
 		return nil, err
 	}
-	return w.overREST(u, d, h, signedIn, h.release)
+	return w.overREST(u, d, h)
 }
 
-// overREST builds the adapter of a REST source; closing it calls release.
-func (w *wiring) overREST(u config.Upstream, d *rest.Definition, h *httpSide, signedIn *atomic.Pointer[signIn], release func()) (upstream.Adapter, error) {
+// overREST builds the adapter of a REST source; closing it releases h.
+func (w *wiring) overREST(u config.Upstream, d *rest.Definition, h *httpSide) (upstream.Adapter, error) {
 	a, err := rest.New(rest.Options{
 		ID: upstream.ID(u.Name), Definition: d, Values: u.REST.Values, BaseURL: u.URL, Key: w.key(),
 		MaxMessage: u.MaxMessage, Writes: u.Writes != "deny", Log: w.log, ClientFor: h.clientFor,
-		TokenValue: func(ctx context.Context, member string) (string, error) { return signedIn.Load().value(ctx, member) },
+		TokenValue: h.value,
 	}, h.client)
 	if err != nil {
-		release()
+		h.release()
 		return nil, err
 	}
-	return &closingPlain{a, release}, nil
+	return h.around(a), nil
 }
 
 // value returns a member of the answer that the token in use came with.
-func (s *signIn) value(ctx context.Context, member string) (string, error) {
+func (s *signIn) value(ctx context.Context, _ *upstream.Call, member string) (string, error) {
 	if s == nil {
 		return "", errors.New("there is no token: auth is of a type that gets none; set url")
 	}

@@ -1,7 +1,5 @@
 package config
 
-import "strconv"
-
 // checkUsers applies the rules of upstreams that users sign in to for themselves.
 func checkUsers(d *decoder, cfg *Config) {
 	for i := range cfg.Upstreams {
@@ -11,8 +9,6 @@ func checkUsers(d *decoder, cfg *Config) {
 		}
 		at := join("upstream", u.Name) + ".auth.per"
 		switch {
-		case u.Kind != "mcp":
-			d.fault(at, "is for MCP servers only; this upstream is of kind "+strconv.Quote(u.Kind), "remove it: calls are then made with the operator's sign-in")
 		case u.Name == "callback":
 			d.fault(at, "cannot be for an upstream called callback: the page to connect it, /connect/callback, is where browsers come back to", "give the upstream another name")
 		case cfg.Server.Auth.Type == "oidc" && cfg.Server.Auth.ClientID == "":

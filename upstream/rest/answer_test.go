@@ -270,7 +270,7 @@ method = "GET"
 path = "/x/v{version}"`
 	instance := ""
 	var asked []string
-	o := rest.Options{ID: "sf", Definition: parse(t, text), TokenValue: func(_ context.Context, member string) (string, error) {
+	o := rest.Options{ID: "sf", Definition: parse(t, text), TokenValue: func(_ context.Context, _ *upstream.Call, member string) (string, error) {
 		if member != "instance_url" {
 			t.Errorf("asked for %s", member)
 		}

@@ -19,7 +19,7 @@ type bases struct {
 	template string
 	tokens   []Value // by which it depends
 	suffixes []string
-	value    func(ctx context.Context, member string) (string, error)
+	value    func(ctx context.Context, c *upstream.Call, member string) (string, error)
 	last     atomic.Pointer[resolved]
 }
 
@@ -82,13 +82,13 @@ func (b *bases) check(u *url.URL) error {
 }
 
 // get returns the address for a call.
-func (b *bases) get(ctx context.Context) (*url.URL, error) {
+func (b *bases) get(ctx context.Context, c *upstream.Call) (*url.URL, error) {
 	if b.fixed != nil {
 		return b.fixed, nil
 	}
 	values := make(map[string]string, len(b.tokens))
 	for _, v := range b.tokens {
-		text, err := b.value(ctx, v.Token)
+		text, err := b.value(ctx, c, v.Token)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil, httpcall.Ended(ctx, false)

@@ -82,12 +82,13 @@ func (s *sealer) open(cursor string, bound []byte) (*page, error) {
 	return p, nil
 }
 
-// bound returns what a cursor belongs to: the upstream, the action and its other
-// arguments. Which fields are given may change from page to page.
-func (a *action) bound(id upstream.ID, in *input) []byte {
+// bound returns what a cursor belongs to: the upstream, who calls, the action and
+// its other arguments. Which fields are given may change from page to page.
+func (a *action) bound(id upstream.ID, who upstream.Principal, in *input) []byte {
 	var buf []byte
 	add := func(s []byte) { buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...) }
 	add([]byte(id))
+	add([]byte(who.Key()))
 	add([]byte(a.def.Name))
 	for i := range a.params {
 		if a.pager == nil || i != a.pager.param {

@@ -67,8 +67,12 @@ func open(t testing.TB, text string, s *httptest.Server, change ...func(*rest.Op
 }
 
 func call(ctx context.Context, a *rest.Adapter, tool, args string) (*upstream.Result, error) {
+	return callAs(ctx, upstream.Local(), a, tool, args)
+}
+
+func callAs(ctx context.Context, who upstream.Principal, a *rest.Adapter, tool, args string) (*upstream.Result, error) {
 	return a.Call(ctx, &upstream.Call{
-		ID: "call-1", Principal: upstream.Local(), Op: upstream.CallTool, Name: tool, Tool: &upstream.Tool{Name: tool},
+		ID: "call-1", Principal: who, Op: upstream.CallTool, Name: tool, Tool: &upstream.Tool{Name: tool},
 		Arguments: json.RawMessage(args), Timing: &upstream.Timing{},
 	})
 }

@@ -284,6 +284,8 @@ func TestCursorBelongsToItsCall(t *testing.T) {
 			t.Fatalf("%s: %v", name, e)
 		}
 	}
+	_, err := callAs(t.Context(), upstream.NewPrincipal("https://login", "somebody else"), a, "list_x", args("a", got.Next))
+	wantKind(t, err, upstream.InvalidArguments, false, "the cursor is not one")
 	structured(t, a, "list_x", args("a", got.Next))
 	structured(t, again, "list_x", args("a", got.Next)) // after a restart
 	structured(t, a, "list_x", fmt.Sprintf(`{"q":"a","cursor":%q,"fields":["id"]}`, got.Next))

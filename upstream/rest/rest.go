@@ -46,10 +46,10 @@ type Options struct {
 	// ClientFor returns the client for a call, where it needs another credential
 	// than the others; nil is the one that the adapter was made with. May be nil.
 	ClientFor func(*upstream.Call) *http.Client
-	// TokenValue returns a member of the response that the token in use came with,
-	// for the values of the definition that say so. May be nil where none do, or
-	// BaseURL is set.
-	TokenValue func(ctx context.Context, member string) (string, error)
+	// TokenValue returns a member of the response that a call's token came with, for
+	// the values of the definition that say so. May be nil where none do, or BaseURL
+	// is set.
+	TokenValue func(ctx context.Context, c *upstream.Call, member string) (string, error)
 }
 
 // The defaults of [Options].
@@ -190,7 +190,7 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 		return nil, err
 	}
 	v := &visit{in: in, at: &page{}, most: a.opt.MaxRecords}
-	bound := act.bound(a.opt.ID, in)
+	bound := act.bound(a.opt.ID, call.Principal, in)
 	v.cursor = func(p *page) string { return a.sealer.seal(p, bound) }
 	if in.cursor != "" {
 		if v.at, err = a.sealer.open(in.cursor, bound); err != nil {
@@ -198,7 +198,7 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 		}
 	}
 	act.pager.turn(in, v.at)
-	base, err := a.base.get(ctx)
+	base, err := a.base.get(ctx, call)
 	if err != nil {
 		return nil, err
 	}

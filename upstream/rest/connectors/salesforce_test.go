@@ -148,7 +148,7 @@ func TestSalesforceInstance(t *testing.T) {
 	} {
 		asked = ""
 		a, err := rest.New(rest.Options{ID: "src", Definition: def, Values: map[string]string{"domain": "acme"},
-			TokenValue: func(_ context.Context, member string) (string, error) {
+			TokenValue: func(_ context.Context, _ *upstream.Call, member string) (string, error) {
 				if member != "instance_url" {
 					return "", errors.New(member)
 				}
