@@ -72,6 +72,9 @@ func New(r Rules) (*Shaper, error) {
 	return s, nil
 }
 
+// Path returns the names that lead to the records where RowsAt is set.
+func (s *Shaper) Path() []string { return s.at }
+
 // Shaped is a value to which jq and fields have been applied, in parts.
 type Shaped struct {
 	// Rows are the records, where they are a list; IsList says whether they are.

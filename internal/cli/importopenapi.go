@@ -15,7 +15,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
-	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/upstream/openapi"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -189,7 +188,7 @@ func (inv *invocation) configureOpenAPI(from string, c *openapi.Compiled) error 
 		return err
 	}
 	whole := slices.Concat(old, []byte("\n"+table))
-	if _, err := (config.Reader{Presets: presets}).Parse(whole, path, inv.Environ); err != nil {
+	if _, err := reader().Parse(whole, path, inv.Environ); err != nil {
 		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "name another upstream with --name"}
 	}
 	for _, file := range []struct {
