@@ -20,15 +20,18 @@ func (s *shapes) ruled(ctx context.Context, rule *shaping.Shaper, c *upstream.Ca
 	if rule.MaxBytes > 0 {
 		limit = min(limit, rule.MaxBytes)
 	}
+	if rule.Sizes() && len(res.Raw) <= limit {
+		return res, nil
+	}
 	if !res.IsError {
 		if p := payloadOf(res); p != nil {
 			v, err := rule.Shape(ctx, p.value)
 			if err != nil {
-				return nil, unshapable(c, err)
+				return nil, unshapable(ctx, c, err)
 			}
 			s.comment(rule, c, p, v)
 			res = s.selected(selection{rule, c, res, p, v, limit})
-		} else if rule.JQ != "" || rule.Fields != nil || rule.MaxRows > 0 {
+		} else if !rule.Sizes() {
 			s.tell(c, "its answer is no JSON, so that only max_bytes has an effect")
 		}
 	}
@@ -40,7 +43,12 @@ func (s *shapes) ruled(ctx context.Context, rule *shaping.Shaper, c *upstream.Ca
 
 // unshapable is the error of an answer that cannot be shown as the operator wants
 // it. Showing it as it came could show what is meant to be left out.
-func unshapable(c *upstream.Call, why error) error {
+func unshapable(ctx context.Context, c *upstream.Call, why error) error {
+	if ctx.Err() != nil {
+		e := *upstream.AsError(c.Upstream, c.Name, context.Cause(ctx))
+		e.Sent = true
+		return &e
+	}
 	said := fmt.Sprintf("the call was carried out, but its answer could not be shaped as the configuration says (tools.override.%s): %v", c.Name, why)
 	return &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Op: "shape", Kind: upstream.Internal, Sent: true, Public: said, Err: errors.New(said)}
 }

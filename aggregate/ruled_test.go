@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -277,6 +278,55 @@ func TestAProgramThatFails(t *testing.T) {
 	})
 }
 
+// What is kept in memory is the answer as it came, for whatever is shown of it.
+func TestShapingIsOutsideTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, raw := table(4)
+		shape, err := shaping.New(shaping.Rules{MaxRows: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFake(t, "crm", "get")
+		asked := 0
+		f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			asked++
+			return upstream.ParseResult([]byte(raw))
+		}
+		m := member(f)
+		m.Shape = map[string]*shaping.Shaper{"get": shape}
+		m.Cache = aggregate.Cache{TTL: time.Minute}
+		m.Override = map[string]aggregate.Hints{"get": {ReadOnly: new(true)}}
+		a, err := aggregate.New([]aggregate.Member{m}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		names(t, v)
+		for range 2 {
+			first := call(t, v, "crm_get", `{}`)
+			pages, _ := readAll(t, v, answer{Content: first.Content[1:]})
+			if len(pages) != 1 || !strings.Contains(first.Content[1].Text, "showing 3 of 4 rows") {
+				t.Errorf("%+v, then %q", first, pages)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("the source was asked %d times", asked)
+		}
+	})
+}
+
+func TestACallThatEndsWhileItsAnswerIsShaped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{JQ: "last(range(1e18))"}, aggregate.Options{}, plainTool, `{`+textual(`{}`)+`}`)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		raw, err := v.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"crm_get"}`)})
+		if err != nil || !strings.Contains(string(raw), "cancelled: crm: ") {
+			t.Errorf("%v %s", err, raw)
+		}
+	})
+}
+
 // What clients check is not what a shaped answer is.
 func TestTheOutputSchemaOfAShapedTool(t *testing.T) {
 	const definition = `{"name":"get","inputSchema":{"type":"object"},"outputSchema":{"type":"object"},"title":"Get"}`
@@ -296,47 +346,6 @@ func TestTheOutputSchemaOfAShapedTool(t *testing.T) {
 			t.Errorf("shaped %v: %s", shaped, raw)
 		}
 	}
-}
-
-// Plans refer to what the model is shown, and are told what is left out.
-func TestReferencesToShapedResults(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		_, raw := table(5)
-		v := ruled(t, shaping.Rules{MaxRows: 2, Fields: []string{"id"}}, aggregate.Options{}, plainTool, raw)
-		got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"bulkhead_sources","map":{"$ref":"#/a/rows"},"arguments":{"source":"crm"}},`+
-			`{"id":"c","tool":"bulkhead_sources","arguments":{"source":{"$ref":"#/a/rows/0/name"}},"on_error":"null"}]}`)
-		var b struct {
-			Results []struct {
-				ID     string
-				Status string
-				Error  string
-				Result json.RawMessage
-				Notes  []string
-				Items  []any
-			}
-		}
-		if err := json.Unmarshal(got.Structured, &b); err != nil || len(b.Results) != 3 {
-			t.Fatalf("%v: %s", err, got.text())
-		}
-		r := b.Results
-		if string(r[0].Result) != `{"rows":[{"id":0},{"id":1}],"next":"c"}` || len(r[0].Notes) != 1 || !strings.HasPrefix(r[0].Notes[0], "[crm: showing 2 of 5 rows") {
-			t.Errorf("%s %q", r[0].Result, r[0].Notes)
-		}
-		if len(r[1].Items) != 2 || !strings.Contains(r[2].Error, `at #/a/rows/0 there is no "name", but id`) {
-			t.Errorf("%d items; %s", len(r[1].Items), r[2].Error)
-		}
-	})
-}
-
-// A note beside a text does not keep it from being referred to.
-func TestReferencesToTextsWithWordsBeside(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		v := ruled(t, shaping.Rules{}, aggregate.Options{}, plainTool, `{`+textual("Found:", `{"name":"crm"}`)+`}`)
-		got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"bulkhead_sources","arguments":{"source":{"$ref":"#/a/name"}}}]}`)
-		if s := string(got.Structured); !strings.Contains(s, "2 of 2 calls succeeded") || !strings.Contains(s, `"notes":["Found:"]`) {
-			t.Error(s)
-		}
-	})
 }
 
 // What rules do not fit is logged, each thing once.

@@ -72,6 +72,9 @@ func New(r Rules) (*Shaper, error) {
 	return s, nil
 }
 
+// Sizes reports whether the rules are about length alone.
+func (s *Shaper) Sizes() bool { return s.program == nil && s.tree == nil && s.MaxRows == 0 }
+
 // Path returns the names that lead to the records where RowsAt is set.
 func (s *Shaper) Path() []string { return s.at }
 
@@ -193,7 +196,7 @@ func Compact(v json.RawMessage) json.RawMessage { return compact(nil, v) }
 // compact appends JSON text, or a part of one that begins and ends between two
 // tokens, without space between its tokens.
 func compact(out, v []byte) []byte {
-	inside := false
+	out, inside := slices.Grow(out, len(v)), false
 	for i := 0; i < len(v); {
 		j := i
 		for j < len(v) && v[j] != '"' && (inside && v[j] != '\\' || !inside && v[j] > ' ') {
