@@ -39,7 +39,7 @@ var layers = []layer{
 	{"aggregate/shaping", []string{"upstream/rawjson"}, "leaves out of JSON, whatever it is the answer to"},
 	{"aggregate/plan", []string{"upstream/rawjson"}, "a plan knows calls by their names and results as JSON"},
 	{"aggregate", []string{"aggregate/plan", "aggregate/search", "aggregate/shaping", "cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
-	{"upstream/httpcall", []string{"upstream", "upstream/limits"}, "one request and what its failure means, whatever is asked"},
+	{"upstream/httpcall", []string{"upstream", "upstream/limits", "upstream/rawjson"}, "one request and what its failure means, whatever is asked"},
 	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
 	{"upstream/gate", []string{"upstream"}, "a gate sees calls, not who makes them"},

@@ -353,11 +353,11 @@ func TestRulesThatDoNotFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
 		opt := aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
-		v := ruled(t, shaping.Rules{MaxRows: 1, Fields: []string{"id", "nmae"}}, opt, plainTool, `{`+textual("words")+`,"structuredContent":{"id":1,"a":[],"b":[]}}`)
+		v := ruled(t, shaping.Rules{MaxRows: 1, Fields: []string{"id", "nothing"}}, opt, plainTool, `{`+textual("words")+`,"structuredContent":{"id":1,"a":[],"b":[]}}`)
 		for range 3 {
 			call(t, v, "crm_get", `{}`)
 		}
-		for _, want := range []string{`fields names \"nmae\", which no record of its answer has`, "max_rows has no effect; rows_at says which", "the words stay as they are"} {
+		for _, want := range []string{`fields names \"nothing\", which no record of its answer has`, "max_rows has no effect; rows_at says which", "the words stay as they are"} {
 			if n := strings.Count(log.String(), want); n != 1 {
 				t.Errorf("%q is logged %d times in %s", want, n, log.String())
 			}

@@ -14,8 +14,8 @@ func TestUndeclaredFields(t *testing.T) {
 	const record = `{"type":"object","properties":{"id":{},"owner":{"properties":{"email":{}}},"tags":{"type":"array","items":{"properties":{"name":{}}}},"any":{"$ref":"#/x"},` +
 		`"open":{"properties":{},"additionalProperties":{}},"closed":{"properties":{"a":{}},"additionalProperties":false}}}`
 	const list = `{"type":"array","items":` + record + `}`
-	fields := []string{"id", "owner.email", "owner.phone", "tags.name", "tags.nmae", "any.thing", "open.thing", "closed.b", "nosuch"}
-	missing := []string{"owner.phone", "tags.nmae", "closed.b", "nosuch"}
+	fields := []string{"id", "owner.email", "owner.phone", "tags.name", "tags.text", "any.thing", "open.thing", "closed.b", "nosuch"}
+	missing := []string{"owner.phone", "tags.text", "closed.b", "nosuch"}
 	for name, tt := range map[string]struct {
 		schema string
 		rules  shaping.Rules

@@ -174,7 +174,11 @@ func (t *bound) send(req *http.Request, body io.ReadCloser, token Token) (*http.
 	if t.attach.kind == "" {
 		return resp, err
 	}
-	return t.scrubber(token).response(resp, err)
+	resp, err = t.scrubber(token).response(resp, err)
+	if err == nil && t.attach.source != nil && resp.Body != nil && resp.Body != http.NoBody && resp.StatusCode != http.StatusSwitchingProtocols {
+		resp.Body = &answered{resp.Body, t.attach.source, token}
+	}
+	return resp, err
 }
 
 // scrubber returns what blanks the credential that a request was sent with.

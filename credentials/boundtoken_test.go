@@ -300,3 +300,33 @@ func BenchmarkToken(b *testing.B) {
 		}
 	})
 }
+
+// Who reads an answer may find that it refuses the token; the next request then has
+// another one.
+func TestTokenRefusedByTheBody(t *testing.T) {
+	type refusable interface {
+		RefuseCredential(ctx context.Context) bool
+	}
+	refuse := func(a credentials.Attachment) (again, ok bool) {
+		client := grant(t, credentials.Spec{Origins: []string{"https://a.example"}, Attach: a}).Client(&base{good: "Bearer tok1"})
+		resp, err := client.Post("https://a.example/", "", strings.NewReader("body"))
+		if err != nil {
+			return false, false
+		}
+		defer resp.Body.Close()
+		body, ok := resp.Body.(refusable)
+		return ok && body.RefuseCredential(t.Context()), ok
+	}
+	for want, src := range map[string]*fixed{"tok2": {[]string{"tok1", "tok2"}}, "tok1": {[]string{"tok1"}}} {
+		again, ok := refuse(credentials.BearerFrom(src))
+		if !ok || again != (want == "tok2") || src.tokens[0] != want {
+			t.Errorf("again %v, then %s, want %s", again, src.tokens[0], want)
+		}
+	}
+	if again, ok := refuse(credentials.BearerFrom(&failing{"tok1"})); !again || !ok {
+		t.Error("why there is no other token is not found out")
+	}
+	if _, ok := refuse(credentials.Bearer(credentials.NewSecret("tok1"))); ok {
+		t.Error("a token that does not change can be replaced")
+	}
+}

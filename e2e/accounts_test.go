@@ -15,8 +15,8 @@ import (
 // accountAt is a stand-in for an account at a vendor.
 type accountAt interface {
 	http.Handler
-	Plan(...vendors.Reply)
-	Seen() []vendors.Request
+	Plan(...vendors.Answer)
+	Requests() []vendors.Request
 }
 
 // A connector and a few values are a whole upstream: it signs in by the vendor's
@@ -42,7 +42,7 @@ func TestAccounts(t *testing.T) {
 		tool      string
 		args      map[string]any
 		says      string
-		limit     vendors.Reply
+		limit     vendors.Answer
 		write     string
 		writeArgs map[string]any
 		wrote     string
@@ -50,22 +50,22 @@ func TestAccounts(t *testing.T) {
 		"zendesk": {zendesk, zendesk.EndAll,
 			[]string{"url = '" + at + "'", "values = { subdomain = 'acme' }", "auth = { token_url = '" + at + "/oauth/tokens', " + client + " }"},
 			"search_tickets", map[string]any{"query": "status<solved", "limit": 2}, `"requester_id":9007199254740993`,
-			vendors.Reply{Status: 429, Header: map[string]string{"Retry-After": "93", "Content-Type": "text/plain"}, Body: "Number of allowed API requests per minute exceeded"},
+			vendors.Answer{Status: 429, Header: map[string]string{"Retry-After": "93", "Content-Type": "text/plain"}, Body: "Number of allowed API requests per minute exceeded"},
 			"create_ticket", map[string]any{"subject": "Smoke", "comment": "Much."}, `"subject":"Smoke"`},
 		"hubspot": {hubspot, func() {},
 			[]string{"url = '" + at + "'", "auth = { type = 'bearer', token = { env = 'TOKEN' } }"},
 			"search_deals", map[string]any{"query": "deals", "limit": 2}, `"amount":"12345678901234567.89"`,
-			vendors.Reply{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`},
+			vendors.Answer{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`},
 			"create_contact", map[string]any{"properties": map[string]any{"email": "new@example.com"}}, `"id":"505"`},
 		"salesforce": {salesforce, salesforce.EndAll,
 			[]string{"url = '" + at + "/services/data/v67.0'", "values = { domain = 'acme' }", "auth = { token_url = '" + at + "/services/oauth2/token', " + client + " }"},
 			"query_records", map[string]any{"soql": "SELECT Id, Name FROM Account"}, `"total":250`,
-			vendors.Reply{Status: 403, Body: `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`},
+			vendors.Answer{Status: 403, Body: `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`},
 			"create_record", map[string]any{"object": "Account", "record": map[string]any{"Name": "New"}}, `"success":true`},
 		"snowflake": {snowflake, func() {},
 			[]string{"url = '" + at + "'", "values = { account = 'myorg-myaccount' }", "auth = { user = 'reader', key = { file = '" + file + "' } }"},
 			"list_tables", map[string]any{"schema_like": "PUBLIC"}, `["1","90071992547409931",null]`,
-			vendors.Reply{Status: 429},
+			vendors.Answer{Status: 429},
 			"query_data", map[string]any{"statement": "SELECT 1"}, `"statementHandle":"019c06a4`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,9 +93,9 @@ func TestAccounts(t *testing.T) {
 			if r := cl.mustCall("shut_"+c.tool, c.args); r.Meta.Error.Code != "rate_limited" {
 				t.Errorf("over the limit: %s", r.text())
 			}
-			if asked := len(c.account.Seen()); c.limit.Header["Retry-After"] != "" {
-				if r := cl.mustCall("shut_"+c.tool, c.args); r.Meta.Error.Code != "rate_limited" || len(c.account.Seen()) != asked {
-					t.Errorf("while it is to be left alone: %s, asked %d times", r.text(), len(c.account.Seen())-asked)
+			if asked := len(c.account.Requests()); c.limit.Header["Retry-After"] != "" {
+				if r := cl.mustCall("shut_"+c.tool, c.args); r.Meta.Error.Code != "rate_limited" || len(c.account.Requests()) != asked {
+					t.Errorf("while it is to be left alone: %s, asked %d times", r.text(), len(c.account.Requests())-asked)
 				}
 			}
 			for _, secret := range []string{"pat-na1-s3cret", app.Secret} {

@@ -81,6 +81,10 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// ErrFinal is among the causes of a failure of which the upstream itself says that
+// another attempt will not do better, now or later.
+var ErrFinal = errors.New("the upstream says that another attempt is of no use")
+
 // RPCError is a JSON-RPC error object (JSON-RPC 2.0, section 5.1).
 type RPCError struct {
 	Code    int             `json:"code"`

@@ -105,6 +105,13 @@ func StructuredResult(v any) (*Result, error) {
 	return newResult([]any{textItem(string(raw))}, raw, false), nil
 }
 
+// RefusedResult builds a failed result of what was refused, in words, and of what
+// the upstream answered all the same, as content and as structured content. object
+// must have passed [rawjson.Check].
+func RefusedResult(said string, object json.RawMessage) *Result {
+	return newResult([]any{textItem(said), textItem(string(object))}, object, true)
+}
+
 // JSONResult is [StructuredResult] of an object that is there as text already and
 // has passed [rawjson.Check]. Space between its tokens is left out.
 func JSONResult(object json.RawMessage) *Result {

@@ -3,6 +3,7 @@ package shaping
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -45,10 +46,8 @@ func ParseField(text string) ([]string, error) {
 	} else {
 		path = strings.Split(text, ".")
 	}
-	for _, name := range path {
-		if name == "" {
-			return nil, errors.New("a name in it is empty")
-		}
+	if slices.Contains(path, "") {
+		return nil, errors.New("a name in it is empty")
 	}
 	return path, nil
 }

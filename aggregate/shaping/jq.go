@@ -74,16 +74,16 @@ func compile(text string) (*program, error) {
 func deniedIn(part reflect.Value) string {
 	switch part.Kind() {
 	case reflect.Pointer:
-		if f, ok := part.Interface().(*gojq.Func); ok && f != nil && denied[f.Name] != "" {
+		if f, ok := reflect.TypeAssert[*gojq.Func](part); ok && f != nil && denied[f.Name] != "" {
 			return f.Name
 		}
 		return deniedIn(part.Elem())
 	case reflect.Struct:
-		if short, ok := part.Interface().(gojq.ObjectKeyVal); ok && denied[short.Key] != "" && short.Val == nil && short.Key[0] == '$' {
+		if short, ok := reflect.TypeAssert[gojq.ObjectKeyVal](part); ok && denied[short.Key] != "" && short.Val == nil && short.Key[0] == '$' {
 			return short.Key // {$ENV}
 		}
-		for i := range part.NumField() {
-			if name := deniedIn(part.Field(i)); name != "" {
+		for _, field := range part.Fields() {
+			if name := deniedIn(field); name != "" {
 				return name
 			}
 		}

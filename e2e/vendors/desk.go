@@ -2,6 +2,7 @@ package vendors
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"io"
 	"maps"
@@ -12,96 +13,103 @@ import (
 	"sync"
 )
 
-// Request is one request to the API of a stand-in, without those for tokens.
-type Request struct {
-	Method string
-	Path   string // as it was escaped
-	Query  url.Values
-	Header http.Header
-	Body   []byte
+// Answer is one response. A string is sent as it is, anything else as JSON, nil
+// as an empty body.
+type Answer struct {
+	Status int // 0 is 200
+	Header map[string]string
+	Body   any
 }
 
-// Reply is what a stand-in is told to say instead of its own answer.
-type Reply struct {
-	Status int
-	Header map[string]string
+func (a Answer) send(w http.ResponseWriter) {
+	text, plain := a.Body.(string)
+	if !plain && a.Body != nil {
+		raw, err := json.Marshal(a.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		text = string(raw)
+	}
+	if !plain || strings.HasPrefix(text, "{") || strings.HasPrefix(text, "[") {
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	}
+	for name, v := range a.Header {
+		w.Header().Set(name, v)
+	}
+	w.WriteHeader(cmp.Or(a.Status, http.StatusOK))
+	_, _ = io.WriteString(w, text) // who asked may be gone
+}
+
+// say answers with v as JSON.
+func say(w http.ResponseWriter, status int, v any) { Answer{Status: status, Body: v}.send(w) }
+
+// Request is one request to the API of a stand-in, as it came. Those for tokens are
+// not noted.
+type Request struct {
+	Method string
+	Path   string // as it was encoded
+	Query  url.Values
+	Header http.Header
 	Body   string
 }
 
 // Desk keeps what a stand-in was asked and what it is to say next. It is safe for
 // concurrent use.
 type Desk struct {
-	mu      sync.Mutex
-	seen    []Request
-	planned []Reply
+	guard   sync.Mutex
+	asked   []Request
+	planned []Answer
 }
 
 // Plan makes the next requests to the API, once they are let in, be answered so.
-func (d *Desk) Plan(answers ...Reply) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (d *Desk) Plan(answers ...Answer) {
+	d.guard.Lock()
+	defer d.guard.Unlock()
 	d.planned = append(d.planned, answers...)
 }
 
-// Seen returns the requests so far.
-func (d *Desk) Seen() []Request {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.Clone(d.seen)
+// Requests returns what the API was asked so far.
+func (d *Desk) Requests() []Request {
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	return slices.Clone(d.asked)
 }
 
-// Last returns the last request; the zero value if there was none.
+// Last is the newest of [Desk.Requests], and the zero value if there is none.
 func (d *Desk) Last() Request {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.seen) == 0 {
-		return Request{}
+	if all := d.Requests(); len(all) > 0 {
+		return all[len(all)-1]
 	}
-	return d.seen[len(d.seen)-1]
+	return Request{}
 }
 
 // note keeps a request and returns its body.
 func (d *Desk) note(r *http.Request) []byte {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a body that breaks is short
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.seen = append(d.seen, Request{r.Method, r.URL.EscapedPath(), r.URL.Query(), r.Header.Clone(), body})
+	body := readAll(r)
+	d.guard.Lock()
+	defer d.guard.Unlock()
+	d.asked = append(d.asked, Request{r.Method, r.URL.EscapedPath(), r.URL.Query(), r.Header.Clone(), string(body)})
 	return body
 }
 
 // divert gives the planned answer, if there is one.
 func (d *Desk) divert(w http.ResponseWriter) bool {
-	d.mu.Lock()
-	if len(d.planned) == 0 {
-		d.mu.Unlock()
-		return false
+	d.guard.Lock()
+	var a Answer
+	some := len(d.planned) > 0
+	if some {
+		a, d.planned = d.planned[0], d.planned[1:]
 	}
-	a := d.planned[0]
-	d.planned = d.planned[1:]
-	d.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	for name, v := range a.Header {
-		w.Header().Set(name, v)
+	d.guard.Unlock()
+	if some {
+		a.send(w)
 	}
-	w.WriteHeader(a.Status)
-	_, _ = io.WriteString(w, a.Body) // who asked may be gone
-	return true
+	return some
 }
 
 // record is a JSON object: one of a service, or a part of one.
 type record map[string]any
-
-// say answers with v as JSON.
-func say(w http.ResponseWriter, status int, v any) {
-	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(v); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = w.Write(buf.Bytes()) // who asked may be gone
-}
 
 // fields reads a JSON record or a form as texts and other values.
 func formFields(r *http.Request, body []byte) (record, bool) {
@@ -148,7 +156,7 @@ func (o record) with(more record) record {
 	return out
 }
 
-// readAll returns the body of a request for a token.
+// readAll returns the body of a request.
 func readAll(r *http.Request) []byte {
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20)) // a body that breaks is short
 	return body

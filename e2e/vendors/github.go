@@ -78,14 +78,14 @@ func GitHub() *Server {
 		claims, ok := jwt(proof)
 		switch now := float64(time.Now().Unix()); {
 		case !ok || claims["iss"] != App || claims["iat"].(float64) > now || claims["exp"].(float64) > now+600: //nolint:errcheck // of a fake
-			s.send(w, wrong(http.StatusUnauthorized, "A JSON web token could not be decoded"))
+			wrong(http.StatusUnauthorized, "A JSON web token could not be decoded").send(w)
 		case r.PathValue("installation") != "42":
-			s.send(w, s.unknown)
+			s.unknown.send(w)
 		default:
 			s.Tokens.mu.Lock()
 			defer s.Tokens.mu.Unlock()
-			s.send(w, Answer{Status: http.StatusCreated, Body: object{"token": s.Tokens.issue(), "expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
-				"permissions": object{"issues": "read", "metadata": "read"}, "repository_selection": "all"}})
+			Answer{Status: http.StatusCreated, Body: object{"token": s.Tokens.issue(), "expires_at": time.Now().Add(time.Hour).UTC().Format(time.RFC3339),
+				"permissions": object{"issues": "read", "metadata": "read"}, "repository_selection": "all"}}.send(w)
 		}
 	})
 	return s

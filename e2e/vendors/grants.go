@@ -13,12 +13,13 @@ import (
 )
 
 // ID and Secret are the client that every vendor's token endpoint knows, Token
-// is a token that never ends, and Refresh one with which a person's signing in
-// begins.
+// is a token that never ends, Ended one that has, and Refresh one with which a
+// person's signing in begins.
 const (
 	ID      = "vendor-client"
 	Secret  = "vendor-client-secret" //nolint:gosec // of a client that exists nowhere
 	Token   = "static-token-of-the-fake"
+	Ended   = "token-that-has-ended"
 	Refresh = "first-refresh-token"
 )
 
@@ -26,7 +27,7 @@ const (
 // value takes Basic and form, gives tokens for an hour and rotates nothing.
 type Tokens struct {
 	mu      sync.Mutex
-	live    map[string]bool  // access tokens that are good
+	live    map[string]bool  // access tokens, and whether they are still good
 	refresh map[string]grant // refresh tokens that are good
 	fails   []Answer
 	asked   []url.Values
@@ -67,7 +68,17 @@ func (t *Tokens) Good(access string) bool {
 func (t *Tokens) Expire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	clear(t.live)
+	for access := range t.live {
+		t.live[access] = false
+	}
+}
+
+// ended reports whether an access token was good once.
+func (t *Tokens) ended(access string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	good, known := t.live[access]
+	return known && !good
 }
 
 // Revoke ends the refresh tokens too.
@@ -94,7 +105,7 @@ func (t *Tokens) Asked() []url.Values {
 
 // endpoint makes s answer requests for tokens at a path, by rules.
 func (s *Server) endpoint(path string, rules *Tokens) {
-	rules.live, rules.refresh, rules.codes = map[string]bool{}, map[string]grant{Refresh: {}}, map[string]url.Values{}
+	rules.live, rules.refresh, rules.codes = map[string]bool{Ended: false}, map[string]grant{Refresh: {}}, map[string]url.Values{}
 	if rules.refusal == nil {
 		rules.refusal = func(code string) Answer {
 			status := http.StatusBadRequest
@@ -114,7 +125,7 @@ func (s *Server) endpoint(path string, rules *Tokens) {
 		}
 	}
 	s.Tokens = rules
-	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { s.send(w, rules.answer(r)) })
+	s.mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) { rules.answer(r).send(w) })
 }
 
 // consent makes s answer at a path to browsers: everybody agrees to everything.
@@ -162,7 +173,7 @@ func (t *Tokens) answer(r *http.Request) Answer {
 			return t.refusal("invalid_grant")
 		}
 		if t.kills {
-			delete(t.live, before.access)
+			t.live[before.access] = false
 		}
 		return Answer{Body: t.renew(form)}
 	case "authorization_code":

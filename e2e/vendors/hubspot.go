@@ -99,8 +99,8 @@ func (h *HubSpot) token(w http.ResponseWriter, r *http.Request) {
 		refuse("BAD_CLIENT_SECRET", "missing or invalid client secret")
 		return
 	}
-	h.Issued.mu.Lock()
-	defer h.Issued.mu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	grant := form.text("grant_type")
 	h.count[grant]++
 	last, known := h.refresh[form.text("refresh_token")]

@@ -135,8 +135,8 @@ func (s *Salesforce) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	grant := form.text("grant_type")
-	s.Issued.mu.Lock()
-	defer s.Issued.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.count[grant]++
 	_, _, basic := r.BasicAuth()
 	known := s.opt.Client.matches(r, form, basic)
@@ -234,8 +234,8 @@ func claimed(claims record, name string) time.Time {
 // revoke ends a token and all that came of the same consent.
 func (s *Salesforce) revoke(w http.ResponseWriter, r *http.Request) {
 	form, _ := formFields(r, readAll(r))
-	s.Issued.mu.Lock()
-	defer s.Issued.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	i, ok := s.refresh[form.text("token")]
 	if !ok {
 		i, ok = s.access[form.text("token")]

@@ -1,9 +1,9 @@
 package vendors
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -12,27 +12,11 @@ import (
 	"sync"
 )
 
-// Answer is one response. A string is sent as it is, anything else as JSON, nil
-// as an empty body.
-type Answer struct {
-	Status int // 0 is 200
-	Header map[string]string
-	Body   any
-}
-
-// Seen is one request to the API, as it came.
-type Seen struct {
-	Method string
-	Path   string // as it was encoded
-	Query  url.Values
-	Header http.Header
-	Body   string
-}
-
 // Server stands in for one vendor: its API and its token endpoint, with what
 // its documentation says of both. It keeps what it was asked and complains of
 // what the vendor would not understand. Safe for concurrent use.
 type Server struct {
+	Desk
 	// Tokens is the vendor's authorization server.
 	Tokens *Tokens
 
@@ -45,8 +29,6 @@ type Server struct {
 	failures map[string]Answer
 
 	mu       sync.Mutex
-	seen     []Seen
-	next     []Answer
 	wrong    []string
 	answered map[string]Answer // to writes that may come twice, by their key
 	writes   int
@@ -72,29 +54,13 @@ func newServer() *Server {
 	}
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.complain("%s %s: there is no such address", r.Method, r.URL.EscapedPath())
-		s.send(w, s.unknown)
+		s.unknown.send(w)
 	})
 	return s
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.mux.ServeHTTP(w, r) }
-
-// Requests returns what the API was asked so far; requests for tokens are not
-// among them.
-func (s *Server) Requests() []Seen {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.seen)
-}
-
-// Last is the newest of [Server.Requests], and the zero value if there is none.
-func (s *Server) Last() Seen {
-	if all := s.Requests(); len(all) > 0 {
-		return all[len(all)-1]
-	}
-	return Seen{}
-}
 
 // Writes returns how many changes were carried out.
 func (s *Server) Writes() int {
@@ -126,14 +92,7 @@ func (s *Server) Fail(name string) {
 	if !ok {
 		a = Answer{Status: http.StatusNotImplemented, Body: "there is no failure " + name}
 	}
-	s.Next(a)
-}
-
-// Next lets the next request of the API be answered so.
-func (s *Server) Next(a Answer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.next = append(s.next, a)
+	s.Plan(a)
 }
 
 // handle adds an address of the API, as the pattern of an http.ServeMux. params
@@ -142,39 +101,36 @@ func (s *Server) Next(a Answer) {
 func (s *Server) handle(pattern, params string, f func(*call) Answer) {
 	known := strings.Fields(params)
 	s.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		data, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-		if err != nil {
-			s.complain("%s: %v", pattern, err)
+		data := s.note(r)
+		if s.tells != nil {
+			s.tells(w.Header())
 		}
-		s.mu.Lock()
-		s.seen = append(s.seen, Seen{r.Method, r.URL.EscapedPath(), r.URL.Query(), r.Header.Clone(), string(data)})
-		s.mu.Unlock()
-		s.send(w, s.answer(r, data, known, f))
+		if a := s.refusal(r); a != nil {
+			a.send(w)
+		} else if !s.divert(w) {
+			f(s.read(r, data, known)).send(w)
+		}
 	})
 }
 
-func (s *Server) answer(r *http.Request, data []byte, known []string, f func(*call) Answer) Answer {
+// refusal is what is said to a request before it is looked at; nil to a good one.
+func (s *Server) refusal(r *http.Request) *Answer {
 	if !s.accepts(r) {
-		return s.denied
+		return &s.denied
 	}
 	if s.refuses != nil {
-		if a := s.refuses(r); a != nil {
-			return *a
-		}
+		return s.refuses(r)
 	}
-	s.mu.Lock()
-	if len(s.next) > 0 {
-		a := s.next[0]
-		s.next = s.next[1:]
-		s.mu.Unlock()
-		return a
-	}
-	s.mu.Unlock()
+	return nil
+}
+
+// read reads a request, and complains of parameters other than the known ones.
+func (s *Server) read(r *http.Request, data []byte, known []string) *call {
 	c := &call{Request: r, query: r.URL.Query(), body: object{}, from: s}
 	switch kind := r.Header.Get("Content-Type"); {
 	case len(data) == 0:
 	case strings.HasPrefix(kind, "application/json"):
-		dec := json.NewDecoder(strings.NewReader(string(data)))
+		dec := json.NewDecoder(bytes.NewReader(data))
 		dec.UseNumber()
 		if err := dec.Decode(&c.body); err != nil {
 			s.complain("%s %s: the body is no JSON object: %s", r.Method, r.URL.Path, data)
@@ -194,37 +150,7 @@ func (s *Server) answer(r *http.Request, data []byte, known []string, f func(*ca
 			s.complain("%s %s: there is no member %s", r.Method, r.URL.Path, name)
 		}
 	}
-	return f(c)
-}
-
-func (s *Server) send(w http.ResponseWriter, a Answer) {
-	if s.tells != nil {
-		s.tells(w.Header())
-	}
-	for name, v := range a.Header {
-		w.Header().Set(name, v)
-	}
-	status := a.Status
-	if status == 0 {
-		status = http.StatusOK
-	}
-	switch body := a.Body.(type) {
-	case nil:
-		w.WriteHeader(status)
-	case string:
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body)
-	default:
-		if w.Header().Get("Content-Type") == "" {
-			w.Header().Set("Content-Type", "application/json; charset=utf-8")
-		}
-		text, err := json.Marshal(body)
-		if err != nil {
-			s.complain("%v", err)
-		}
-		w.WriteHeader(status)
-		_, _ = w.Write(text)
-	}
+	return c
 }
 
 // wrote counts a change that was carried out.

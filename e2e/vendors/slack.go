@@ -35,7 +35,18 @@ func Slack() *Server {
 		},
 	})
 	s.consent("/oauth/v2/authorize")
-	s.denied = slackWrong("invalid_auth")
+	s.accepts = func(*http.Request) bool { return true }
+	s.refuses = func(r *http.Request) *Answer { // in a 200, as everything
+		token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		a := slackWrong("invalid_auth")
+		switch {
+		case s.Tokens.Good(token):
+			return nil
+		case s.Tokens.ended(token):
+			a = slackWrong("token_expired")
+		}
+		return &a
+	}
 	s.unknown = slackWrong("unknown_method")
 	for _, code := range []string{"token_expired", "token_revoked", "account_inactive", "missing_scope", "not_in_channel", "channel_not_found", "user_not_found", "thread_not_found",
 		"invalid_cursor", "invalid_arguments", "msg_too_long", "internal_error", "fatal_error", "service_unavailable", "something_new"} {

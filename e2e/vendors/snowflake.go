@@ -106,8 +106,8 @@ func (s *Snowflake) token(w http.ResponseWriter, r *http.Request) {
 		refuse("invalid_client", "This is an invalid client.")
 		return
 	}
-	s.Issued.mu.Lock()
-	defer s.Issued.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	grant, given := form.text("grant_type"), form.text("refresh_token")
 	s.count[grant]++
 	if grant != "refresh_token" {

@@ -120,8 +120,8 @@ func (z *Zendesk) token(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusBadRequest, "invalid_request", "refresh_token_expires_in must be more than 604800 and less than 7776000")
 		return
 	}
-	z.Issued.mu.Lock()
-	defer z.Issued.mu.Unlock()
+	z.mu.Lock()
+	defer z.mu.Unlock()
 	grant := form.text("grant_type")
 	z.count[grant]++
 	var i issue

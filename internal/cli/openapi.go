@@ -90,13 +90,14 @@ func warnOpenAPI(log *slog.Logger, name string, c *openapi.Compiled) {
 // keptOpenAPI is the compiled form of a document, and where it is kept.
 type keptOpenAPI struct {
 	from string // path or URL
+	sum  string // of a file, as it was when the configuration was read; "" if it was not there
 	want openapi.Selection
 	dir  string // "" keeps nothing
 	name string // the upstream's
 }
 
 func (w *wiring) keptOpenAPI(u config.Upstream) *keptOpenAPI {
-	k := &keptOpenAPI{from: u.OpenAPI.Document, want: openapi.Selection{Operations: u.OpenAPI.Operations, Room: maxToolName}, name: u.Name}
+	k := &keptOpenAPI{from: u.OpenAPI.Document.Path, sum: u.OpenAPI.Document.Sum, want: openapi.Selection{Operations: u.OpenAPI.Operations, Room: maxToolName}, name: u.Name}
 	if prefix := w.prefix(u); prefix != "" {
 		k.want.Room -= len(prefix) + len("_")
 	}
@@ -106,22 +107,13 @@ func (w *wiring) keptOpenAPI(u config.Upstream) *keptOpenAPI {
 	return k
 }
 
-// key is what the compiled form is bound to: the text of a file, but the address
+// key is what the compiled form is bound to: the content of a file, but the address
 // of a URL, so that a start asks nobody.
-func (k *keptOpenAPI) key() (string, error) {
+func (k *keptOpenAPI) key(sum string) string {
 	if remote(k.from) {
-		return openapi.Key(k.from, k.want), nil
+		return openapi.Key(k.from, k.want)
 	}
-	f, err := os.Open(k.from)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	h := sha256.New()
-	if _, err := io.Copy(h, io.LimitReader(f, openapi.MaxDocument+1)); err != nil {
-		return "", err
-	}
-	return openapi.Key(hex.EncodeToString(h.Sum(nil)), k.want), nil
+	return openapi.Key(sum, k.want)
 }
 
 func (k *keptOpenAPI) file(key string) string {
@@ -133,10 +125,7 @@ func (k *keptOpenAPI) load() (*openapi.Compiled, error) {
 	if k.dir == "" {
 		return nil, os.ErrNotExist
 	}
-	key, err := k.key()
-	if err != nil {
-		return nil, err
-	}
+	key := k.key(k.sum)
 	raw, err := os.ReadFile(k.file(key))
 	if err != nil {
 		return nil, err
@@ -155,12 +144,8 @@ func (k *keptOpenAPI) compile(ctx context.Context) (*openapi.Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.from, err)
 	}
-	at := k.from
-	if !remote(at) {
-		sum := sha256.Sum256(text)
-		at = hex.EncodeToString(sum[:])
-	}
-	c.Key = openapi.Key(at, k.want)
+	sum := sha256.Sum256(text)
+	c.Key = k.key(hex.EncodeToString(sum[:]))
 	raw, err := c.Encode()
 	if err != nil {
 		return nil, err

@@ -53,10 +53,10 @@ func shared(t *testing.T, at string) map[string]config.Upstream {
 		out[kind] = u
 	}
 	u := out["rest"]
-	u.REST.Definition = write("d.toml", "base_url = \"https://x.example.com\"\n[action.get]\nmethod = \"GET\"\npath = \"/x\"\n")
+	u.REST.Definition = config.File{Path: write("d.toml", "base_url = \"https://x.example.com\"\n[action.get]\nmethod = \"GET\"\npath = \"/x\"\n")}
 	out["rest"] = u
 	u = out["openapi"]
-	u.OpenAPI.Document = write("openapi.json", `{"openapi":"3.0.3","info":{"title":"x","version":"1"},"servers":[{"url":"`+at+`"}],"paths":{"/x":{"get":{"operationId":"get","responses":{"200":{"description":"it"}}}}}}`)
+	u.OpenAPI.Document = config.File{Path: write("openapi.json", `{"openapi":"3.0.3","info":{"title":"x","version":"1"},"servers":[{"url":"`+at+`"}],"paths":{"/x":{"get":{"operationId":"get","responses":{"200":{"description":"it"}}}}}}`)}
 	u.OpenAPI.Operations = []string{"*"}
 	out["openapi"] = u
 	u = out["graphql"]

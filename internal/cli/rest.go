@@ -50,7 +50,7 @@ func newREST(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic
 	if u.Sandbox != "" {
 		return newCRM(ctx, w, u, signedIn)
 	}
-	d, err := definition(u.REST.Connector, u.REST.Definition)
+	d, err := definition(u.REST.Connector, u.REST.Definition.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func fromToken(u config.Upstream) (members, suffixes []string, err error) {
 	if u.Kind != "rest" || u.URL != "" {
 		return nil, nil, nil
 	}
-	d, err := definition(u.REST.Connector, u.REST.Definition)
+	d, err := definition(u.REST.Connector, u.REST.Definition.Path)
 	if err != nil {
 		return nil, nil, err
 	}

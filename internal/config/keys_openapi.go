@@ -1,18 +1,14 @@
 package config
 
 import (
-	"os"
 	"regexp"
 	"strings"
 )
 
 // OpenAPI is what an upstream of kind "openapi" has besides.
 type OpenAPI struct {
-	Document string // an absolute path, or an https URL (http on this machine)
-	// Of a document in a file, as it was when the configuration was read: another
-	// content is another value.
-	Size, Modified int64
-	Operations     []string
+	Document   File // instead of a path also an https URL (http on this machine)
+	Operations []string
 }
 
 var openapiKind = sourceKind{
@@ -24,7 +20,7 @@ var openapiKind = sourceKind{
 var openapiKeys = []key{
 	{name: "document", kind: document, example: "petstore.yaml",
 		doc:   "An OpenAPI 3.0 or 3.1 or Swagger 2.0 document in JSON or YAML: a file, or an https URL. It is read once and what is made of it is kept in the state directory; a file is read again when it has changed, one that has a URL when `operations` change. Nothing in it says where requests go. With `kind = \"openapi\"` only.",
-		field: func(t target) any { return &t.upstream.OpenAPI }},
+		field: func(t target) any { return &t.upstream.OpenAPI.Document }},
 	{name: "operations", kind: list, example: []any{"pets/list", "GET /pets/{id}", "POST /pets/search read"},
 		pattern: regexp.MustCompile(`^([^/\s]\S*|([A-Za-z]+|\*) (/\S*|\*))( (read|idempotent|write))?$`),
 		expect:  "an operationId, or a method and a path",
@@ -42,7 +38,7 @@ func decodeDocument(d *decoder, k *key, path string, raw, into any) {
 	if !ok || !d.fits(k, path, v) {
 		return
 	}
-	o := into.(*OpenAPI)
+	o := into.(*File)
 	switch {
 	case v == "":
 		d.wrong(k, path, "must not be empty")
@@ -52,11 +48,8 @@ func decodeDocument(d *decoder, k *key, path string, raw, into any) {
 		} else if !strings.HasPrefix(v, "https://") && !(strings.HasPrefix(v, "http://") && secure(v)) {
 			d.fault(path, "is no https URL", "what it says becomes tools: nobody must be able to change it on the way")
 		}
-		o.Document = v
+		o.Path = v
 	default:
-		o.Document = d.local(path, v)
-		if info, err := os.Stat(o.Document); err == nil {
-			o.Size, o.Modified = info.Size(), info.ModTime().UnixNano()
-		}
+		*o = readFile(d.local(path, v))
 	}
 }

@@ -10,7 +10,7 @@ import (
 // Definition is set.
 type REST struct {
 	Connector  string            // name of a definition that is built in
-	Definition string            // absolute path of one
+	Definition File              // one of the operator's
 	Values     map[string]string // what the definition asks for
 }
 
@@ -29,8 +29,8 @@ var restKeys = []key{
 	{name: "connector", kind: text, example: "zendesk",
 		doc:   "A REST service that Bulkhead knows: its actions become tools. `kind` may be left out then. What the connector knows of limits and of signing in stands under what is written here. A connector asks for `values` and `auth`; what is missing is said by name.",
 		field: func(t target) any { return &t.upstream.REST.Connector }},
-	{name: "definition", kind: location, example: "~/bulkhead/tickets.toml",
-		doc:   "A file that describes a REST service of your own, in the form that connectors have. With kind `rest`.",
+	{name: "definition", kind: file, example: "~/bulkhead/tickets.toml",
+		doc:   "A file that describes a REST service of your own, in the form that connectors have ([rest.md](rest.md)); it is read again with the configuration. With kind `rest`.",
 		field: func(t target) any { return &t.upstream.REST.Definition }},
 	{name: "values", kind: texts, example: map[string]any{"subdomain": "acme"},
 		doc:   "What the connector or definition asks for, such as the name of your account. With kind `rest`.",

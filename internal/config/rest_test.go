@@ -13,7 +13,7 @@ import (
 // restBehaviour is [behaviour] for the keys of REST sources.
 var restBehaviour = map[string]behaves{
 	"upstream.*.connector":  {upstream(`kind = "rest"`, `connector = "zendesk"`), of(func(u config.Upstream) any { return u.REST.Connector }), "zendesk"},
-	"upstream.*.definition": {upstream(`kind = "rest"`, `definition = "tickets.toml"`), of(func(u config.Upstream) any { return u.REST.Definition }), "/etc/bulkhead/tickets.toml"},
+	"upstream.*.definition": {upstream(`kind = "rest"`, `definition = "tickets.toml"`), of(func(u config.Upstream) any { return u.REST.Definition }), config.File{Path: "/etc/bulkhead/tickets.toml"}},
 	"upstream.*.values": {upstream(`kind = "rest"`, `connector = "zendesk"`, `values = { subdomain = "acme" }`),
 		of(func(u config.Upstream) any { return u.REST.Values }), map[string]string{"subdomain": "acme"}},
 }

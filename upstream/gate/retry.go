@@ -92,7 +92,7 @@ func remember(err error, sent bool) (error, bool) {
 // one.
 func (r *Retry) pause(ctx context.Context, c *upstream.Call, err error, attempt int) (time.Duration, bool) {
 	e, ok := errors.AsType[*upstream.Error](err)
-	if !ok || errors.Is(err, errHere) {
+	if !ok || errors.Is(err, errHere) || errors.Is(err, upstream.ErrFinal) {
 		return 0, false
 	}
 	var s schedule

@@ -44,6 +44,7 @@ func TestRetryOnlyWhatMayBeRepeated(t *testing.T) {
 		"an answer that is a failure":           {sent(upstream.UpstreamError), yes, 1},
 		"the caller gave up":                    {unsent(upstream.Cancelled), yes, 1},
 		"a full queue of ours":                  {unsent(upstream.Overloaded), yes, 1},
+		"a refusal that lasts":                  {&upstream.Error{Kind: upstream.RateLimited, Err: upstream.ErrFinal}, yes, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

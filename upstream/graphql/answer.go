@@ -129,7 +129,7 @@ var errForeign = errors.New("no GraphQL response")
 
 // result tells an answer apart: data, data with gaps, or a failure. refusal is
 // why the service does not take the operation, "" if it does, see [refusals].
-func (a *answer) result() (res *upstream.Result, refusal string, err error) {
+func (a *answer) result(mutates bool) (res *upstream.Result, refusal string, err error) {
 	faults := readFaults(a.errors)
 	if rawjson.Kind(a.data) != '{' {
 		e, refusal := a.failure(faults)
@@ -139,7 +139,13 @@ func (a *answer) result() (res *upstream.Result, refusal string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	if res, err = sameTwice(structured); err != nil {
+	said := ""
+	if mutates {
+		said = a.untaken()
+	}
+	if said != "" {
+		res = upstream.RefusedResult(said, structured)
+	} else if res, err = sameTwice(structured); err != nil {
 		return nil, "", err
 	}
 	res.Quota = a.quota()
@@ -166,6 +172,24 @@ func (a *answer) structured(faults faults) (json.RawMessage, error) {
 		out = append(append(out, `,"errors":`...), gaps...)
 	}
 	return append(out, '}'), nil
+}
+
+// untaken says what of its input a mutation did not take, which its own fields tell
+// as if all were well: userErrors at Shopify, customerUserErrors and the like
+// (https://shopify.dev/docs/api/admin-graphql/latest/interfaces/displayableerror).
+func (a *answer) untaken() string {
+	var said []string
+	for field := range rawjson.Members(a.data) {
+		if rawjson.Kind(field.Value) != '{' {
+			continue
+		}
+		for m := range rawjson.Members(field.Value) {
+			if text := httpcall.Refusals(m.Value); text != "" && (m.Name == "userErrors" || strings.HasSuffix(m.Name, "UserErrors")) {
+				said = append(said, field.Name+": "+text)
+			}
+		}
+	}
+	return strings.Join(said, "; ")
 }
 
 // sameTwice is [upstream.StructuredResult] of an object that has been checked: it

@@ -127,24 +127,31 @@ func (a *Adapter) run(ctx context.Context, c *upstream.Call, act *action) (*upst
 	}
 	ctx, leave, ok := a.busy.Enter(ctx)
 	if !ok {
-		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it has been closed", Err: httpcall.ErrClosed}
+		return nil, httpcall.Ended(ctx, false)
 	}
 	defer leave()
+	res, ans, err := a.ask(ctx, c, act, body)
+	e, failed := errors.AsType[*upstream.Error](err)
+	if failed && ans != nil && e.Kind == upstream.NeedsLogin && ans.RefuseCredential(ctx) && (!e.Sent || !act.mutates) {
+		res, _, err = a.ask(ctx, c, act, body)
+	}
+	return res, err
+}
+
+// ask makes the request; the answer is nil if there was none.
+func (a *Adapter) ask(ctx context.Context, c *upstream.Call, act *action, body []byte) (*upstream.Result, *answer, error) {
 	ans, err := a.send(ctx, c, body)
 	if err != nil {
-		if errors.Is(context.Cause(ctx), httpcall.ErrClosed) {
-			err = &upstream.Error{Kind: upstream.Unavailable, Sent: upstream.AsError("", "", err).Sent, Public: "it has been closed", Err: httpcall.ErrClosed}
-		}
-		return nil, err
+		return nil, nil, err
 	}
-	res, refusal, err := ans.result()
+	res, refusal, err := ans.result(act.mutates)
 	switch {
 	case err == nil:
 		a.refused.drop(c.Name)
 	case refusal != "":
 		a.refused.add(c.Name, refusal)
 	}
-	return res, err
+	return res, ans, err
 }
 
 // Health implements [upstream.Reporter]. There is no connection that could be

@@ -16,6 +16,8 @@ type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
+
+	credential refusable // nil if it is always the same
 }
 
 // Send makes the request that build makes and reads its answer, whatever its
@@ -41,14 +43,19 @@ func Send(ctx context.Context, hc *http.Client, limit int64, build func(context.
 		}
 		return nil, err
 	}
-	return &Answer{resp.StatusCode, resp.Header, body}, nil
+	credential, _ := resp.Body.(refusable)
+	return &Answer{resp.StatusCode, resp.Header, body, credential}, nil
 }
 
-// Ended is the failure of a request whose context has ended.
+// Ended is the failure of a request whose context has ended: its caller gave up,
+// its time was over, or its adapter was closed.
 func Ended(ctx context.Context, sent bool) *upstream.Error {
 	cause := context.Cause(ctx)
 	e := &upstream.Error{Kind: upstream.Cancelled, Sent: sent, Err: cause}
-	if errors.Is(cause, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	switch {
+	case errors.Is(cause, ErrClosed):
+		e.Kind, e.Public = upstream.Unavailable, "it has been closed"
+	case errors.Is(cause, context.DeadlineExceeded), errors.Is(ctx.Err(), context.DeadlineExceeded):
 		e.Kind, e.Public = upstream.Timeout, "no answer in time"
 	}
 	return e

@@ -1,7 +1,9 @@
 package httpcall
 
 import (
+	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -39,4 +41,20 @@ func credentialFailure(err error) *upstream.Error {
 		e.Kind, e.Public = upstream.Unavailable, "its authorization server gives no token at the moment"
 	}
 	return e
+}
+
+// refusable is the body of an answer to a request into which somebody has put a
+// credential that can be replaced.
+type refusable interface {
+	// RefuseCredential gets another one and reports whether it makes sense to send
+	// the request once more.
+	RefuseCredential(context.Context) bool
+}
+
+// RefuseCredential says that the answer refuses the credential of its request,
+// which only its body tells; of a 401 that is known. It returns when there is
+// another one, and reports whether it makes sense to send the request once more.
+// That the first was not carried out is the caller's to know.
+func (a *Answer) RefuseCredential(ctx context.Context) bool {
+	return a.Status != http.StatusUnauthorized && a.credential != nil && a.credential.RefuseCredential(ctx)
 }

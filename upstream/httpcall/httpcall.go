@@ -2,10 +2,9 @@
 // and says what its failure means.
 //
 // It owns that a request is sent once and its answer read to a limit, the meaning
-// of failed requests and of statuses that every HTTP API shares, and that the calls
-// of an adapter end when it is closed. It must
-// not know what is asked, of whom, with which credential, or any protocol above
-// HTTP.
+// of failed requests, of statuses and of lists of refusals that HTTP APIs share, and
+// that the calls of an adapter end when it is closed. It must not know what is
+// asked, of whom, with which credential, or any protocol above HTTP.
 package httpcall
 
 import (

@@ -134,6 +134,70 @@ func TestRequests(t *testing.T) {
 	}
 }
 
+// TestPages tells that a list goes on where the service names the next page in a
+// Link header, with the arguments that it has put there, and nowhere else.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	doc := document(`{"/items":{"get":{"operationId":"items","parameters":[{"name":"tag","in":"query","schema":{"type":"string"}}],
+"responses":{"200":{"description":"","content":{"application/json":{"schema":{"type":"array","items":{"type":"object","properties":{"id":{"type":"integer"}}}}}}}}}},
+"/one":{"get":{"operationId":"one","responses":{"200":{"description":"","content":{"application/json":{"schema":{"type":"object"}}}}}}}}`, "")
+	links := map[string]string{
+		"/base/items?tag=a":        `</base/items?tag=a&page=2>; rel="next", </base/items?tag=a&page=9>; rel="last"`,
+		"/base/items?tag=a&page=2": `</base/items?tag=a>; rel="prev"`,
+		"/base/items?tag=out":      `<https://elsewhere.invalid/items?page=2>; rel="next"`,
+		"/base/one":                `</base/one?page=2>; rel="next"`,
+	}
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		link, known := links[r.RequestURI]
+		if !known && r.RequestURI != "/base/items" {
+			t.Errorf("it asks for %s", r.RequestURI)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Link", link)
+		if r.URL.Path == "/base/one" {
+			_, _ = io.WriteString(w, `{"id":1}`)
+			return
+		}
+		_, _ = io.WriteString(w, `[{"id":1},{"id":2}]`)
+	})
+	a := open(t, doc, s, rest.Errors{})
+	ask := func(tool, args string) (content, cursor string) {
+		t.Helper()
+		r, err := a.Call(t.Context(), &upstream.Call{
+			ID: "1", Principal: upstream.Local(), Op: upstream.CallTool, Name: tool, Tool: &upstream.Tool{Name: tool},
+			Arguments: json.RawMessage(args), Timing: &upstream.Timing{},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := r.Get("structuredContent")
+		var page struct {
+			Next string `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(v, &page); err != nil {
+			t.Fatal(err)
+		}
+		return string(v), page.Next
+	}
+	const records = `{"records":[{"id":1},{"id":2}],"count":2`
+	first, cursor := ask("items", `{"tag":"a"}`)
+	if cursor == "" || !strings.HasPrefix(first, records) {
+		t.Errorf("the first page: %s", first)
+	}
+	if last, next := ask("items", `{"tag":"a","cursor":"`+cursor+`"}`); next != "" || last != records+"}" {
+		t.Errorf("the last page: %s", last)
+	}
+	if all, next := ask("items", `{}`); next != "" || all != records+"}" {
+		t.Errorf("a list without a link: %s", all)
+	}
+	if out, next := ask("items", `{"tag":"out"}`); next != "" || !strings.Contains(out, "the source names another address") {
+		t.Errorf("a next page elsewhere: %s", out)
+	}
+	if one, _ := ask("one", `{}`); one != `{"id":1}` {
+		t.Errorf("what is no list: %s", one)
+	}
+}
+
 func suite(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch r.URL.Path {

@@ -81,7 +81,7 @@ func (c *compiler) fill(src operationSource) error {
 		return err
 	}
 	c.answer(op)
-	alone := rest.Definition{Actions: []rest.Action{c.action}}
+	alone := rest.Definition{Paging: []rest.Paging{linked}, Actions: []rest.Action{c.action}}
 	return alone.Check()
 }
 
@@ -107,6 +107,11 @@ func verb(method, class string) string {
 	}
 	return "update"
 }
+
+// linked is how a list goes on: where the answer names the next page in its header
+// (RFC 8288, section 3), whether the document says so or not. What documents say of
+// other ways is in their parameters, which the model has.
+var linked = rest.Paging{Name: "link", Kind: "link"}
 
 // answer says what the action answers with.
 func (c *compiler) answer(op *openapi3.Operation) {
@@ -139,7 +144,7 @@ func (c *compiler) answer(op *openapi3.Operation) {
 		if c.op.Class != "read" || slices.ContainsFunc(c.action.Params, func(p rest.Param) bool { return p.Arg == "cursor" }) {
 			return
 		}
-		c.action.Verb = "list"
+		c.action.Verb, c.action.Paging = "list", linked.Name
 		target, _, _ := c.doc.resolve(schema) // shape has followed it
 		if items, ok := rawjson.Get(target, "items"); ok && c.shape(items) == "object" {
 			c.action.Output = c.doc.output(items)

@@ -97,3 +97,22 @@ func unescape(fragment string) string {
 	}
 	return fragment
 }
+
+// brief returns text on one line in at most most bytes: its first paragraph,
+// cut at a word.
+func brief(text string, most int) string {
+	text = strings.TrimSpace(strings.ReplaceAll(text, "\r\n", "\n"))
+	if most == 0 {
+		return ""
+	}
+	text, _, _ = strings.Cut(text, "\n\n")
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) <= most {
+		return text
+	}
+	text = strings.ToValidUTF8(text[:most-len("…")], "")
+	if i := strings.LastIndexByte(text, ' '); i > most/2 {
+		text = text[:i]
+	}
+	return text + "…"
+}

@@ -79,7 +79,7 @@ func Compile(ctx context.Context, text []byte, s Selection) (*Compiled, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &Compiled{Version: version, Definition: rest.Definition{Title: d.title()}, Lost: d.lost, Servers: d.servers()}
+	out := &Compiled{Version: version, Definition: rest.Definition{Title: d.title(), Paging: []rest.Paging{linked}}, Lost: d.lost, Servers: d.servers()}
 	room := s.Room
 	if room <= 0 || room > maxName {
 		room = maxName

@@ -30,7 +30,7 @@ type visit struct {
 // result turns an answer into what the model gets.
 func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Result, error) {
 	if ans.Status/100 != 2 {
-		return r.failure(ans)
+		return r.failure(ans, a.def.class() != classWrite)
 	}
 	if e := ans.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return nil, unusable(nil, "it answered with a compressed body (%s), which nobody had asked for", shortened(e, 20))
@@ -50,9 +50,25 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 		return nil, unusable(err, "it answered with %s", looks(ans.Body, "broken JSON"))
 	}
 	if r.told(b) {
-		return r.failure(ans)
+		return r.failure(ans, a.def.class() != classWrite)
 	}
-	return a.structured(ans, b, v)
+	content := a.structured(ans, b, v)
+	res := upstream.JSONResult(content)
+	if said := a.refusals(b); said != "" {
+		res = upstream.RefusedResult(said, content)
+	}
+	res.Quota = r.quota(b)
+	return res, nil
+}
+
+// refusals says what of the input was not taken though the status is good; "" if
+// nothing.
+func (a *action) refusals(b *body) string {
+	if a.refused == nil {
+		return ""
+	}
+	list, _ := b.at(a.refused)
+	return httpcall.Refusals(list)
 }
 
 // nothing is the content of an answer that has none.
@@ -121,8 +137,8 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 	return upstream.ParseResult(text)
 }
 
-// structured is the result of an answer in JSON.
-func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) (*upstream.Result, error) {
+// structured is the content of an answer in JSON.
+func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMessage {
 	value, found := b.at(a.records)
 	kind := rawjson.Kind(value)
 	shape, seen := a.shape, []bool(nil)
@@ -144,7 +160,7 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) (*upstream.
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
-	return upstream.JSONResult(out), nil
+	return out
 }
 
 // missing says why there is nothing where the records should be.

@@ -234,6 +234,29 @@ func TestQuotaIsTold(t *testing.T) {
 	}
 }
 
+func TestQuotaInTheBody(t *testing.T) {
+	const definition = "quota={left='/q/0/left',restore='/q/0/more'}\n[action.get_x]\nmethod='GET'\npath='/'"
+	for body, want := range map[string]*upstream.Quota{
+		`{"q":[{"left":1988,"more":100}]}`:        {Remaining: 1988},
+		`{"q":[{"left":"0.5","more":"0.1"}]}`:     {Remaining: 0.5, Reset: 5 * time.Second},
+		`{"q":[{"left":0,"more":1e-9}]}`:          {Reset: 15 * time.Minute},
+		`{"q":[{"left":0}]}`:                      {},
+		`{"q":[{"left":7,"more":0}]}`:             {Remaining: 7},
+		`{"q":[{"left":-1}]}`:                     {Remaining: 9},
+		`{"q":[{"left":1e999}]}`:                  {Remaining: 9},
+		`{"q":[{"left":null,"more":5}],"left":3}`: {Remaining: 9},
+	} {
+		a := open(t, definition, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("RateLimit-Remaining", "9") // counts where the body says nothing
+			_, _ = io.WriteString(w, body)
+		}))
+		r, err := call(t.Context(), a, "get_x", `{}`)
+		if err != nil || r.Quota == nil || *r.Quota != *want {
+			t.Errorf("%s: %+v, %v, want %+v", body, r.Quota, err, want)
+		}
+	}
+}
+
 func TestRedirects(t *testing.T) {
 	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("followed to another origin") })
 	a := open(t, "[action.get_x]\nmethod='GET'\npath='/{to}'\nparams.to={}\n[action.do_x]\nmethod='POST'\npath='/{to}'\nparams.to={}", serve(t, func(w http.ResponseWriter, r *http.Request) {

@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // Check reports everything that is wrong with a definition, each with its key
@@ -30,6 +28,11 @@ func (d *Definition) check(f *Faults) {
 	d.checkBase(f, values)
 	checkHeaders(f, "headers", d.Headers)
 	d.Errors.check(f)
+	checkPointer(f, "quota.left", d.Quota.Left)
+	checkPointer(f, "quota.restore", d.Quota.Restore)
+	if d.Quota.Left == "" && d.Quota.Restore != "" {
+		f.add("quota.left", "is missing")
+	}
 	paging := make(map[string]*Paging)
 	for i := range d.Paging {
 		p := &d.Paging[i]
@@ -182,13 +185,6 @@ func checkHeaders(f *Faults, key string, headers map[string]string) {
 
 func isControl(c rune) bool { return c < ' ' || c == 0x7f }
 
-// kinds are what a definition may make of a failure.
-var kinds = map[string]upstream.Kind{
-	"rate_limited": upstream.RateLimited, "needs_login": upstream.NeedsLogin, "denied": upstream.Denied,
-	"invalid_arguments": upstream.InvalidArguments, "not_found": upstream.NotFound,
-	"unavailable": upstream.Unavailable, "upstream_error": upstream.UpstreamError,
-}
-
 func (e *Errors) check(f *Faults) {
 	if e.Failed != nil {
 		checkPointer(f, "errors.failed.path", e.Failed.Path)
@@ -202,8 +198,11 @@ func (e *Errors) check(f *Faults) {
 	for i, p := range e.Code {
 		checkPointer(f, fmt.Sprintf("errors.code[%d]", i), p)
 	}
+	if e.RetryHeader != "" && !headerName.MatchString(e.RetryHeader) {
+		f.add("errors.retry_header", "is no name of a header")
+	}
 	for _, code := range sortedKeys(e.Codes) {
-		oneOf(f, "errors.codes."+code, e.Codes[code], sortedKeys(kinds))
+		oneOf(f, "errors.codes."+code, e.Codes[code], sortedKeys(outcomes))
 	}
 }
 

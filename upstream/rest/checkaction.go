@@ -27,6 +27,7 @@ func (a *Action) check(f *Faults, key string, values map[string]bool, paging map
 	oneOf(f, key+".body", a.Body, bodies)
 	oneOf(f, key+".answer", a.Answer, []string{"", "json", "any"})
 	checkPointer(f, key+".records", a.Records)
+	checkPointer(f, key+".refused", a.Refused)
 	checkHeaders(f, key+".headers", a.Headers)
 	if name := strings.TrimPrefix(a.Idempotency, "?"); name != "" && name == a.Idempotency {
 		if err := checkHeaderName(name); err != nil {

@@ -21,6 +21,7 @@ type action struct {
 	choosable bool // the model may choose fields
 	shape     *shape
 	records   pointer
+	refused   pointer // nil for none
 	drift     *watch
 }
 
@@ -44,7 +45,7 @@ type formConstant struct {
 
 // compile gets an action of a checked definition ready to be called.
 func compile(id upstream.ID, d *Definition, def *Action, values map[string]string) (*action, error) {
-	a := &action{maker: maker{def: def}, byArg: make(map[string]int), list: def.list(), records: pointerTokens(def.Records)}
+	a := &action{maker: maker{def: def}, byArg: make(map[string]int), list: def.list(), records: pointerTokens(def.Records), refused: pointerTokens(def.Refused)}
 	for i := range def.Params {
 		a.byArg[def.Params[i].Arg] = i
 		a.params = append(a.params, compileParam(def, &def.Params[i]))

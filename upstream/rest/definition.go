@@ -20,6 +20,7 @@ type Definition struct {
 	// first is the default type.
 	Auth    []Auth   `toml:"auth" json:"auth,omitempty"`
 	Errors  Errors   `toml:"errors" json:"errors,omitzero"`
+	Quota   Quota    `toml:"quota" json:"quota,omitzero"`
 	Paging  []Paging `toml:"paging" json:"paging,omitempty"`
 	Actions []Action `toml:"action" json:"actions"`
 }
@@ -51,6 +52,9 @@ type Errors struct {
 	Code    []string `toml:"code" json:"code,omitempty"`
 	// Codes gives a kind by "CODE", "STATUS" or "STATUS CODE".
 	Codes map[string]string `toml:"codes" json:"codes,omitempty"`
+	// RetryHeader is a header field of failures that says true or false: whether
+	// another attempt may do better.
+	RetryHeader string `toml:"retry_header" json:"retry_header,omitempty"`
 }
 
 // Failed says what makes a 2xx answer a failure.
@@ -58,6 +62,13 @@ type Failed struct {
 	Path    string `toml:"path" json:"path"`
 	Equals  any    `toml:"equals" json:"equals,omitempty"`
 	Present bool   `toml:"present" json:"present,omitempty"` // a value that is not null is enough
+}
+
+// Quota says where the body of an answer tells what is left of a quota, counted as
+// the limits of the upstream are. The pointers are RFC 6901's.
+type Quota struct {
+	Left    string `toml:"left" json:"left,omitempty"`
+	Restore string `toml:"restore" json:"restore,omitempty"` // how much more there is each second
 }
 
 // Paging is one way in which pages follow each other.
@@ -87,7 +98,8 @@ type Action struct {
 	Path        string            `toml:"path" json:"path"`
 	Class       string            `toml:"class" json:"class,omitempty"` // read idempotent write
 	Records     string            `toml:"records" json:"records,omitempty"`
-	Fields      []string          `toml:"fields" json:"fields,omitempty"` // dotted; one that may be missing ends in ?
+	Fields      []string          `toml:"fields" json:"fields,omitempty"`   // dotted; one that may be missing ends in ?
+	Refused     string            `toml:"refused" json:"refused,omitempty"` // to a list that is empty if all went well
 	Paging      string            `toml:"paging" json:"paging,omitempty"`
 	Cost        int64             `toml:"cost" json:"cost,omitempty"`
 	Idempotency string            `toml:"idempotency" json:"idempotency,omitempty"` // a header; "?name" is a query parameter

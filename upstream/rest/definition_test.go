@@ -179,6 +179,9 @@ suffixes = ["x/"]
 failed = { path = "ok" }
 code = ["error"]
 codes = { x = "oops" }
+retry_header = "a b"
+[quota]
+restore = "x"
 [paging.p]
 kind = "pages"
 [paging.c]
@@ -228,6 +231,9 @@ errors.failed.path: "ok" is no JSON pointer
 errors.failed: needs equals or present = true
 errors.code[0]: "error" is no JSON pointer
 errors.codes.x: "oops" is none of
+errors.retry_header: is no name of a header
+quota.restore: "x" is no JSON pointer
+quota.left: is missing
 paging.p.kind: "pages" is none of cursor, last_id
 paging.c.param: is missing
 paging.c.next: is missing

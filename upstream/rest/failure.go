@@ -16,22 +16,40 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// rules is a compiled [Errors].
+// rules is a compiled [Errors] and [Quota]: what an answer means apart from its
+// records.
 type rules struct {
 	failed   pointer
 	fails    *Failed
 	equals   json.RawMessage
 	messages []pointer
 	codes    []pointer
-	kinds    map[string]upstream.Kind
+	kinds    map[string]outcome
+	retry    string // header field
+
+	left, restore pointer // of a quota; nil for none
+}
+
+// outcome is what a code means.
+type outcome struct {
+	kind  upstream.Kind
+	token bool // another token may be let in
+}
+
+// outcomes are what a definition may make of a failure.
+var outcomes = map[string]outcome{
+	"rate_limited": {kind: upstream.RateLimited}, "needs_login": {kind: upstream.NeedsLogin}, "token_refused": {upstream.NeedsLogin, true},
+	"denied": {kind: upstream.Denied}, "invalid_arguments": {kind: upstream.InvalidArguments}, "not_found": {kind: upstream.NotFound},
+	"unavailable": {kind: upstream.Unavailable}, "upstream_error": {kind: upstream.UpstreamError},
 }
 
 // usualMessages is where most APIs say what is wrong (RFC 9457, section 3.1, and
 // habits), for definitions that do not say it.
 var usualMessages = []string{"/error/message", "/message", "/error_description", "/detail", "/errors/0/message", "/errors/0/detail", "/error", "/title"}
 
-func newRules(e *Errors) *rules {
-	r := &rules{fails: e.Failed, kinds: make(map[string]upstream.Kind, len(e.Codes))}
+func newRules(d *Definition) *rules {
+	e := &d.Errors
+	r := &rules{fails: e.Failed, retry: e.RetryHeader, left: pointerTokens(d.Quota.Left), restore: pointerTokens(d.Quota.Restore), kinds: make(map[string]outcome, len(e.Codes))}
 	if e.Failed != nil {
 		r.failed, r.equals = pointerTokens(e.Failed.Path), raw(e.Failed.Equals)
 	}
@@ -46,7 +64,7 @@ func newRules(e *Errors) *rules {
 		r.codes = append(r.codes, pointerTokens(p))
 	}
 	for code, kind := range e.Codes {
-		r.kinds[code] = kinds[kind]
+		r.kinds[code] = outcomes[kind]
 	}
 	return r
 }
@@ -115,7 +133,12 @@ type statusError struct {
 	status int
 	code   string
 	body   string // its beginning
+	token  bool   // another token may be let in
+	final  bool   // another attempt is of no use
 }
+
+// Is reports whether this is an [upstream.ErrFinal].
+func (e *statusError) Is(target error) bool { return e.final && target == upstream.ErrFinal }
 
 func (e *statusError) Error() string {
 	text := "HTTP " + strconv.Itoa(e.status)
@@ -125,10 +148,18 @@ func (e *statusError) Error() string {
 	return text + ": " + e.body
 }
 
+// tokenRefused reports whether a failure says so of the token, by which nothing was
+// carried out.
+func tokenRefused(err error) bool {
+	e, ok := errors.AsType[*statusError](err)
+	return ok && e.token
+}
+
 // failure is what an answer means that is no success, by its status or by what a
 // 2xx says. A failure that the source tells in a 2xx, and that has no kind, is a
-// result: the source is well, and has said what is wrong.
-func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
+// result: the source is well, and has said what is wrong. repeatable says whether a
+// request that was executed may be made again.
+func (r *rules) failure(ans *httpcall.Answer, repeatable bool) (*upstream.Result, error) {
 	b, _ := parseBody(ans.Body) // nil if it is no JSON
 	code, said := r.code(b), r.message(b)
 	e := httpcall.Refused(ans.Status, ans.Header, ans.Body)
@@ -136,11 +167,11 @@ func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
 		e.Sent = false // it says that the request is no good
 	}
 	ok := ans.Status/100 == 2
-	kind, known := r.kind(ans.Status, code)
+	meant, known := r.kind(ans.Status, code)
 	switch {
 	case e.Kind == upstream.RateLimited:
 	case known:
-		set(e, kind, ans.Status)
+		set(e, meant.kind, ans.Status)
 		e.RetryAfter = limits.Read(ans.Header, time.Now()).RetryAfter
 	case ok:
 		if said == "" {
@@ -148,24 +179,31 @@ func (r *rules) failure(ans *httpcall.Answer) (*upstream.Result, error) {
 		}
 		return upstream.TextResult(said, true), nil
 	}
+	retry := ans.Header.Get(r.retry)
+	if strings.EqualFold(retry, "true") && repeatable && e.Kind == upstream.UpstreamError {
+		e.Kind, e.Public = upstream.Unavailable, publics[upstream.Unavailable]
+	}
 	if said != "" {
 		e.Public += ": " + said
 	} else if code != "" {
 		e.Public += ": " + shortened(code, 60)
 	}
-	e.Err = &statusError{ans.Status, shortened(code, 60), shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300)}
+	e.Err = &statusError{
+		status: ans.Status, code: shortened(code, 60), body: shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300),
+		token: meant.token && e.Kind == upstream.NeedsLogin && !e.Sent, final: strings.EqualFold(retry, "false"),
+	}
 	return nil, e
 }
 
 // kind returns what the definition makes of a failure.
-func (r *rules) kind(status int, code string) (upstream.Kind, bool) {
+func (r *rules) kind(status int, code string) (outcome, bool) {
 	number := strconv.Itoa(status)
 	for _, key := range []string{number + " " + code, code, number} {
 		if k, ok := r.kinds[key]; ok {
 			return k, true
 		}
 	}
-	return 0, false
+	return outcome{}, false
 }
 
 // publics is what the model reads of a kind.

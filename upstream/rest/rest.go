@@ -106,7 +106,7 @@ func New(o Options, hc *http.Client) (*Adapter, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	a := &Adapter{opt: o, hc: client(hc), rules: newRules(&o.Definition.Errors), actions: make(map[string]*action), since: time.Now()}
+	a := &Adapter{opt: o, hc: client(hc), rules: newRules(o.Definition), actions: make(map[string]*action), since: time.Now()}
 	if a.base, err = newBases(&o, values); err != nil {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 	}
 	ctx, leave, ok := a.calls.Enter(ctx)
 	if !ok {
-		return nil, &upstream.Error{Kind: upstream.Unavailable, Public: "it is shut down", Err: httpcall.ErrClosed}
+		return nil, httpcall.Ended(ctx, false)
 	}
 	defer leave()
 	in, err := act.read(call.Arguments)
@@ -213,15 +213,24 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 			hc = client(own)
 		}
 	}
-	ans, err := httpcall.Send(ctx, hc, a.opt.MaxMessage, w.build)
-	if err != nil {
-		return nil, err
-	}
-	res, err := act.result(ans, v, a.rules)
-	if err == nil {
-		res.Quota = httpcall.Quota(ans.Header)
+	res, ans, err := a.ask(ctx, hc, act, v, w)
+	if tokenRefused(err) && ans.RefuseCredential(ctx) {
+		res, _, err = a.ask(ctx, hc, act, v, w)
 	}
 	return res, err
+}
+
+// ask makes the request; the answer is nil if there was none.
+func (a *Adapter) ask(ctx context.Context, hc *http.Client, act *action, v *visit, w *wire) (*upstream.Result, *httpcall.Answer, error) {
+	ans, err := httpcall.Send(ctx, hc, a.opt.MaxMessage, w.build)
+	if err != nil {
+		return nil, nil, err
+	}
+	res, err := act.result(ans, v, a.rules)
+	if err == nil && res.Quota == nil {
+		res.Quota = httpcall.Quota(ans.Header)
+	}
+	return res, ans, err
 }
 
 // key returns the idempotency key of a call, which is the same in each of its

@@ -61,7 +61,7 @@ func TestHubSpotPages(t *testing.T) {
 		if !reflect.DeepEqual(sizes, []int{3, 3, 1}) || total != all {
 			t.Errorf("%s: pages of %d records, %d in all", tool, sizes, total)
 		}
-		if last := acc.Last(); strings.HasPrefix(tool, "search") && !strings.Contains(string(last.Body), `"after":"6"`) {
+		if last := acc.Last(); strings.HasPrefix(tool, "search") && !strings.Contains(last.Body, `"after":"6"`) {
 			t.Errorf("%s went on by %s", tool, last.Body)
 		}
 	}
@@ -72,8 +72,8 @@ func TestHubSpotPages(t *testing.T) {
 
 func TestHubSpotFailures(t *testing.T) {
 	c, _ := hubspot(t, vendors.HubSpotOptions{})
-	said := func(status int, category, message string, fields ...string) vendors.Reply {
-		r := vendors.Reply{Status: status, Header: map[string]string{}, Body: fmt.Sprintf(`{"status":"error","message":%q,"correlationId":"a43683b0","category":%q}`, message, category)}
+	said := func(status int, category, message string, fields ...string) vendors.Answer {
+		r := vendors.Answer{Status: status, Header: map[string]string{}, Body: fmt.Sprintf(`{"status":"error","message":%q,"correlationId":"a43683b0","category":%q}`, message, category)}
 		for i := 0; i < len(fields); i += 2 {
 			r.Header[fields[i]] = fields[i+1]
 		}
@@ -84,12 +84,12 @@ func TestHubSpotFailures(t *testing.T) {
 		"invalid":    {said(400, "VALIDATION_ERROR", "Invalid input JSON"), upstream.InvalidArguments, false, 0, "Invalid input JSON"},
 		"scopes":     {said(403, "MISSING_SCOPES", "This app hasn't been granted all required scopes"), upstream.Denied, false, 0, "required scopes"},
 		"token":      {said(401, "EXPIRED_AUTHENTICATION", "The OAuth token used to make this call expired"), upstream.NeedsLogin, false, 0, "expired"},
-		"ten second": {vendors.Reply{Status: 429, Header: map[string]string{"X-HubSpot-RateLimit-Remaining": "0", "X-HubSpot-RateLimit-Interval-Milliseconds": "10000"}, Body: `{"status":"error","message":"You have reached your ten_secondly_rolling limit.","errorType":"RATE_LIMIT","policyName":"TEN_SECONDLY_ROLLING"}`}, upstream.RateLimited, false, 10 * time.Second, "ten_secondly_rolling"},
-		"search":     {vendors.Reply{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`}, upstream.RateLimited, false, 0, "secondly limit"},
+		"ten second": {vendors.Answer{Status: 429, Header: map[string]string{"X-HubSpot-RateLimit-Remaining": "0", "X-HubSpot-RateLimit-Interval-Milliseconds": "10000"}, Body: `{"status":"error","message":"You have reached your ten_secondly_rolling limit.","errorType":"RATE_LIMIT","policyName":"TEN_SECONDLY_ROLLING"}`}, upstream.RateLimited, false, 10 * time.Second, "ten_secondly_rolling"},
+		"search":     {vendors.Answer{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`}, upstream.RateLimited, false, 0, "secondly limit"},
 		"locked":     {said(423, "LOCKED", "Locked"), upstream.Unavailable, true, 0, "Locked"},
 		"moving":     {said(477, "MIGRATION", "Migration in progress", "Retry-After", "600"), upstream.Unavailable, true, 10 * time.Minute, "Migration"},
-		"gateway":    {vendors.Reply{Status: 502, Body: "<html>", Header: map[string]string{"Content-Type": "text/html"}}, upstream.Unavailable, true, 0, ""},
-		"no JSON":    {vendors.Reply{Status: 200, Body: `{"id":"500"`}, upstream.UpstreamError, true, 0, "JSON"},
+		"gateway":    {vendors.Answer{Status: 502, Body: "<html>", Header: map[string]string{"Content-Type": "text/html"}}, upstream.Unavailable, true, 0, ""},
+		"no JSON":    {vendors.Answer{Status: 200, Body: `{"id":"500"`}, upstream.UpstreamError, true, 0, "JSON"},
 	})
 	if _, _, err := c.tell(t.Context(), "create_deal", `{"properties":{"nonsense":"1"}}`); err == nil || !strings.Contains(upstream.AsError("", "", err).Public, `"nonsense\" does not exist`) {
 		t.Errorf("an unknown property: %v", err)

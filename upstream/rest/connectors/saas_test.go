@@ -35,6 +35,7 @@ type refusal struct {
 	least time.Duration // to wait; 0 if that is not told
 	says  string        // what the model reads
 	plain bool          // it is a result that says so, no error
+	final bool          // another attempt is of no use
 }
 
 // saas is one vendor under test.
@@ -186,8 +187,8 @@ func TestActions(t *testing.T) {
 				if got := text(t, r); !strings.Contains(got, st.says) || st.says == "" {
 					t.Errorf("%s(%s) says %s, want %q in it", st.tool, st.args, got, st.says)
 				}
-				if !strings.Contains(st.args, `"fields"`) {
-					s.checkProjected(t, st.tool, r)
+				if v, _ := r.Get("structuredContent"); !strings.Contains(st.args, `"fields"`) {
+					projected(t, s.def, st.tool, v)
 				}
 				if v.quota && r.Quota == nil {
 					t.Errorf("%s: the quota is not read", st.tool)
@@ -205,18 +206,17 @@ func TestActions(t *testing.T) {
 	}
 }
 
-// checkProjected fails for a member of a record that the action does not give.
-func (s *stage) checkProjected(t *testing.T, tool string, r *upstream.Result) {
+// projected fails for a member of a record that the action does not give.
+func projected(t *testing.T, def *rest.Definition, tool string, v json.RawMessage) {
 	t.Helper()
-	i := slices.IndexFunc(s.def.Actions, func(a rest.Action) bool { return a.Name == tool })
+	i := slices.IndexFunc(def.Actions, func(a rest.Action) bool { return a.Name == tool })
 	var fields []string
-	for _, f := range s.def.Actions[i].Fields {
+	for _, f := range def.Actions[i].Fields {
 		fields = append(fields, strings.TrimSuffix(f, "?"))
 	}
 	if len(fields) == 0 {
 		return
 	}
-	v, _ := r.Get("structuredContent")
 	var content map[string]any
 	if err := json.Unmarshal(v, &content); err != nil {
 		t.Fatalf("%s: %v in %s", tool, err, v)
@@ -322,7 +322,7 @@ func TestFailures(t *testing.T) {
 					t.Errorf("%s: %v, want %s", failure, err, want.kind)
 					continue
 				}
-				if e.Kind != want.kind || e.Sent != want.sent || !strings.Contains(e.Public, want.says) {
+				if e.Kind != want.kind || e.Sent != want.sent || errors.Is(e, upstream.ErrFinal) != want.final || !strings.Contains(e.Public, want.says) {
 					t.Errorf("%s is %s, sent %v, %q; want %s, %v, %q", failure, e.Kind, e.Sent, e.Public, want.kind, want.sent, want.says)
 				}
 				if e.RetryAfter < want.least || e.RetryAfter > want.least+want.least/3 {

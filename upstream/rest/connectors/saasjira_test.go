@@ -117,7 +117,7 @@ func linear() saas {
 func shopify() saas {
 	const path = "POST /admin/api/2026-10/graphql.json"
 	return saas{
-		start: vendors.Shopify, probe: 0, values: map[string]string{"shop": "acme"},
+		start: vendors.Shopify, probe: 0, quota: true, values: map[string]string{"shop": "acme"},
 		sign: func(r *http.Request) {
 			if r.Header.Get("Authorization") == "" {
 				r.Header.Set("X-Shopify-Access-Token", vendors.Token)
@@ -133,7 +133,7 @@ func shopify() saas {
 			{"list_draft_orders", `{}`, path, `{"variables":{"first":20}}`, `"invoiceUrl"`},
 			{"list_locations", `{}`, path, `{"variables":{"first":20}}`, `"isActive":true`},
 			{"get_shop", `{}`, path, `{}`, `"currencyCode":"EUR"`},
-			{"update_order", `{"order":"gid://shopify/Order/2","note":"refuse"}`, path, `{"variables":{"input":{"id":"gid://shopify/Order/2","note":"refuse"}}}`, `"message":"Note is not allowed"`},
+			{"update_order", `{"order":"gid://shopify/Order/2","note":"fine"}`, path, `{"variables":{"input":{"id":"gid://shopify/Order/2","note":"fine"}}}`, `"userErrors":[]`},
 			{"update_product", `{"product":"gid://shopify/Product/2","status":"ARCHIVED"}`, path, `{"variables":{"product":{"id":"gid://shopify/Product/2","status":"ARCHIVED"}}}`, `"userErrors":[]`},
 			{"create_draft_order", `{"line_items":[{"variantId":"gid://shopify/ProductVariant/1","quantity":2}],"customer":"gid://shopify/Customer/1"}`, path,
 				`{"variables":{"input":{"lineItems":[{"variantId":"gid://shopify/ProductVariant/1","quantity":2}],"purchasingEntity":{"customerId":"gid://shopify/Customer/1"}}}}`, `"id":"gid://shopify/DraftOrder/8"`},

@@ -57,10 +57,17 @@ func (s *stage) endpoint(t *testing.T, keys map[string]any) *credentials.Endpoin
 	return e
 }
 
-// signed makes the adapter anew, with the tokens that fetch gets.
-func (s *stage) signed(t *testing.T, v saas, keys map[string]any, fetch credentials.Fetch) (stored *credentials.MemoryStore) {
+// signed makes the adapter anew, with the tokens that fetch gets; access, if it is
+// not "", is that of a person who has signed in before.
+func (s *stage) signed(t *testing.T, v saas, keys map[string]any, fetch credentials.Fetch, access string) {
 	t.Helper()
-	stored = &credentials.MemoryStore{}
+	stored := &credentials.MemoryStore{}
+	if access != "" {
+		first := credentials.Token{Access: credentials.NewSecret(access), Refresh: credentials.NewSecret(vendors.Refresh), Expiry: time.Now().Add(time.Hour)}
+		if err := stored.Save(t.Context(), "saas", first); err != nil {
+			t.Fatal(err)
+		}
+	}
 	lifetime, _ := time.ParseDuration(fmt.Sprint(keys["lifetime"]))
 	source := credentials.NewRefresher(credentials.SourceSpec{Name: "saas", ID: "saas", Fetch: fetch, Store: stored, TTL: lifetime})
 	attach := credentials.BearerFrom(source)
@@ -78,7 +85,6 @@ func (s *stage) signed(t *testing.T, v saas, keys map[string]any, fetch credenti
 	})
 	s.hc = g.Client(tr)
 	s.a = s.adapter(t, v.values, true)
-	return stored
 }
 
 // TestTokensOfPersons: tokens end and are renewed by each vendor's own rules, once
@@ -89,14 +95,7 @@ func TestTokensOfPersons(t *testing.T) {
 			v := all()[name]
 			s := v.open(t, name, true)
 			keys := s.keys(t, "authorization_code")
-			stored := s.signed(t, v, keys, credentials.RefreshToken(s.endpoint(t, keys), nil))
-			first := credentials.Token{Access: credentials.NewSecret("ended"), Refresh: credentials.NewSecret(vendors.Refresh), Expiry: time.Now().Add(time.Hour)}
-			if name == "slack" { // which says 200 to a token that has ended
-				first.Expiry = time.Now().Add(-time.Second)
-			}
-			if err := stored.Save(t.Context(), "saas", first); err != nil {
-				t.Fatal(err)
-			}
+			s.signed(t, v, keys, credentials.RefreshToken(s.endpoint(t, keys), nil), vendors.Ended)
 			probe := v.steps[v.probe]
 			many := func() {
 				t.Helper()
@@ -113,9 +112,6 @@ func TestTokensOfPersons(t *testing.T) {
 			many()
 			if n := len(s.Tokens.Asked()); n != 1 {
 				t.Errorf("8 calls with a token that had ended refreshed it %d times", n)
-			}
-			if name == "slack" {
-				return
 			}
 			s.Tokens.Expire()
 			many()
@@ -135,18 +131,39 @@ func TestTokensOfPersons(t *testing.T) {
 	}
 }
 
-// TestSlackTokenEndsInA200: nothing but its own word tells that.
-func TestSlackTokenEndsInA200(t *testing.T) {
+// TestTokenRefusedInA200: what Slack says of a token in a body counts as much as a
+// 401. A write that was refused is made once more, and once only; where no token
+// will do somebody has to sign in.
+func TestTokenRefusedInA200(t *testing.T) {
 	v := slack()
-	s := v.open(t, "slack", false)
+	s := v.open(t, "slack", true)
 	keys := s.keys(t, "authorization_code")
-	stored := s.signed(t, v, keys, credentials.RefreshToken(s.endpoint(t, keys), nil))
-	if err := stored.Save(t.Context(), "saas", credentials.Token{Access: credentials.NewSecret("ended"), Refresh: credentials.NewSecret(vendors.Refresh), Expiry: time.Now().Add(time.Hour)}); err != nil {
-		t.Fatal(err)
+	s.signed(t, v, keys, credentials.RefreshToken(s.endpoint(t, keys), nil), vendors.Ended)
+	for i := range 2 {
+		if _, err := s.call(t.Context(), "c", "create_message", `{"channel":"C1","text":"x"}`); err != nil {
+			t.Fatal(err)
+		}
+		if asked, refreshed := len(s.Requests()), len(s.Tokens.Asked()); asked != 2+i || refreshed != 1 || s.Writes() != 1+i {
+			t.Errorf("%d calls: %d requests, %d refreshes, %d writes", i+1, asked, refreshed, s.Writes())
+		}
 	}
-	_, err := s.call(t.Context(), "c", "list_users", `{}`)
-	if e, ok := errors.AsType[*upstream.Error](err); !ok || e.Kind != upstream.NeedsLogin {
-		t.Errorf("%v, want needs_login", err)
+	for range 2 {
+		s.Fail("token_expired")
+	}
+	before := len(s.Requests())
+	_, err := s.call(t.Context(), "c", "create_message", `{"channel":"C1","text":"x"}`)
+	if e, ok := errors.AsType[*upstream.Error](err); !ok || e.Kind != upstream.NeedsLogin || e.Sent || len(s.Requests()) != before+2 || len(s.Tokens.Asked()) != 2 || s.Writes() != 2 {
+		t.Errorf("no token is good: %v after %d requests and %d refreshes", err, len(s.Requests())-before, len(s.Tokens.Asked()))
+	}
+	s.Fail("account_inactive") // which no other token helps
+	if _, err = s.call(t.Context(), "c", "list_users", `{}`); upstream.AsError("", "", err).Kind != upstream.NeedsLogin || len(s.Tokens.Asked()) != 2 {
+		t.Errorf("%v, %d refreshes", err, len(s.Tokens.Asked()))
+	}
+	s.Tokens.Revoke()
+	before = len(s.Requests())
+	_, err = s.call(t.Context(), "c", "list_users", `{}`)
+	if e, ok := errors.AsType[*upstream.Error](err); !ok || e.Kind != upstream.NeedsLogin || e.Sent || len(s.Requests()) != before+1 {
+		t.Errorf("the sign-in was taken back: %v after %d requests", err, len(s.Requests())-before)
 	}
 }
 
@@ -166,15 +183,21 @@ func TestShopifyKeepsTheOldRefreshToken(t *testing.T) {
 	if form := s.Tokens.Asked()[0]; form.Get("expiring") != "1" {
 		t.Errorf("it asked with %v", form)
 	}
-	stored := s.signed(t, v, keys, fetch)
-	if err := stored.Save(t.Context(), "saas", credentials.Token{Access: credentials.NewSecret("ended"), Refresh: last.Refresh, Expiry: time.Now().Add(time.Hour)}); err != nil {
-		t.Fatal(err)
-	}
+	s.signed(t, v, keys, fetch, vendors.Ended)
 	if _, err := s.call(t.Context(), "c", "get_shop", `{}`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := fetch(t.Context(), last); err == nil {
 		t.Error("the old refresh token is good although the new token was used")
+	}
+}
+
+// TestShopifyRefusesInput: a mutation that was not taken is no success.
+func TestShopifyRefusesInput(t *testing.T) {
+	s := shopify().open(t, "shopify", true)
+	r, err := s.call(t.Context(), "c", "update_order", `{"order":"gid://shopify/Order/2","note":"refuse"}`)
+	if err != nil || !r.IsError || !strings.Contains(string(r.Raw), "it refuses this: note: Note is not allowed") {
+		t.Errorf("%s, %v", r.Raw, err)
 	}
 }
 
@@ -190,7 +213,7 @@ func TestTokensOfApps(t *testing.T) {
 			for _, scope := range list {
 				scopes = append(scopes, scope.(string))
 			}
-			s.signed(t, v, keys, credentials.ClientCredentials(s.endpoint(t, keys), scopes))
+			s.signed(t, v, keys, credentials.ClientCredentials(s.endpoint(t, keys), scopes), "")
 			for _, st := range v.steps[:2] {
 				if _, err := s.call(t.Context(), "c", st.tool, st.args); err != nil {
 					t.Error(err)
@@ -230,7 +253,7 @@ func TestServiceAccount(t *testing.T) {
 			scopes = append(scopes, scope.(string))
 		}
 		claim := credentials.Assertion{Key: key, Issuer: "bulkhead@acme-warehouse.iam.gserviceaccount.com", Audience: keys["audience"].(string), ScopeClaim: keys["scope_claim"] == true}
-		s.signed(t, v, keys, credentials.JWTBearer(s.endpoint(t, keys), claim, scopes))
+		s.signed(t, v, keys, credentials.JWTBearer(s.endpoint(t, keys), claim, scopes), "")
 		if _, err := s.call(t.Context(), "c", "query_rows", `{"sql":"SELECT 1"}`); err != nil {
 			t.Errorf("%s: %v", set, err)
 		}

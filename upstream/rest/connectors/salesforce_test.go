@@ -47,7 +47,7 @@ func TestSalesforceActions(t *testing.T) {
 			body: `{"Name":"Seven"}`, says: []string{`"created":true`}},
 		{tool: "delete_record", args: `{"object":"Account","id":"001000000000006AAA"}`, asks: "DELETE " + root + "/sobjects/Account/001000000000006AAA", says: []string{`{}`}},
 	})
-	if got := acc.Seen()[0].Header.Get("Sforce-Query-Options"); got != "batchSize=200" {
+	if got := acc.Requests()[0].Header.Get("Sforce-Query-Options"); got != "batchSize=200" {
 		t.Errorf("a query has the options %q", got)
 	}
 }
@@ -65,8 +65,8 @@ func TestSalesforcePages(t *testing.T) {
 
 func TestSalesforceFailures(t *testing.T) {
 	c, acc := salesforce(t, vendors.SalesforceOptions{})
-	said := func(status int, code, message string) vendors.Reply {
-		return vendors.Reply{Status: status, Body: `[{"message":"` + message + `","errorCode":"` + code + `"}]`}
+	said := func(status int, code, message string) vendors.Answer {
+		return vendors.Answer{Status: status, Body: `[{"message":"` + message + `","errorCode":"` + code + `"}]`}
 	}
 	c.fail(t, "get_record", `{"object":"Account","id":"001000000000001AAA"}`, map[string]failing{
 		"query":     {said(400, "MALFORMED_QUERY", "unexpected token: FORM"), upstream.InvalidArguments, false, 0, "unexpected token: FORM"},
@@ -79,8 +79,8 @@ func TestSalesforceFailures(t *testing.T) {
 		"limit":     {said(403, "REQUEST_LIMIT_EXCEEDED", "TotalRequests Limit exceeded."), upstream.RateLimited, false, 0, "TotalRequests"},
 		"lock":      {said(400, "UNABLE_TO_LOCK_ROW", "unable to obtain exclusive access"), upstream.Unavailable, true, 0, "exclusive access"},
 		"busy":      {said(503, "SERVER_UNAVAILABLE", "Too many requests waiting for connections"), upstream.Unavailable, true, 0, "waiting"},
-		"several":   {vendors.Reply{Status: 300, Body: `["/services/data/v67.0/sobjects/Account/1","/services/data/v67.0/sobjects/Account/2"]`}, upstream.InvalidArguments, false, 0, ""},
-		"maintenance": {vendors.Reply{Status: 200, Header: map[string]string{"Content-Type": "text/html;charset=UTF-8"}, Body: "<html>down for maintenance"},
+		"several":   {vendors.Answer{Status: 300, Body: `["/services/data/v67.0/sobjects/Account/1","/services/data/v67.0/sobjects/Account/2"]`}, upstream.InvalidArguments, false, 0, ""},
+		"maintenance": {vendors.Answer{Status: 200, Header: map[string]string{"Content-Type": "text/html;charset=UTF-8"}, Body: "<html>down for maintenance"},
 			upstream.UpstreamError, true, 0, "HTML"},
 	})
 	if _, _, err := c.tell(t.Context(), "query_records", `{"soql":"SELECT Id FORM Account"}`); err == nil || !strings.Contains(upstream.AsError("", "", err).Public, "unexpected token") {

@@ -161,7 +161,7 @@ func TestSnowflakeIdempotency(t *testing.T) {
 			t.Errorf("query_data claims %+v", tool.Hints)
 		}
 	}
-	seen := acc.Seen()
+	seen := acc.Requests()
 	id := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	if one, two := seen[0].Query.Get("requestId"), seen[1].Query.Get("requestId"); one != two || !id.MatchString(one) {
 		t.Errorf("the ids are %q and %q", one, two)
@@ -170,8 +170,8 @@ func TestSnowflakeIdempotency(t *testing.T) {
 
 func TestSnowflakeFailures(t *testing.T) {
 	c, acc := snowflake(t)
-	said := func(status int, code, message string) vendors.Reply {
-		return vendors.Reply{Status: status, Body: `{"code":"` + code + `","message":"` + message + `","sqlState":"42601","statementHandle":"019c06a4"}`}
+	said := func(status int, code, message string) vendors.Answer {
+		return vendors.Answer{Status: status, Body: `{"code":"` + code + `","message":"` + message + `","sqlState":"42601","statementHandle":"019c06a4"}`}
 	}
 	c.fail(t, "get_statement", `{"handle":"019c06a4"}`, map[string]failing{
 		"compilation": {said(422, "002140", "SQL compilation error"), upstream.InvalidArguments, false, 0, "SQL compilation error"},
@@ -181,10 +181,10 @@ func TestSnowflakeFailures(t *testing.T) {
 		"signed":      {said(401, "390144", "JWT token is invalid."), upstream.NeedsLogin, false, 0, "JWT"},
 		"role":        {said(403, "390189", "Role 'X' is not granted to this user."), upstream.Denied, false, 0, "not granted"},
 		"not found":   {said(404, "000709", "Statement not found"), upstream.NotFound, false, 0, "not found"},
-		"bare 429":    {vendors.Reply{Status: 429}, upstream.RateLimited, false, 0, "wait"},
-		"503":         {vendors.Reply{Status: 503}, upstream.Unavailable, true, 0, ""},
-		"504":         {vendors.Reply{Status: 504}, upstream.Unavailable, true, 0, ""},
-		"500":         {vendors.Reply{Status: 500, Body: `{"code":"391500","message":"internal"}`}, upstream.UpstreamError, true, 0, "internal"},
+		"bare 429":    {vendors.Answer{Status: 429}, upstream.RateLimited, false, 0, "wait"},
+		"503":         {vendors.Answer{Status: 503}, upstream.Unavailable, true, 0, ""},
+		"504":         {vendors.Answer{Status: 504}, upstream.Unavailable, true, 0, ""},
+		"500":         {vendors.Answer{Status: 500, Body: `{"code":"391500","message":"internal"}`}, upstream.UpstreamError, true, 0, "internal"},
 	})
 	for statement, want := range map[string]upstream.Kind{
 		"SELEC 1": upstream.InvalidArguments, "SELECT * FROM SECRETS": upstream.Denied, "SELECT 1; DROP TABLE t": upstream.InvalidArguments,

@@ -66,9 +66,9 @@ func TestZendeskPages(t *testing.T) {
 
 func TestZendeskFailures(t *testing.T) {
 	c, _ := zendesk(t, vendors.ZendeskOptions{})
-	reply := func(status int, body string) vendors.Reply { return vendors.Reply{Status: status, Body: body} }
-	plain := func(status int, body string, fields ...string) vendors.Reply {
-		r := vendors.Reply{Status: status, Body: body, Header: map[string]string{"Content-Type": "text/html; charset=utf-8"}}
+	reply := func(status int, body string) vendors.Answer { return vendors.Answer{Status: status, Body: body} }
+	plain := func(status int, body string, fields ...string) vendors.Answer {
+		r := vendors.Answer{Status: status, Body: body, Header: map[string]string{"Content-Type": "text/html; charset=utf-8"}}
 		for i := 0; i < len(fields); i += 2 {
 			r.Header[fields[i]] = fields[i+1]
 		}
