@@ -93,6 +93,7 @@ func TestShapedResults(t *testing.T) {
 			`{` + textual("Here you are:", fewer, note) + `,"isError":false}`},
 		{"texts alone", fields, `{"content":[{"type":"text","text":"{\"id\":1,\"x\":2}"},{"type":"image","data":"AA"},{"type":"text","text":"{\"id\":2}"}]}`,
 			`{"content":[{"type":"text","text":"[{\"id\":1},{\"id\":2}]"},{"type":"image","data":"AA"},{"type":"text","text":"` + note + `"}]}`},
+		{"texts and words", fields, `{` + textual(`{"id":1,"x":2}`, "and", `{"id":2,"x":2}`) + `}`, ""},
 		{"nothing to leave out", fields, `{ "content" : [ {"type":"text","text":"[ {\"id\": 1} ]"} ] }`, ""},
 		{"no JSON", fields, `{` + textual("id: 1, x: 2") + `}`, ""},
 		{"JSON of no records", fields, `{` + textual("1") + `}`, ""},

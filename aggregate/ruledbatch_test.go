@@ -40,6 +40,16 @@ func TestReferencesToShapedResults(t *testing.T) {
 	})
 }
 
+// What a failure says is said whole.
+func TestFailuresOfTwoTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{}, aggregate.Options{}, plainTool, `{`+textual("No such customer:", `{"id":1}`)+`,"isError":true}`)
+		if got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"}]}`); !strings.Contains(string(got.Structured), `"error":"No such customer:\n{\"id\":1}"`) {
+			t.Errorf("%s", got.Structured)
+		}
+	})
+}
+
 // A note beside a text does not keep it from being referred to.
 func TestReferencesToTextsWithWordsBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -116,8 +116,8 @@ func (p *program) run(ctx context.Context, v json.RawMessage) (json.RawMessage, 
 	defer cancel()
 	done := make(chan made, 1)
 	go func() {
-		defer func() { <-p.places }()
 		value, err := p.apply(ctx, v)
+		<-p.places
 		done <- made{value, err}
 	}()
 	enough := time.NewTimer(p.limit + p.grace)
