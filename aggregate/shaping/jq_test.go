@@ -78,7 +78,9 @@ func TestJQFails(t *testing.T) {
 			}
 			began := time.Now()
 			_, err = s.Shape(t.Context(), json.RawMessage(`{"secret":"canary","n":1}`))
-			if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "canary") {
+			// On a busy machine what makes too much may be out of time before.
+			late := strings.Contains(want, "jq made") && err != nil && err.Error() == "jq took longer than 1s"
+			if err == nil || !late && !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "canary") {
 				t.Errorf("%v, want %s", err, want)
 			}
 			if took := time.Since(began); took > 30*time.Second {
