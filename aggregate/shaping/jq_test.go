@@ -119,19 +119,3 @@ func TestJQEndsWithTheCall(t *testing.T) {
 	cancel(gone)
 	w.Wait()
 }
-
-func FuzzJQ(f *testing.F) {
-	for _, p := range []string{`.items | map({id})`, `[.[]?]`, `.a.b.c`, `"\(.)"`, `to_entries`, `..`, `reduce .[] as $x (0; . + $x)`, `{$ENV}`, `try error catch .`} {
-		f.Add(p, `{"items":[{"id":1}]}`)
-	}
-	f.Fuzz(func(t *testing.T, program, value string) {
-		s, err := shaping.New(shaping.Rules{JQ: program})
-		if err != nil || !json.Valid([]byte(value)) {
-			return
-		}
-		out, err := s.Shape(t.Context(), json.RawMessage(value))
-		if err == nil && !json.Valid(out.Value(len(out.Rows))) {
-			t.Errorf("%q makes %s of %s", program, out.Value(len(out.Rows)), value)
-		}
-	})
-}

@@ -276,6 +276,30 @@ func TestSame(t *testing.T) {
 	}
 }
 
+// Whatever the text: what is shown of it is JSON, and no longer than it.
+func FuzzShape(f *testing.F) {
+	for _, v := range []string{`{"items":[{"id":1,"x":" \\\""}],"n":0}`, `[[{"a":{"b":1}}],2]`, ` {"a.b" : {"\u0061":null} } `, `{"a":[],"b":[]}`, `""`} {
+		f.Add(v, "a.b", "/items", 1)
+	}
+	f.Fuzz(func(t *testing.T, value, field, at string, rows int) {
+		s, err := shaping.New(shaping.Rules{Fields: []string{field, "id"}, RowsAt: &at})
+		if err != nil {
+			s, err = shaping.New(shaping.Rules{Fields: []string{"id"}})
+		}
+		if err != nil || rawjson.Check([]byte(value), rawjson.Limits{}) != nil {
+			return
+		}
+		out, err := s.Shape(t.Context(), json.RawMessage(value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := out.Value(min(max(rows, 0), len(out.Rows)))
+		if err := rawjson.Check(got, rawjson.Limits{}); err != nil || len(got) > len(value) {
+			t.Errorf("%v: %q becomes %q", err, value, got)
+		}
+	})
+}
+
 // BenchmarkShape shapes a megabyte of records, beside finding its rows only.
 func BenchmarkShape(b *testing.B) {
 	var rows []string
