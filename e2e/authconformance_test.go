@@ -3,10 +3,13 @@ package e2e_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,6 +26,7 @@ func TestAuthConformance(t *testing.T) {
 		t.Fatalf("building the client: %v\n%s", err, out)
 	}
 	failed := map[string]string{} // as scenario:check-id, in any revision
+	said := map[string]string{}   // what the client has said, by scenario
 	for _, run := range []struct {
 		args  []string
 		least int // scenarios
@@ -31,12 +35,13 @@ func TestAuthConformance(t *testing.T) {
 		{[]string{"--requirements", modernVersion}, 25},
 		{[]string{"--suite", "backcompat"}, 2},
 	} {
-		maps.Copy(failed, judgeSigningIn(t, bin, program, run.least, run.args...))
+		maps.Copy(failed, judgeSigningIn(t, bin, program, run.least, said, run.args...))
 	}
 	expected := expectedFaults(t, "auth-client")
 	for check, reason := range failed {
 		if !expected[check] {
-			t.Errorf("%s: %s", check, reason)
+			scenario, _, _ := strings.Cut(check, ":")
+			t.Errorf("%s: %s\n%s", check, reason, said[scenario])
 		}
 	}
 	for check := range expected {
@@ -48,9 +53,9 @@ func TestAuthConformance(t *testing.T) {
 }
 
 // judgeSigningIn runs program against many scenarios at once and returns which
-// checks failed of those about signing in. The runner has others beside, of which
-// the program knows nothing.
-func judgeSigningIn(t *testing.T, bin, program string, least int, args ...string) map[string]string {
+// checks failed of those about signing in; what program says is added to said. The
+// runner has others beside, of which the program knows nothing.
+func judgeSigningIn(t *testing.T, bin, program string, least int, said map[string]string, args ...string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
@@ -66,6 +71,13 @@ func judgeSigningIn(t *testing.T, bin, program string, least int, args ...string
 	if err != nil || scenarios < least {
 		t.Fatalf("%v: %d scenarios, %v\n%.4000s", args, scenarios, err, out)
 	}
-	t.Logf("%v: %d scenarios, %d checks at fault", args, scenarios, len(failed))
+	logs, err := filepath.Glob(filepath.Join(dir, "auth", "*", "stderr.txt"))
+	for _, log := range logs {
+		if text, err := os.ReadFile(log); err == nil && len(text) > 0 {
+			name := resultDir.FindStringSubmatch(filepath.Base(filepath.Dir(log)))
+			said[name[1]] += fmt.Sprintf("%v: %.2000s", args, text)
+		}
+	}
+	t.Logf("%v: %d scenarios, %d checks at fault, %v", args, scenarios, len(failed), err)
 	return failed
 }

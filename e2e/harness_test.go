@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -47,6 +48,9 @@ func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "bulkhead-e2e")
 	if err == nil && os.Getenv(binaryVariable) == "" {
 		err = build(filepath.Join(dir, "bulkhead"))
+	}
+	if err == nil {
+		err = flag.Set("test.parallel", atOnce) // -parallel overrides it
 	}
 	if err != nil {
 		_, _ = os.Stderr.WriteString("e2e: " + err.Error() + "\n")

@@ -2,4 +2,9 @@
 
 package e2e_test
 
-const raceFlag = "-race=false"
+const (
+	raceFlag = "-race=false"
+	atOnce   = "6"
+
+	manyBytes = 20_000_000
+)

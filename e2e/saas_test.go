@@ -159,6 +159,11 @@ func TestTokenInside(t *testing.T) {
 				if r := cl.mustCall(name+"_"+c.tool, c.args); r.IsError {
 					t.Errorf("a token that does not end: %s", r.text())
 				}
+				return
+			}
+			v.Tokens.Expire() // which Slack says in a 200
+			if r := cl.mustCall(name+"_"+c.tool, c.args); r.IsError || len(v.Tokens.Asked()) != 2 {
+				t.Errorf("with a token that has ended: %s, %d requests for tokens", r.text(), len(v.Tokens.Asked()))
 			}
 		})
 	}

@@ -31,7 +31,8 @@ const (
 // Run runs the role that args[0] names until ctx or in ends. A role that serves
 // HTTP first writes its address and a line end to out:
 //
-//	http                  the upstream, at /{legacy,modern}/{number of tools}/mcp
+//	http                  the upstream, at /{legacy,modern}/{number of tools}/mcp;
+//	                      calls that take as long as they say, at /work/mcp
 //	proxy URL             the reverse proxy
 //	relay ERA URL         the mcp-go relay, at /mcp
 //	stdio [-tools N] [-delay D]

@@ -112,8 +112,8 @@ func (u *upstream) answer(message []byte) *answer {
 	return &answer{parts: [3][]byte{fmt.Appendf(nil, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"no such method"}}`, m.ID)}}
 }
 
-// upstreamHandler serves every era and catalog at a path of its own, and a token
-// to whoever asks.
+// upstreamHandler serves every era and catalog at a path of its own, calls that
+// take what they say, and a token to whoever asks.
 func upstreamHandler() http.Handler {
 	mux, t := http.NewServeMux(), newTexts()
 	for _, size := range sizes() {
@@ -121,6 +121,7 @@ func upstreamHandler() http.Handler {
 			mux.Handle(fmt.Sprintf("POST /%s/%d/mcp", era, size), newUpstream(era == "modern", size, t))
 		}
 	}
+	mux.Handle("POST /work/mcp", new(work))
 	mux.HandleFunc("POST /token", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"access_token":"`+strings.Repeat("t", 800)+`","token_type":"Bearer","expires_in":3600}`) // as long as a JWT

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"syscall"
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 )
@@ -29,17 +30,25 @@ type Login struct {
 // *[credentials.TokenError], unless the token could not be saved; then it is
 // used all the same.
 func (s *Source) Login(ctx context.Context, open func(url string) error) error {
-	l, err := s.prepare(ctx, "")
-	if err != nil {
-		return err
+	for tries := 1; ; tries++ {
+		l, err := s.prepare(ctx, "")
+		if err != nil {
+			return err
+		}
+		at, err := loopback(l.who.redirect)
+		if err != nil {
+			return s.find.misconfigured(err)
+		}
+		t, err := l.flow.Login(ctx, at, open)
+		if l.who.dynamic && l.who.wanted == "" && tries < portTries && errors.Is(err, syscall.EADDRINUSE) {
+			continue // somebody took the port while it was being registered; another one is, then
+		}
+		return l.finish(ctx, t, err)
 	}
-	at, err := loopback(l.who.redirect)
-	if err != nil {
-		return s.find.misconfigured(err)
-	}
-	t, err := l.flow.Login(ctx, at, open)
-	return l.finish(ctx, t, err)
 }
+
+// portTries is how many ports are tried that were free when they were chosen.
+const portTries = 3
 
 // Begin begins a signing in whose browser comes back to redirect, a page of our
 // own. What that gets goes to [Login.Finish].

@@ -1,10 +1,12 @@
 package mcpauth_test
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -389,6 +391,35 @@ func TestLogin(t *testing.T) {
 	}
 	if len(w.one.registered) != 3 {
 		t.Errorf("%v", w.one.registered)
+	}
+}
+
+// Between the choice of a port and its use somebody else may take it: another one
+// is registered then.
+func TestPortIsTakenWhileItIsRegistered(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.net.hosts["auth.example"] = http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.one.ServeHTTP(rw, r)
+		if r.URL.Path != "/register" || len(w.one.registered) != 1 {
+			return
+		}
+		back, err := url.Parse(w.one.registered[0]["redirect_uris"].([]any)[0].(string))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		taken, err := net.Listen("tcp", back.Host)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		t.Cleanup(func() { taken.Close() })
+	})
+	opened := errors.New("opened")
+	err := w.source.Login(t.Context(), func(string) error { return opened })
+	if !errors.Is(err, opened) || len(w.one.registered) != 2 {
+		t.Errorf("%v; registered %v", err, w.one.registered)
 	}
 }
 

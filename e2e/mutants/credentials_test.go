@@ -62,7 +62,8 @@ var theClient *http.Client`,
 	{"the caller's own request gets the credential", "credentials/bound.go", "", "TestCredentialInItsFieldOnly", changes{
 		`out := req.Clone(req.Context())`, `out := req`}},
 	{"an answer may repeat the credential", "credentials/bound.go", "", "TestAnswersDoNotRepeatTheCredential", changes{
-		`return t.scrubber(token).response(resp, err)`, `return resp, err`}},
+		`resp, err = t.scrubber(token).response(resp, err)
+`, ``}},
 	{"an answer may repeat the credential in two pieces", "credentials/scrub.go", "", "TestScrubbedInPieces", changes{
 		`keep = s.by.begun(text)`, `keep = 0`}},
 	{"an answer may repeat the credential of after the refresh", "credentials/bound.go", "", "TestAnswersDoNotRepeatTheCredential", changes{

@@ -19,15 +19,21 @@ var asking = []mutant{
 		`math.Floor(c.Throttle.Left / c.Requested)`,
 		`math.Floor(c.Throttle.Left)`}},
 	{"a GraphQL service may send its request elsewhere", "upstream/graphql/answer.go", "", "TestRedirectsAreNotFollowed", changes{
-		`error { return http.ErrUseLastResponse }`,
-		`error { return nil }`}},
+		`			return http.ErrUseLastResponse
+`, `			return nil
+`}},
 	{"a field that is gone is not missed", "aggregate/promise.go", "", "TestDrift", changes{
 		`f.required && !seen[i]`,
 		`f.required && seen[i]`}},
 	{"each answer is looked at for drift", "aggregate/drift.go", "", "TestDriftIsSampled", changes{
 		`return now >= next && `,
 		`return now >= next || `}},
-	{"a document that has changed is taken for the same", "internal/config/keys_graphql.go", "", "TestDocumentsAreNewWithTheirContent", changes{
-		`return File{path, info.Size(), info.ModTime().UnixNano()}`,
-		`return File{path, min(info.Size(), 13), 0}`}},
+	{"a document that has changed is taken for the same", "internal/config/file.go", "", "TestDocumentsAreNewWithTheirContent", changes{
+		`io.LimitReader(f, maxPart)`, `io.LimitReader(f, 7)`}},
+	{"input that was refused is taken for a success", "upstream/rest/answer.go", "", "TestRefusedInput", changes{
+		`if said := a.refusals(b); said != "" {`, `if said := a.refusals(b); said == "never" {`}},
+	{"a mutation's own errors are taken for data", "upstream/graphql/answer.go", "", "TestUserErrors", changes{
+		`	if mutates {
+`, `	if !mutates {
+`}},
 }

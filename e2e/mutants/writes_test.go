@@ -11,6 +11,14 @@ var writing = []mutant{
 	{"a write that was refused halfway is sent again", "upstream/gate/retry.go", "aggregate", "TestNoWriteIsCarriedOutTwice", changes{
 		`if e.Sent && !r.again(c) { // refused, but perhaps halfway`,
 		`if false {`}},
+	{"a refusal that lasts is tried again", "upstream/gate/retry.go", "", "TestRetryOnlyWhatMayBeRepeated", changes{
+		` || errors.Is(err, upstream.ErrFinal)`, ``}},
+	{"a body that refuses the token is not heard", "upstream/rest/failure.go", "", "TestTokenRefusedInTheBody", changes{
+		`token: meant.token && `, `token: !meant.token && `}},
+	{"a write that may have been executed is made again with another token", "upstream/rest/failure.go", "", "TestTokenRefusedInTheBody", changes{
+		`e.Kind == upstream.NeedsLogin && !e.Sent,`, `e.Kind == upstream.NeedsLogin,`}},
+	{"a mutation that was begun is sent again with another token", "upstream/graphql/graphql.go", "", "TestTokenRefusedInErrors", changes{
+		` && (!e.Sent || !act.mutates)`, ``}},
 	{"an earlier attempt is forgotten", "upstream/gate/retry.go", "", "TestRetryRemembersThatItWasSent", changes{
 		`known.Sent = true`,
 		`known.Sent = false`}},

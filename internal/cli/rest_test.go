@@ -120,8 +120,17 @@ func TestExamples(t *testing.T) {
 		t.Fatalf("%v %v", files, err)
 	}
 	for _, file := range files {
-		if _, err := (config.Reader{Presets: presets}).Load(file, []string{"HOME=/home/u"}); err != nil {
+		cfg, err := (config.Reader{Presets: presets}).Load(file, []string{"HOME=/home/u"})
+		if err != nil {
 			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		for _, u := range cfg.Upstreams {
+			if check := checks[u.Kind]; check != nil {
+				if err := check(u); err != nil {
+					t.Errorf("%s: %s: %v", file, u.Name, err)
+				}
+			}
 		}
 	}
 }

@@ -2,17 +2,16 @@ package config
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 )
 
-var pointerForm = regexp.MustCompile(`^(/([^~]|~[01])*)?$`) // RFC 6901, section 3
+var pointerForm = newForm(`^(/([^~]|~[01])*)?$`) // RFC 6901, section 3
 
 // shapeKeys are the keys of an override that say what is shown of a tool's
 // results, in the order in which they apply.
 var shapeKeys = []key{
-	{name: "jq", kind: text, example: ".items | map({id, total})", pattern: regexp.MustCompile(`.`), expect: "a program",
+	{name: "jq", kind: text, example: ".items | map({id, total})", pattern: newForm(`.`), expect: "a program",
 		doc:   "A [jq](https://jqlang.org/manual/) program that makes of each of its results what is shown. It yields one value, within a second, of at most 8 MiB; it has no environment, input or modules. A result that it fails on is not shown. See [shaping](shaping.md).",
 		field: func(t target) any { return &t.tool.Shape.JQ }},
 	{name: "rows_at", kind: optional, example: "/data/items", pattern: pointerForm, expect: "a JSON pointer such as \"/data/items\", or empty for the whole result",

@@ -134,6 +134,7 @@ func TestQuestionsNeverCross(t *testing.T) {
 
 // TestOnSharedChannelsNobodyGuesses holds one call while another asks.
 func TestOnSharedChannelsNobodyGuesses(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, start func(mcpserver.Options) *mcpserver.Adapter, shared bool) {
 		for name, c := range map[string]struct {
 			who, session string
@@ -185,6 +186,7 @@ func waits() (ask answerer, begun, over chan struct{}) {
 }
 
 func TestWhatEndsAQuestion(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, start func(mcpserver.Options) *mcpserver.Adapter, _ bool) {
 		t.Run("its server", func(t *testing.T) {
 			a := start(quickly())
@@ -263,6 +265,7 @@ func TestACallGivenUpStillCounts(t *testing.T) {
 }
 
 func TestQuestionsAreRefused(t *testing.T) {
+	t.Parallel()
 	everywhere(t, func(t *testing.T, start func(mcpserver.Options) *mcpserver.Adapter, _ bool) {
 		a := start(quickly())
 		c := asked("u", "s", "ask", "", says("me"))

@@ -121,9 +121,8 @@ func givenUp(err error) bool {
 func judge(c *conn, method string, rpc *upstream.RPCError) error {
 	e := rpcFailure(rpc)
 	switch {
-	case c.contradicts(method, rpc):
-		e.Kind, e.Sent = upstream.Unavailable, false
-		e.Err = &broken{again: true, forget: true, err: rpc}
+	case c.peer.contradictedBy(method, rpc):
+		return contradiction(rpc)
 	case rpc.Code == codeNoResource && strings.HasPrefix(method, "resources/"):
 		e.Kind = upstream.NotFound
 	}

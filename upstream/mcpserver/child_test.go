@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,6 +30,10 @@ func TestMain(m *testing.M) {
 	if mode := os.Getenv("FAKE_MODE"); mode != "" {
 		runFake(mode)
 		return
+	}
+	// They wait more than they compute; -parallel overrides it.
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -128,6 +133,7 @@ func wantKind(t *testing.T, err error, kind upstream.Kind, sent bool) *upstream.
 }
 
 func TestConformanceStdio(t *testing.T) {
+	t.Parallel()
 	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
 		return upstreamtest.Harness{Adapter: newFake(t, "good", quickly())}
 	})
@@ -190,6 +196,7 @@ func TestDeath(t *testing.T) {
 }
 
 func TestClosedStdoutIsDeath(t *testing.T) {
+	t.Parallel()
 	a := start(t, "closes stdout")
 	_, err := call(t.Context(), a, "echo", `{}`)
 	wantKind(t, err, upstream.Unavailable, true)
@@ -224,6 +231,7 @@ func TestMissingCommand(t *testing.T) {
 }
 
 func TestHangAtStart(t *testing.T) {
+	t.Parallel()
 	o := quickly()
 	o.ConnectTimeout = 500 * time.Millisecond
 	a := newFake(t, "hang at start", o)
@@ -254,6 +262,7 @@ func TestAnswerAfterCancel(t *testing.T) {
 }
 
 func TestStopsReading(t *testing.T) {
+	t.Parallel()
 	a := start(t, "stops reading")
 	wantText(t, a, "hi", "hi") // from now on it reads nothing
 	big := fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 1<<20))

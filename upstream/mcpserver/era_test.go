@@ -13,7 +13,7 @@ import (
 func TestEras(t *testing.T) {
 	for mode, want := range map[string]string{
 		"good": "2025-11-25", "empty success to discover": "2025-11-25", "ignores discover": "2025-11-25",
-		"dies of discover": "2025-11-25", "modern only": "2026-07-28", "modern, slow start": "2026-07-28",
+		"dies of discover": "2025-11-25", "modern only": "2026-07-28", "modern, slow start": "2026-07-28", "both, slow start": "2026-07-28",
 		"refuses once": "2026-07-28",
 	} {
 		t.Run(mode, func(t *testing.T) {
@@ -65,6 +65,7 @@ func TestResultTypeIsModern(t *testing.T) {
 // TestSilenceIsTriedTheOtherWay holds that no memory and no order of questions
 // keeps a working server away for ever.
 func TestSilenceIsTriedTheOtherWay(t *testing.T) {
+	t.Parallel()
 	for mode, memory := range map[string]string{"silent on initialize": "legacy", "dumb after discover": ""} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()

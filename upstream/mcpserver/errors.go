@@ -5,12 +5,10 @@ import (
 	"errors"
 	"io/fs"
 	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/limits"
-	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 const maxMessageText = 2 << 10 // bytes of an upstream's error message that the model sees
@@ -39,6 +37,7 @@ var (
 	errUnknownEra  = errors.New("unknown protocol revision")
 	errNoStream    = errors.New("the server offers no stream of notifications")
 	errConnectTime = errors.New("connecting took too long")
+	errNoAnswer    = errors.New("no answer to the era probe")
 	errNoList      = errors.New("the server declares no such list")
 )
 
@@ -68,30 +67,6 @@ func rpcFailure(rpc *upstream.RPCError) *upstream.Error {
 		e.Kind = upstream.InvalidArguments
 	}
 	return e
-}
-
-// contradicts reports whether an error object shows that the era is not what
-// we believed. Both cases are answered instead of executing the request.
-func contradicts(p *peer, method string, rpc *upstream.RPCError) bool {
-	switch rpc.Code {
-	case codeUnsupportedVersion:
-		// Before 2026-07-28 the code was free for a server's own use. And a tool may
-		// tell of its own troubles with somebody else: what is about us names our
-		// version (schema UnsupportedProtocolVersionError), or none.
-		requested, _ := rawjson.GetString(rpc.Data, "requested")
-		return len(stringList(rpc.Data, "supported")) > 0 && (requested == "" || requested == p.version)
-	case upstream.CodeMethodNotFound:
-		return p.modern && method == methodTools && p.offers.tools
-	}
-	return false
-}
-
-// wantsHandshake reports whether the text of a refusal asks for initialize.
-// It counts only where the request was refused as such (HTTP 400): a tool may
-// use the same words for its own troubles.
-func wantsHandshake(rpc *upstream.RPCError) bool {
-	text := strings.ToLower(rpc.Message)
-	return strings.Contains(text, "not initialized") || strings.Contains(text, "before initializ")
 }
 
 // startFailure is the failure to start a child. The model gets no path.

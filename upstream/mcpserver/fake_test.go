@@ -175,7 +175,7 @@ func (f *fake) discover(m *fakeMsg) {
 		select {}
 	case "modern, listens":
 		f.result(m.ID, strings.Replace(modern, `"tools":{}`, `"tools":{"listChanged":true}`, 1))
-	case "modern, slow start":
+	case "modern, slow start", "both, slow start":
 		time.Sleep(500 * time.Millisecond)
 		f.result(m.ID, modern)
 	case "refuses once":

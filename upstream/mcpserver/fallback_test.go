@@ -56,6 +56,7 @@ func TestServerThatMovesOn(t *testing.T) {
 }
 
 func TestNoFallBack(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		h    http.HandlerFunc
 		era  mcpserver.Era

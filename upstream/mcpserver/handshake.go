@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/mark3labs/mcp-go/mcp"
 
@@ -38,6 +39,10 @@ type peer struct {
 	server  string // name and version, for display only
 	offers  offers
 	meta    []byte // modern: the members of _meta; nil if legacy
+	// settled: the handshake found the same era that the server was taken to
+	// have contradicted, so what looks like a contradiction is a request's own
+	// answer. It holds for a while: a server may be replaced by another.
+	settled time.Time
 }
 
 func (p *peer) era() Era {
@@ -68,7 +73,11 @@ func (g *greeter) handshake(ctx context.Context, l link, hint Era) (*peer, error
 		if final(err) {
 			return p, err
 		}
-		return g.discover(ctx, l)
+		p, other := g.discover(ctx, l)
+		if final(other) {
+			return p, other
+		}
+		return g.settle(ctx, l, err, other)
 	}
 	return g.probe(ctx, l)
 }
@@ -91,20 +100,55 @@ func final(err error) bool {
 	return true
 }
 
+// settle goes on after neither question has brought about a handshake. What a
+// server makes of the question of the era that it does not speak says nothing; so
+// if only the other question was lost, on a connection that broke or never
+// answered, that one is asked once more.
+func (g *greeter) settle(ctx context.Context, l link, initialized, discovered error) (*peer, error) {
+	switch {
+	case lost(initialized) && !lost(discovered):
+		return g.initialize(ctx, l)
+	case !aboutEra(initialized):
+		return nil, initialized
+	case lost(discovered):
+		return g.discover(ctx, l)
+	}
+	return nil, discovered
+}
+
+// noHandshake is the failure of a handshake that was answered with an error
+// object.
+func noHandshake(rpc *upstream.RPCError) *upstream.Error {
+	e := rpcFailure(rpc)
+	e.Public = "it refuses the handshake: " + e.Public
+	return e
+}
+
+// lost reports whether nobody knows what a server made of a question.
+func lost(err error) bool {
+	e := upstream.AsError("", "", err)
+	return e.Kind == upstream.Unavailable && e.Sent
+}
+
+// probeGrace is how much later than the answer to initialize that to the modern
+// question may be taken up, which on one pipe came before it.
+const probeGrace = 100 * time.Millisecond
+
 // probe asks a modern question first (MCP 2026-07-28, stdio and Streamable
 // HTTP, §Backward Compatibility). Whatever is not a usable answer leads to
 // initialize. After a silence the question stays open while initialize is under
 // way: a modern server that is slow to start answers both, in order.
 func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	type found struct {
 		p   *peer
 		err error
 	}
 	modern := make(chan found, 1)
+	asked, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
-		p, err := g.discover(ctx, l)
+		defer close(modern)
+		p, err := g.discover(asked, l)
 		modern <- found{p, err}
 	}()
 	silence, stop := context.WithTimeout(ctx, g.opt.ProbeTimeout)
@@ -114,29 +158,49 @@ func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
 		if final(f.err) {
 			return f.p, f.err
 		}
-		return g.initialize(ctx, l)
+		p, err := g.initialize(ctx, l)
+		if final(err) {
+			return p, err
+		}
+		return g.settle(ctx, l, err, f.err)
 	case <-silence.Done():
 	}
 	g.opt.Log.Debug("no answer to the era probe yet, trying initialize", "upstream", g.opt.ID)
-	p, err := g.initialize(ctx, l)
+	p, err := g.greet(ctx, l)
+	if err == nil {
+		// One that speaks both eras and was only slow to start has answered both.
+		select {
+		case f := <-modern:
+			if f.err == nil {
+				return f.p, nil
+			}
+		case <-time.After(probeGrace):
+		}
+	}
 	if final(err) {
 		cancel()
 		<-modern
+		if err == nil {
+			err = g.confirm(ctx, l, p)
+		}
 		return p, err
 	}
 	// Answers come in order, so a modern server's is here by now or soon.
 	last, stop := context.WithTimeout(ctx, g.opt.ProbeTimeout)
 	defer stop()
+	var f found
 	select {
-	case f := <-modern:
-		if f.err == nil {
-			return f.p, nil
-		}
+	case f = <-modern:
 	case <-last.Done():
 		cancel()
-		<-modern
+		if f = <-modern; f.err != nil { // over HTTP it may have gone astray
+			f.err = failure(upstream.Unavailable, true, "it did not answer the handshake", errNoAnswer)
+		}
 	}
-	return nil, err
+	if f.err == nil {
+		return f.p, nil
+	}
+	return g.settle(ctx, l, err, f.err)
 }
 
 // discover asks a modern server who it is. A success counts only if it names a
@@ -154,7 +218,7 @@ func (g *greeter) discover(ctx context.Context, l link) (*peer, error) {
 	case err != nil:
 		return nil, err
 	case ans.rpc != nil:
-		return nil, rpcFailure(ans.rpc)
+		return nil, noHandshake(ans.rpc)
 	case !slices.Contains(stringList(ans.result, "supportedVersions"), p.version):
 		return nil, failure(upstream.UpstreamError, true,
 			"it does not speak protocol revision "+p.version, fmt.Errorf("%w: %.200s", errNotAServer, ans.result))
@@ -167,6 +231,15 @@ func (g *greeter) discover(ctx context.Context, l link) (*peer, error) {
 
 // initialize shakes hands with a legacy server (MCP 2025-11-25, lifecycle).
 func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
+	p, err := g.greet(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	return p, g.confirm(ctx, l, p)
+}
+
+// greet is the first half of initialize, which obliges to nothing.
+func (g *greeter) greet(ctx context.Context, l link) (*peer, error) {
 	caps := legacyCapabilities
 	if g.opt.DenyAsk {
 		caps = noCapabilities
@@ -178,7 +251,7 @@ func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
 	case err != nil:
 		return nil, err
 	case ans.rpc != nil:
-		return nil, rpcFailure(ans.rpc)
+		return nil, noHandshake(ans.rpc)
 	}
 	version, _ := rawjson.GetString(ans.result, "protocolVersion")
 	if !slices.Contains(mcp.LegacyProtocolVersions(), version) {
@@ -188,10 +261,12 @@ func (g *greeter) initialize(ctx context.Context, l link) (*peer, error) {
 	p := &peer{version: version, session: ans.session}
 	info, _ := rawjson.Get(ans.result, "serverInfo")
 	p.learn(ans.result, info)
-	if err := l.notify(ctx, p, methodInitialized, nil); err != nil {
-		return nil, err
-	}
 	return p, nil
+}
+
+// confirm is the second half.
+func (g *greeter) confirm(ctx context.Context, l link, p *peer) error {
+	return l.notify(ctx, p, methodInitialized, nil)
 }
 
 func (p *peer) learn(result, info json.RawMessage) {

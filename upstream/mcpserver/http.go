@@ -80,15 +80,19 @@ func (l *httpLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	}
 	if ctx.Err() == nil {
 		if e := upstream.AsError("", "", err); e.Kind == upstream.Unavailable && e.Sent {
-			l.suspect() // it broke off: perhaps for good
+			l.suspect(p) // it broke off: perhaps for good
 		}
 		return answer{}, err
 	}
 	return answer{}, l.abandon(ctx, p, r.method, id, &t)
 }
 
-// suspect has somebody look whether the server is still there.
-func (l *httpLink) suspect() {
+// suspect has somebody look whether the server is still there; a handshake is
+// such a look itself.
+func (l *httpLink) suspect(p *peer) {
+	if !p.ready {
+		return
+	}
 	select {
 	case l.doubt <- struct{}{}:
 	default:
@@ -99,7 +103,7 @@ func (l *httpLink) suspect() {
 // server so, if that may have seen the request.
 func (l *httpLink) abandon(ctx context.Context, p *peer, method string, id int64, t *httpcall.Trip) *upstream.Error {
 	if !t.Connected() {
-		l.suspect()
+		l.suspect(p)
 	}
 	// In the modern era the closed stream is the cancellation; before it, it
 	// means nothing (MCP 2025-11-25, transports, §Sending Messages).

@@ -168,6 +168,7 @@ func reference(opts ...server.StreamableHTTPOption) (*server.MCPServer, http.Han
 }
 
 func TestConformanceHTTP(t *testing.T) {
+	t.Parallel()
 	for _, era := range []mcpserver.Era{mcpserver.Legacy, mcpserver.Modern} {
 		t.Run(string(era), func(t *testing.T) {
 			upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {

@@ -2,7 +2,6 @@ package mcpserver_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -205,6 +204,7 @@ func TestHangingHeaders(t *testing.T) {
 }
 
 func TestMissingStreamIsAskedForOnce(t *testing.T) {
+	t.Parallel()
 	l := &legacy{}
 	a := startHTTP(t, l)
 	wantText(t, a, "hi", "hi")
@@ -215,6 +215,7 @@ func TestMissingStreamIsAskedForOnce(t *testing.T) {
 }
 
 func TestRefusedAndBack(t *testing.T) {
+	t.Parallel()
 	l := &legacy{}
 	s := httptest.NewServer(l)
 	addr := s.Listener.Addr().String()
@@ -251,50 +252,6 @@ func TestRefusedAndBack(t *testing.T) {
 	}
 	wantText(t, a, "hi", "hi")
 	_ = a.Close()
-}
-
-// turncoat speaks one era first and then the other.
-func turncoat(modernFirst bool) (http.Handler, *atomic.Bool) {
-	var turned atomic.Bool
-	_, modern := reference()
-	old := &legacy{}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if turned.Load() != modernFirst {
-			if r.Header.Get("Mcp-Protocol-Version") != "2026-07-28" {
-				var m fakeMsg
-				_ = json.NewDecoder(r.Body).Decode(&m)
-				w.WriteHeader(http.StatusBadRequest)
-				fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32022,"message":"m","data":{"supported":["2026-07-28"]}}}`, m.ID)
-				return
-			}
-			modern.ServeHTTP(w, r)
-			return
-		}
-		if r.Header.Get("Mcp-Protocol-Version") == "2026-07-28" {
-			var m fakeMsg
-			_ = json.NewDecoder(r.Body).Decode(&m)
-			w.WriteHeader(http.StatusBadRequest)
-			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32000,"message":"Bad Request: Server not initialized"}}`, m.ID)
-			return
-		}
-		old.ServeHTTP(w, r)
-	}), &turned
-}
-
-func TestContradictionProbesAgain(t *testing.T) {
-	for _, modernFirst := range []bool{true, false} {
-		t.Run(fmt.Sprint("modern first ", modernFirst), func(t *testing.T) {
-			h, turned := turncoat(modernFirst)
-			a := startHTTP(t, h)
-			wantText(t, a, "hi", "hi")
-			first := a.Health().Protocol
-			turned.Store(true)
-			wantText(t, a, "hi", "hi")
-			if second := a.Health().Protocol; first == second {
-				t.Errorf("the protocol is still %s", second)
-			}
-		})
-	}
 }
 
 // roundTripper is a server in memory, for tests about time.

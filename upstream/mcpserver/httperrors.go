@@ -46,9 +46,8 @@ func refused(p *peer, resp *http.Response) (answer, error) {
 		// not executed (MCP 2025-11-25, transports, §Session Management).
 		return answer{}, failure(upstream.Unavailable, false, "it has lost the session",
 			&broken{again: true, session: true, err: status})
-	case rpc != nil && code == http.StatusBadRequest && p.ready && wantsHandshake(rpc):
-		return answer{}, failure(upstream.Unavailable, false, "it asks for a new handshake",
-			&broken{again: true, forget: true, err: status})
+	case p.estrangedBy(code, rpc, body):
+		return answer{}, contradiction(status)
 	case rpc != nil && code != http.StatusMethodNotAllowed: // which is never about the message
 		return answer{rpc: rpc}, nil
 	case code == http.StatusNotFound, code == http.StatusMethodNotAllowed:

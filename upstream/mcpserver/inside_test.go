@@ -197,6 +197,7 @@ func TestTargetOfMessages(t *testing.T) {
 }
 
 func TestStalledChildIsReplaced(t *testing.T) {
+	t.Parallel()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

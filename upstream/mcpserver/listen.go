@@ -114,8 +114,11 @@ func (l *httpLink) verify(ctx context.Context, c *conn) {
 		case <-l.doubt:
 		}
 		limited, cancel := context.WithTimeout(ctx, reachTime)
-		_, err := c.link.do(limited, c.peer, r)
+		ans, err := c.link.do(limited, c.peer, r)
 		cancel()
+		if err == nil && ans.rpc != nil {
+			err = judge(c, r.method, ans.rpc)
+		}
 		select {
 		case <-l.doubt: // what this request itself has made of it
 		default:

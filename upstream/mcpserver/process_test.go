@@ -78,6 +78,7 @@ func TestCloseEndsDescendants(t *testing.T) {
 }
 
 func TestCloseEndsTheStubborn(t *testing.T) {
+	t.Parallel()
 	a := newFake(t, "ignores SIGTERM", quickly())
 	watch(t, a)
 	wantText(t, a, "hi", "hi")

@@ -35,6 +35,7 @@ func referenceSSE(opts ...server.SSEOption) (*server.MCPServer, http.Handler) {
 }
 
 func TestConformanceSSE(t *testing.T) {
+	t.Parallel()
 	normal := func(s *olderStream, m *fakeMsg) bool {
 		switch m.Params.Name {
 		case "echo":
@@ -61,6 +62,7 @@ func TestConformanceSSE(t *testing.T) {
 }
 
 func TestRealSSEServer(t *testing.T) {
+	t.Parallel()
 	for _, full := range []bool{true, false} {
 		t.Run(fmt.Sprint("full address ", full), func(t *testing.T) {
 			s, h := referenceSSE(server.WithUseFullURLForMessageEndpoint(full), server.WithKeepAliveInterval(20*time.Millisecond))
@@ -115,6 +117,7 @@ func TestSSEInPieces(t *testing.T) {
 }
 
 func TestSSEThatDoesNotBeginRight(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		o      *older
 		kind   upstream.Kind

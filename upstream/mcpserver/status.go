@@ -18,22 +18,9 @@ type conn struct {
 	once sync.Once
 	lost chan struct{} // closed by the first call that finds it unusable
 	why  error         // set before lost is closed
-	// settled: the handshake found the same era that the server was taken to
-	// have contradicted, so what looks like a contradiction is a request's own
-	// answer. It holds for a while: a server may be replaced by another.
-	settled time.Time
 }
-
-// settledFor is how long a handshake outweighs what looks like a contradiction.
-const settledFor = time.Minute
 
 func newConn(l link, p *peer) *conn { return &conn{link: l, peer: p, lost: make(chan struct{})} }
-
-// contradicts reports whether an error object shows that the server does not
-// speak the era that the connection is in.
-func (c *conn) contradicts(method string, rpc *upstream.RPCError) bool {
-	return time.Since(c.settled) >= settledFor && contradicts(c.peer, method, rpc)
-}
 
 func (c *conn) lose(why error) {
 	c.once.Do(func() {
@@ -72,10 +59,11 @@ func newBoard() *board {
 	return b
 }
 
-// down is the failure that a call gets while there is no connection.
+// down is the failure that a call gets while there is no connection. What a
+// handshake was answered is no answer to the call.
 func (s *status) down() *upstream.Error {
 	e := *s.failure
-	e.Sent = false
+	e.Sent, e.RPC = false, nil
 	if !s.retryAt.IsZero() {
 		e.RetryAfter = max(e.RetryAfter, time.Until(s.retryAt), 0)
 	}

@@ -86,6 +86,7 @@ func wantOneOf(t *testing.T, err error, kinds ...upstream.Kind) *upstream.Error 
 }
 
 func TestSubscriptionsAreRenewed(t *testing.T) {
+	t.Parallel()
 	everyLibrary(t, func(t *testing.T, a *mcpserver.Adapter, e *ear, lose func()) {
 		var want []string
 		for i := range 20 {
@@ -115,6 +116,7 @@ func TestSubscriptionsAreRenewed(t *testing.T) {
 
 // A server that has just started again may be too busy to be subscribed to.
 func TestRenewalIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	var busy atomic.Int32
 	h := &sessions{library: newLibrary(false)}
 	a := newHTTP(t, serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -215,6 +217,7 @@ func TestTasksAreListenedTo(t *testing.T) {
 // TestOneBadTopicCostsOnlyItself: a server that refuses a stream for one of its
 // topics has the others refused no longer.
 func TestOneBadTopicCostsOnlyItself(t *testing.T) {
+	t.Parallel()
 	l := newLibrary(true)
 	a := newHTTP(t, serve(t, l).URL, quickly())
 	hear(t, a)
@@ -242,6 +245,7 @@ func TestOneBadTopicCostsOnlyItself(t *testing.T) {
 // TestReplacingTheStreamLosesNothing tells updates without a pause while the
 // topics change all the time.
 func TestReplacingTheStreamLosesNothing(t *testing.T) {
+	t.Parallel()
 	l := newLibrary(true)
 	a := newHTTP(t, serve(t, l).URL, quickly())
 	e := hear(t, a)

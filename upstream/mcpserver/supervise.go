@@ -118,10 +118,11 @@ func (a *Adapter) supervise(ctx context.Context, tell upstream.Events) {
 }
 
 // quick reports whether a loss is of the harmless kind that a server's restart
-// brings, after a life that shows that it is no loop.
+// brings, be it by another version of it, after a life that shows that it is no
+// loop.
 func quick(err error, lived time.Duration) bool {
 	b := brokenBy(err)
-	return b != nil && b.session && lived >= backoffMin
+	return b != nil && (b.session || b.forget) && lived >= backoffMin
 }
 
 // down records a failure and waits until the next attempt is due or wanted.
@@ -194,12 +195,11 @@ func (a *Adapter) connect(ctx context.Context, l *link) (*conn, error) {
 		return nil, err
 	}
 	a.learned(p)
-	c := newConn(*l, p)
 	if a.doubted == p.era() {
-		c.settled = time.Now()
+		p.settled = time.Now()
 	}
 	a.doubted = ""
-	return c, nil
+	return newConn(*l, p), nil
 }
 
 // fallBack tries the other HTTP transport where the one that was tried first is

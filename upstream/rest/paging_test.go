@@ -30,7 +30,7 @@ func pages(t *testing.T, a *rest.Adapter, tool, args string) [][]string {
 		}
 		text, _ := json.Marshal(in)
 		var got struct {
-			Records []struct{ ID json.Number }
+			Records []struct{ ID json.RawMessage }
 			Count   int
 			Next    string `json:"next_cursor"`
 			Total   *int
@@ -40,7 +40,7 @@ func pages(t *testing.T, a *rest.Adapter, tool, args string) [][]string {
 		}
 		var ids []string
 		for _, r := range got.Records {
-			ids = append(ids, r.ID.String())
+			ids = append(ids, strings.Trim(string(r.ID), `"`))
 		}
 		if got.Count != len(ids) {
 			t.Errorf("count %d of %d records", got.Count, len(ids))
