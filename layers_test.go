@@ -31,13 +31,14 @@ type layer struct {
 var layers = []layer{
 	{"", []string{"internal/cli", "internal/egress"}, "main shuts net/http's defaults and starts the command line"},
 	{"internal/cli", []string{
-		"aggregate", "aggregate/inbound", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress", "internal/metrics", "internal/o200k",
+		"aggregate", "aggregate/inbound", "aggregate/shaping", "credentials", "credentials/mcpauth", "internal/admin", "internal/bearer", "internal/config", "internal/connect", "internal/demo", "internal/egress", "internal/metrics", "internal/o200k",
 		"internal/procguard", "internal/sandbox", "internal/sandbox/data", "internal/sandbox/restapi", "internal/sandbox/warehousedb", "internal/sandbox/web", "internal/telemetry", "upstream", "upstream/graphql", "upstream/mcpserver", "upstream/openapi", "upstream/rawjson", "upstream/rest", "upstream/rest/connectors", "upstream/sqldb",
 	}, "the only wiring: sole importer of credentials and config"},
 	{"aggregate/inbound", []string{"aggregate", "upstream", "upstream/rawjson"}, "an edge knows the aggregate, never an upstream's kind"},
 	{"aggregate/search", nil, "ranks texts, whatever they are about"},
+	{"aggregate/shaping", []string{"upstream/rawjson"}, "leaves out of JSON, whatever it is the answer to"},
 	{"aggregate/plan", []string{"upstream/rawjson"}, "a plan knows calls by their names and results as JSON"},
-	{"aggregate", []string{"aggregate/plan", "aggregate/search", "cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
+	{"aggregate", []string{"aggregate/plan", "aggregate/search", "aggregate/shaping", "cache", "upstream", "upstream/gate", "upstream/rawjson"}, "the one server knows adapters by their interface only"},
 	{"upstream/httpcall", []string{"upstream", "upstream/limits", "upstream/rawjson"}, "one request and what its failure means, whatever is asked"},
 	{"upstream/limits", []string{"upstream/rawjson"}, "reads answers, whoever sent them"},
 	{"cache", nil, "keeps values, whatever they are"},
@@ -105,6 +106,7 @@ var owners = []struct {
 	{"github.com/kljensen/snowball", []string{"aggregate/search"}, "words are cut in one place"},
 	{"github.com/vektah/gqlparser", []string{"upstream/graphql"}, "GraphQL is read and written in one place"},
 	{"github.com/tiktoken-go/tokenizer", []string{"internal/o200k"}, "tokens are counted in one place"},
+	{"github.com/itchyny/gojq", []string{"aggregate/shaping"}, "programs are compiled and bounded in one place"},
 	{"testing", []string{"upstream/upstreamtest"}, "production code does not import testing"},
 }
 

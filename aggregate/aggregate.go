@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/cache"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -48,6 +49,9 @@ type Member struct {
 	// Requires names, by a tool's own name, the tools of the same upstream whose
 	// output it needs. Its description says so, and a plan must have it so.
 	Requires map[string][]string
+	// Shape is what is shown of the results of single tools, by the upstream's own
+	// names; the others' are shown whole.
+	Shape map[string]*shaping.Shaper
 	// Limits is what it is asked at most.
 	Limits Limits
 	// Quota is what the vendor counts calls by where Limits.Per is PerCredential:

@@ -144,7 +144,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 		a.err = upstream.AsError(e.tool.Upstream, e.tool.Name, failed)
 		a.unsure = e.m != nil && unsure(e, a.err)
 	case !res.IsError && r.held.Add(int64(len(res.Raw))) > maxTogether:
-		a.cut = r.holdBack(valueOf(res), others(res), e.tool.Upstream)
+		a.cut = r.holdBack(valueOf(res), others(res), notesOf(res, e.tool.Upstream), e.tool.Upstream)
 	default:
 		a.result = res
 	}

@@ -32,6 +32,7 @@ type batchItem struct {
 	RetryAfterMS int64           `json:"retry_after_ms,omitempty"`
 	Result       json.RawMessage `json:"result,omitempty"`  // its structured content, or its text
 	Content      json.RawMessage `json:"content,omitempty"` // where it is no text alone
+	Notes        []string        `json:"notes,omitempty"`   // what is said of it besides, such as how to read the rest
 	Truncated    *batchCut       `json:"truncated,omitempty"`
 	Items        []batchItem     `json:"items,omitempty"` // of a call made for each element of a list
 	// Reused says that it was made when the same plan was sent before.
@@ -105,6 +106,7 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 			it.Result = valueOf(a.result)
 		}
 		it.Content = others(a.result)
+		it.Notes = notesOf(a.result, a.source)
 	}
 	return it
 }
@@ -225,8 +227,14 @@ func (r *batchRun) cut(items []batchItem, limit int) string {
 // size is how many bytes of the answer can be saved by holding an item back.
 func (it *batchItem) size() int {
 	n := 0
-	for _, b := range [][]byte{it.Result, it.Content, []byte(it.Error)} {
+	add := func(b []byte) {
 		n += 2*len(b) + bytes.Count(b, []byte{'"'}) + bytes.Count(b, []byte{'\\'}) // as JSON, and as a text of that
+	}
+	add(it.Result)
+	add(it.Content)
+	add([]byte(it.Error))
+	for _, note := range it.Notes {
+		add([]byte(note))
 	}
 	return n
 }
@@ -234,18 +242,19 @@ func (it *batchItem) size() int {
 // hold keeps what is long of an item back.
 func (r *batchRun) hold(it *batchItem, source upstream.ID) {
 	if it.Status == plan.OK {
-		it.Truncated = r.holdBack(it.Result, it.Content, source)
-		it.Result, it.Content = nil, nil
+		it.Truncated = r.holdBack(it.Result, it.Content, it.Notes, source)
+		it.Result, it.Content, it.Notes = nil, nil, nil
 		return
 	}
 	if short := Printable(it.Error, minCut); len(short) < len(it.Error) {
-		it.Truncated = r.holdBack(rawjson.Quote(it.Error), nil, source)
+		it.Truncated = r.holdBack(rawjson.Quote(it.Error), nil, nil, source)
 		it.Error = short
 	}
 }
 
-// holdBack keeps a result for bulkhead_read_more.
-func (r *batchRun) holdBack(value, content json.RawMessage, source upstream.ID) *batchCut {
+// holdBack keeps a result, and what is said of it, for bulkhead_read_more.
+func (r *batchRun) holdBack(value, content json.RawMessage, notes []string, source upstream.ID) *batchCut {
+	size := len(value) + len(content)
 	var parts []json.RawMessage
 	if value != nil {
 		text := rawjson.String(value)
@@ -257,14 +266,21 @@ func (r *batchRun) holdBack(value, content json.RawMessage, source upstream.ID) 
 	for e := range rawjson.Elements(content) {
 		parts = append(parts, e)
 	}
-	return &batchCut{len(value) + len(content), r.agg.rests.put(restOwner{r.call.Principal, source}, parts, r.agg.opt.MaxResult)}
+	for _, note := range notes {
+		parts, size = append(parts, textPart(note)), size+len(note)
+	}
+	return &batchCut{size, r.agg.rests.put(restOwner{r.call.Principal, source}, parts, r.agg.opt.MaxResult)}
 }
 
 // valueOf returns what references to a result refer to: its structured content;
-// where there is none, the text, as the JSON that it is or else as a text.
+// where there is none, the text, as the JSON that it is or else as a text. It is
+// what the model is shown of it, see [shapes]: it knows nothing else.
 func valueOf(res *upstream.Result) json.RawMessage {
 	if v, ok := res.Get(memberStructured); ok {
 		return v
+	}
+	if p := payloadOf(res); p != nil && !res.IsError {
+		return p.value
 	}
 	texts := textsOf(res)
 	if len(texts) == 1 && rawjson.Check([]byte(texts[0]), rawjson.Limits{}) == nil {

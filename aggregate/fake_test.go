@@ -147,7 +147,7 @@ func start(t *testing.T, opt aggregate.Options, members ...aggregate.Member) (v 
 	return run(t, a)
 }
 
-func run(t *testing.T, a *aggregate.Aggregate) (v *aggregate.View, stop func()) {
+func run(t testing.TB, a *aggregate.Aggregate) (v *aggregate.View, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)

@@ -10,7 +10,7 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
-// handedOn returns what shaped makes of an answer of this many bytes where
+// handedOn returns what the layer makes of an answer of this many bytes where
 // limit bytes are the most.
 func handedOn(t *testing.T, limit, size int, c *upstream.Call, typ upstream.ResultType) (*upstream.Result, error) {
 	t.Helper()
@@ -21,7 +21,7 @@ func handedOn(t *testing.T, limit, size int, c *upstream.Call, typ upstream.Resu
 	}
 	res.Type = typ
 	rests := newRestStore()
-	got, err := shaped(limit, rests)(func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil })(t.Context(), c)
+	got, err := (&shapes{max: limit, rests: rests}).Layer(func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil })(t.Context(), c)
 	if got != nil && string(got.Raw) == string(res.Raw) && len(rests.rests) > 0 {
 		t.Error("a rest was kept of what was handed on whole")
 	}

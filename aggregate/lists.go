@@ -116,7 +116,7 @@ func (m *member) newContents(things []thing) *contents {
 		}
 		if t.tool != nil {
 			t.tool = m.present(t.tool)
-			t.raw = t.tool.Raw
+			t.raw = m.shownRaw(t.tool)
 		}
 		c.offered = append(c.offered, t)
 	}

@@ -94,12 +94,17 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 		return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments,
 			Public: fmt.Sprintf("page must be from 1 to %d", len(r.pages))}
 	}
-	note := fmt.Sprintf("[%s: page %d of %d of the rest; this is the end]", r.owner.source, args.Page, len(r.pages))
+	page := r.pages[args.Page-1]
+	next := "this is the end"
 	if args.Page < len(r.pages) {
-		note = fmt.Sprintf(`[%s: page %d of %d of the rest; for the next call %s with {"handle":%q,"page":%d}]`,
-			r.owner.source, args.Page, len(r.pages), toolReadMore, args.Handle, args.Page+1)
+		next = fmt.Sprintf(`for the next call %s with {"handle":%q,"page":%d}`, toolReadMore, args.Handle, args.Page+1)
 	}
-	items := slices.Concat(r.pages[args.Page-1], []json.RawMessage{textPart(note)}) // pages are shared
+	what := ""
+	if page.what != "" {
+		what = ", " + page.what
+	}
+	note := fmt.Sprintf("[%s: page %d of %d of the rest%s; %s]", r.owner.source, args.Page, len(r.pages), what, next)
+	items := slices.Concat(page.items, []json.RawMessage{textPart(note)}) // pages are shared
 	return upstream.ParseResult(fmt.Appendf(nil, `{"content":%s}`, array(items)))
 }
 

@@ -16,7 +16,7 @@ func (a *Aggregate) pipeline(m *member) upstream.Handler {
 		deadline(a.opt.Deadline),
 		permitted(m.Limits.Writes),
 		validated(m.CheckSchema, a.log),
-		shaped(a.opt.MaxResult, a.rests),
+		(&shapes{max: a.opt.MaxResult, rests: a.rests, rules: m.Shape, log: m.log}).Layer,
 		m.memory.Layer, // the cache, and inside it coalescing
 		m.gates.order.Layer,
 		m.gates.retry.Layer,

@@ -218,6 +218,7 @@ func TestOneLogLineForEachCall(t *testing.T) {
 				time.Sleep(250 * time.Millisecond)
 				return upstream.TextResult("hello", false), nil
 			})
+		synctest.Wait() // until all has been said of the start
 		logged.Reset()
 		callAs(t, v, &aggregate.Request{Principal: upstream.Local(), Client: "host", Session: "s1"}, "crm_get", `{}`)
 		var line map[string]any

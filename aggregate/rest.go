@@ -13,6 +13,7 @@ import (
 
 const (
 	maxRests    = 128 << 20        // bytes kept altogether; the oldest go first
+	maxRest     = maxRests / 2     // of these, of one answer
 	restsExpire = 15 * time.Minute // how long a rest can be read
 )
 
@@ -27,9 +28,15 @@ type restStore struct {
 
 type rest struct {
 	owner   restOwner
-	pages   [][]json.RawMessage // content items, each page within the result limit
-	size    int                 // bytes
+	pages   []restPage
+	size    int // bytes
 	expires time.Time
+}
+
+// restPage is what is read at once.
+type restPage struct {
+	items []json.RawMessage // of content, within the result limit
+	what  string            // they are, such as "rows 51 to 100 of 120"; "" for a part of a text
 }
 
 // restOwner is who may read a rest.
@@ -43,17 +50,29 @@ func owner(c *upstream.Call) restOwner { return restOwner{c.Principal, c.Upstrea
 func newRestStore() *restStore { return &restStore{rests: make(map[string]*rest)} }
 
 // put keeps items in pages of at most limit bytes and returns the handle to
-// read them with, "" if they are too large to keep. Reading leaves them in
-// place, so that a repeated read answers the same.
+// read them with, "" if they are too large to keep.
 func (s *restStore) put(o restOwner, items []json.RawMessage, limit int) string {
-	size := 0
-	for _, item := range items {
-		size += len(item)
-	}
-	if size > maxRests/2 {
+	if sizeOf(items) > maxRest {
 		return ""
 	}
-	pages := paginate(items, limit)
+	var pages []restPage
+	for _, items := range paginate(items, limit) {
+		pages = append(pages, restPage{items: items})
+	}
+	return s.keep(o, pages)
+}
+
+// keep keeps pages and returns the handle to read them with, "" if they are too
+// large to keep. Reading leaves them in place, so that a repeated read answers the
+// same.
+func (s *restStore) keep(o restOwner, pages []restPage) string {
+	size := 0
+	for _, p := range pages {
+		size += sizeOf(p.items)
+	}
+	if size > maxRest {
+		return ""
+	}
 	handle := rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,6 +83,14 @@ func (s *restStore) put(o restOwner, items []json.RawMessage, limit int) string 
 	s.size += size
 	time.AfterFunc(restsExpire, s.sweep) // memory is let go even if nobody asks again
 	return handle
+}
+
+func sizeOf(items []json.RawMessage) int {
+	size := 0
+	for _, item := range items {
+		size += len(item)
+	}
+	return size
 }
 
 func (s *restStore) sweep() {

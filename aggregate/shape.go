@@ -5,34 +5,54 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strconv"
+	"sync"
 	"unicode/utf8"
 
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// toolReadMore is the tool that hands out what shaped has held back.
+// toolReadMore is the tool that hands out what was held back.
 const toolReadMore = ownPrefix + "read_more"
 
-// shaped cuts a tool's result that is longer than limit bytes: what fits is
-// answered with a notice, the rest is kept for bulkhead_read_more. A result
-// within the limit passes untouched.
-func shaped(limit int, rests *restStore) upstream.Middleware {
-	return func(next upstream.Handler) upstream.Handler {
-		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
-			res, err := next(ctx, c)
-			if err != nil || len(res.Raw) <= limit {
-				return res, err
-			}
-			if c.Tool == nil || res.Type != upstream.Final {
-				return whole(res, c, limit)
-			}
-			if limit := max(limit, declared(c)); len(res.Raw) > limit {
-				return cut(res, c, limit, rests)
-			}
-			return res, nil
+// shapes bounds what is answered at once, and leaves out of the results of a
+// member's tools what the operator does not want to be shown.
+type shapes struct {
+	max   int // bytes
+	rests *restStore
+	rules map[string]*shaping.Shaper // by the upstream's own name of the tool
+	log   *slog.Logger
+	told  sync.Map // what was logged already: a line for each answer would say nothing more
+}
+
+// Layer is the middleware. Of a tool's result that is too long it answers what
+// fits, with a notice, and keeps the rest for bulkhead_read_more. A result within
+// the limit, of which nothing is to be left out, passes untouched.
+func (s *shapes) Layer(next upstream.Handler) upstream.Handler {
+	return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+		res, err := next(ctx, c)
+		if err != nil {
+			return res, err
 		}
+		tool := c.Tool != nil && res.Type == upstream.Final
+		if tool && s.rules != nil {
+			if rule := s.rules[c.Tool.Name]; rule != nil {
+				return s.ruled(ctx, rule, c, res)
+			}
+		}
+		switch {
+		case len(res.Raw) <= s.max:
+			return res, nil
+		case !tool:
+			return whole(res, c, s.max)
+		}
+		if limit := max(s.max, declared(c)); len(res.Raw) > limit {
+			return s.cut(res, c, limit, hasOutputSchema(c.Tool))
+		}
+		return res, nil
 	}
 }
 
@@ -74,8 +94,9 @@ func declared(c *upstream.Call) int {
 	return int(min(n, mostDeclared))
 }
 
-// cut splits a result into its first limit bytes of content and the rest.
-func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*upstream.Result, error) {
+// cut splits a result into its first limit bytes of content and the rest. promised
+// says that the client knows of an output schema.
+func (s *shapes) cut(res *upstream.Result, c *upstream.Call, limit int, promised bool) (*upstream.Result, error) {
 	parts := contentParts(res, limit)
 	structured, hasStructured := res.Get(memberStructured)
 	switch {
@@ -103,11 +124,11 @@ func cut(res *upstream.Result, c *upstream.Call, limit int, rests *restStore) (*
 		}
 		return upstream.ParseResult(tight.Bytes())
 	}
-	handle := rests.put(owner(c), rest, limit)
+	handle := s.rests.put(owner(c), rest, limit)
 	items := append(shown, textPart(notice(c, len(res.Raw), handle, res.IsError)))
 
 	out, err := rawjson.Set(envelope, "content", array(items))
-	if err == nil && hasStructured && !res.IsError && hasOutputSchema(c.Tool) {
+	if err == nil && hasStructured && !res.IsError && promised {
 		// A host that checks the declared output schema refuses a result
 		// without structured content, unless it is marked as an error.
 		out, err = rawjson.Set(out, "isError", []byte("true"))

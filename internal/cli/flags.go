@@ -96,7 +96,7 @@ func (inv *invocation) load() (*config.Config, error) {
 	if inv.opt.listen != "" {
 		environ = append(slices.Clip(environ), "BULKHEAD_SERVER__LISTEN="+inv.opt.listen)
 	}
-	return config.Reader{Presets: presets}.Load(path, environ)
+	return reader().Load(path, environ)
 }
 
 func (inv *invocation) configPath() (string, error) {

@@ -20,7 +20,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
-	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/upstream/openapi"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -230,7 +229,7 @@ func (inv *invocation) appendTable(path, table string) error {
 		table = "\n" + table
 	}
 	whole := slices.Concat(old, []byte(table))
-	if _, err := (config.Reader{Presets: presets}).Parse(whole, path, inv.Environ); err != nil {
+	if _, err := reader().Parse(whole, path, inv.Environ); err != nil {
 		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "--name, --url and --operations decide what is added"}
 	}
 	put := func(path string, text []byte) error {

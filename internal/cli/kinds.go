@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/credentials"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/internal/egress"
@@ -25,6 +26,9 @@ var checks = map[string]func(config.Upstream) error{
 	"graphql": checkGraphQL,
 	"sql":     checkSQL,
 }
+
+// reader reads configurations with all that is known here.
+func reader() config.Reader { return config.Reader{Presets: presets, CheckJQ: shaping.CheckJQ} }
 
 // presets returns what stands under an upstream's own table.
 func presets(base string, u map[string]any) (map[string]any, config.Faults) {

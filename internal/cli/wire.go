@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/internal/metrics"
 	"github.com/bulkhead-mcp/bulkhead/internal/procguard"
@@ -160,6 +161,9 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), Requires: make(map[string][]string), DenyAsk: u.Ask == "deny",
 		Limits: limits(u), Cache: kept(u), Fingerprint: identity(u),
 	}
+	if m.Shape, err = shapes(u); err != nil {
+		return aggregate.Member{}, err
+	}
 	for tool, h := range u.Tools.Override {
 		m.Override[tool] = aggregate.Hints(h.Hints)
 		if h.Requires != nil {
@@ -237,6 +241,26 @@ func kept(u config.Upstream) aggregate.Cache {
 		}
 	}
 	return c
+}
+
+// shapes says what is shown of the results of an upstream's tools.
+func shapes(u config.Upstream) (map[string]*shaping.Shaper, error) {
+	var out map[string]*shaping.Shaper
+	for tool, o := range u.Tools.Override {
+		s := o.Shape
+		if s.JQ == "" && s.Fields == nil && s.MaxRows == 0 && s.MaxBytes == 0 {
+			continue
+		}
+		shaper, err := shaping.New(shaping.Rules{JQ: s.JQ, RowsAt: s.RowsAt, Fields: s.Fields, MaxRows: s.MaxRows, MaxBytes: int(s.MaxBytes)})
+		if err != nil { // the reader of the configuration has looked at it
+			return nil, fmt.Errorf("tools.override.%s.%w", tool, err)
+		}
+		if out == nil {
+			out = make(map[string]*shaping.Shaper)
+		}
+		out[tool] = shaper
+	}
+	return out, nil
 }
 
 // keep turns the allow and deny patterns into a filter.

@@ -120,7 +120,7 @@ type ToolFilter struct {
 	Override map[string]*Override // by the tool's own name; nil for none
 }
 
-// Override is what one tool is said to do and to cost.
+// Override is what one tool is said to do and to cost, and what is shown of it.
 type Override struct {
 	Hints
 	Cost   int      // tokens of limit.rate for a call; 0 is not set, which means 1
@@ -129,6 +129,16 @@ type Override struct {
 	// Requires names the tools whose output it needs.
 	Requires []string
 	TTL      *time.Duration // of its answers; nil is that of the upstream
+	Shape    Shape
+}
+
+// Shape is what is shown of one tool's results; the zero value is all of it.
+type Shape struct {
+	JQ       string   // a program; "" is none
+	RowsAt   *string  // a JSON pointer to the records; nil finds them
+	Fields   []string // of a record that are kept; nil is all
+	MaxRows  int      // records at once; 0 is all
+	MaxBytes int64    // of a result; 0 is server.max_result
 }
 
 // Hints is what one tool is said to do, in MCP's words (schema,

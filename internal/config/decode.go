@@ -29,8 +29,9 @@ type decoder struct {
 	home   string            // what ~ stands for; "" if unknown
 	given  map[string]bool   // key paths that are in the file or the environment
 	from   map[string]string // key path -> the variable that set it
-	// presets may be nil.
+	// Both may be nil.
 	presets Presets
+	checkJQ func(program string) error
 }
 
 func (d *decoder) fault(path, problem, hint string) {

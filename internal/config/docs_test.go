@@ -71,6 +71,7 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 	maps.Copy(all, authBehaviour)
 	maps.Copy(all, cacheBehaviour)
 	maps.Copy(all, clientBehaviour)
+	maps.Copy(all, shapeBehaviour)
 	for key, b := range all {
 		if err := schema.Validate(instance(t, b.doc)); err != nil {
 			t.Errorf("%s: %v", key, err)
@@ -135,8 +136,10 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"listen without public_url":  "loopback addresses",
 		"public_url for nobody":      "keys of two tables",
 		"public_url over http":       "loopback addresses",
+		"field paths":                "names in a path",
+		"shapes without effect":      "compares two keys",
 	}
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, clientFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, clientFaults, shapeFaults) {
 		v := instance(t, c.doc)
 		if v == nil || c.want == nil {
 			continue

@@ -111,7 +111,7 @@ var faultCases = []faultCase{
 }
 
 func TestFaults(t *testing.T) {
-	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, sqlFaults, clientFaults, graphqlFaults) {
+	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, sqlFaults, clientFaults, graphqlFaults, shapeFaults) {
 		t.Run(c.name, func(t *testing.T) {
 			if c.want == nil {
 				mustParse(t, c.doc)

@@ -22,8 +22,8 @@ var upstreamSections = slices.Concat([]section{
 	},
 	{
 		path: "upstream.*.tools.override.*",
-		doc:  "What one tool, by the upstream's own name for it, is said to do, in place of the upstream's annotations and of what `annotations` makes of them. A key that is left out changes nothing. A name with other characters than letters, digits, `_` and `-` stands in quotes: `[upstream.crm.tools.override.\"get.customer\"]`. `bulkhead check` warns of a tool that is not there.",
-		keys: overrideKeys,
+		doc:  "What one tool, by the upstream's own name for it, is said to do, in place of the upstream's annotations and of what `annotations` makes of them; and what is shown of its results. A key that is left out changes nothing. A name with other characters than letters, digits, `_` and `-` stands in quotes: `[upstream.crm.tools.override.\"get.customer\"]`. `bulkhead check` warns of a tool that is not there.",
+		keys: slices.Concat(overrideKeys, shapeKeys),
 		each: func(t target, name string) target {
 			o := &Override{}
 			if t.upstream.Tools.Override == nil {

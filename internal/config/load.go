@@ -29,8 +29,12 @@ const maxFile = 1 << 20
 // upstream. The tree is changed afterwards: it is made anew each time.
 type Presets func(base string, upstream map[string]any) (map[string]any, Faults)
 
-// Reader reads configurations. The zero value knows no presets.
-type Reader struct{ Presets Presets }
+// Reader reads configurations. The zero value knows no presets and no jq.
+type Reader struct {
+	Presets Presets
+	// CheckJQ says what is wrong with a jq program; nil takes any for one.
+	CheckJQ func(program string) error
+}
 
 // Load reads the file at path and lays the BULKHEAD_ variables of environ
 // (in the form of os.Environ; of several with one name the last counts) over
@@ -48,7 +52,7 @@ func (r Reader) Load(path string, environ []string) (*Config, error) {
 // from the directory of path, which need not exist. The error is [Faults].
 func (r Reader) Parse(data []byte, path string, environ []string) (*Config, error) {
 	env := environment(environ)
-	d := &decoder{home: env["HOME"], given: map[string]bool{}, from: map[string]string{}, presets: r.Presets}
+	d := &decoder{home: env["HOME"], given: map[string]bool{}, from: map[string]string{}, presets: r.Presets, checkJQ: r.CheckJQ}
 	if d.home == "" {
 		d.home = env["USERPROFILE"]
 	}
@@ -214,6 +218,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		d.checkUpstream(path, &u)
 		d.checkLimits(path, &u, cfg.Server.Deadline)
 		d.checkCache(path, &u)
+		checkShapes(d, path, &u, cfg.Server.MaxResult)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
 	checkAccounts(d.fault, cfg.Upstreams)

@@ -130,6 +130,7 @@ func TestEveryKey(t *testing.T) {
 	maps.Copy(behaviour, limitBehaviour)
 	maps.Copy(behaviour, authBehaviour)
 	maps.Copy(behaviour, cacheBehaviour)
+	maps.Copy(behaviour, shapeBehaviour)
 	maps.Copy(behaviour, openapiBehaviour)
 	maps.Copy(behaviour, graphqlBehaviour)
 	maps.Copy(behaviour, restBehaviour)

@@ -1,0 +1,367 @@
+package aggregate_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// ruled runs one upstream "crm" whose tool "get" answers with raw, under rules,
+// our own tools included.
+func ruled(t *testing.T, r shaping.Rules, opt aggregate.Options, definition, raw string) *aggregate.View {
+	t.Helper()
+	shape, err := shaping.New(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFake(t, "crm")
+	f.tools = append(f.tools, parse(t, "crm", definition))
+	f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+		return upstream.ParseResult([]byte(raw))
+	}
+	m := member(f)
+	m.Shape = map[string]*shaping.Shaper{"get": shape}
+	a, err := aggregate.New([]aggregate.Member{m}, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := run(t, a)
+	names(t, v)
+	return v
+}
+
+// answered returns the raw answer to a call of crm_get.
+func answered(t *testing.T, v *aggregate.View) string {
+	t.Helper()
+	raw, err := v.CallTool(t.Context(), &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"crm_get"}`), Modern: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(string(raw), `,"resultType":"complete"}`) + "}"
+}
+
+func quoted(text string) string {
+	out, err := json.Marshal(text)
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
+}
+
+func textual(texts ...string) string {
+	var items []string
+	for _, text := range texts {
+		items = append(items, `{"type":"text","text":`+quoted(text)+`}`)
+	}
+	return `"content":[` + strings.Join(items, ",") + `]`
+}
+
+// What the rules change and in which forms of results they find the value.
+func TestShapedResults(t *testing.T) {
+	const value, fewer = `{"items":[{"id":1,"x":"é"},{"id":2,"x":3}]}`, `{"items":[{"id":1},{"id":2}]}`
+	fields := shaping.Rules{Fields: []string{"id"}}
+	const note = "[crm: showing 1 of 2 fields of each row]"
+	for _, tt := range []struct {
+		name  string
+		rules shaping.Rules
+		raw   string
+		want  string // "" is the same, byte for byte
+	}{
+		{"structured and its text", fields, `{` + textual(value) + `,"structuredContent":` + value + `,"_meta":{"a":1}}`,
+			`{` + textual(fewer, note) + `,"structuredContent":` + fewer + `,"_meta":{"a":1}}`},
+		{"the text in another order", fields, `{` + textual(`{ "items": [ {"x": "\u00e9", "id": 1}, {"id": 2, "x": 3} ] }`) + `,"structuredContent":` + value + `}`,
+			`{` + textual(fewer, note) + `,"structuredContent":` + fewer + `}`},
+		{"a text for each record", fields, `{` + textual(`{"id":1,"x":"é"}`, `{"id":2,"x":3}`) + `,"structuredContent":` + value + `}`,
+			`{` + textual(fewer, note) + `,"structuredContent":` + fewer + `}`},
+		{"structured and words", fields, `{` + textual("Two customers.") + `,"structuredContent":` + value + `}`,
+			`{` + textual("Two customers.", note) + `,"structuredContent":` + fewer + `}`},
+		{"structured alone", fields, `{"structuredContent":` + value + `}`,
+			`{"structuredContent":` + fewer + `,` + textual(note) + `}`},
+		{"text alone", fields, `{` + textual("Here you are:", value) + `,"isError":false}`,
+			`{` + textual("Here you are:", fewer, note) + `,"isError":false}`},
+		{"texts alone", fields, `{"content":[{"type":"text","text":"{\"id\":1,\"x\":2}"},{"type":"image","data":"AA"},{"type":"text","text":"{\"id\":2}"}]}`,
+			`{"content":[{"type":"text","text":"[{\"id\":1},{\"id\":2}]"},{"type":"image","data":"AA"},{"type":"text","text":"` + note + `"}]}`},
+		{"texts and words", fields, `{` + textual(`{"id":1,"x":2}`, "and", `{"id":2,"x":2}`) + `}`, ""},
+		{"nothing to leave out", fields, `{ "content" : [ {"type":"text","text":"[ {\"id\": 1} ]"} ] }`, ""},
+		{"no JSON", fields, `{` + textual("id: 1, x: 2") + `}`, ""},
+		{"JSON of no records", fields, `{` + textual("1") + `}`, ""},
+		{"a failure", fields, `{` + textual(value) + `,"isError":true}`, ""},
+		{"jq", shaping.Rules{JQ: ".items | map(.id)"}, `{` + textual(value) + `,"structuredContent":` + value + `}`,
+			`{` + textual(`[1,2]`) + `,"structuredContent":[1,2]}`},
+		{"jq that finds nothing", shaping.Rules{JQ: ".nothing"}, `{` + textual(value) + `,"structuredContent":` + value + `}`,
+			`{` + textual(`null`) + `}`},
+		{"jq that changes nothing", shaping.Rules{JQ: "del(.items[].nothing)"}, `{` + textual(value) + `}`, ""},
+		{"few enough rows", shaping.Rules{MaxRows: 2, MaxBytes: 1 << 10}, `{` + textual(value) + `,"structuredContent":` + value + `}`, ""},
+		{"one record", shaping.Rules{Fields: []string{"id"}, RowsAt: new("")}, `{` + textual(`{"id":1,"tags":[],"b":{"c":1}}`) + `}`,
+			`{` + textual(`{"id":1}`, "[crm: showing 1 of 3 fields]") + `}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				want := tt.want
+				if want == "" {
+					want = tt.raw
+				}
+				got := answered(t, ruled(t, tt.rules, aggregate.Options{}, plainTool, tt.raw))
+				if diff := cmp.Diff(strings.ReplaceAll(want, " } ]", "}]"), strings.ReplaceAll(got, " } ]", "}]")); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// table returns n rows and the result that says them, structured and as a text.
+func table(n int) (rows []string, raw string) {
+	for i := range n {
+		rows = append(rows, fmt.Sprintf(`{"id":%d,"name":"customer \"%d\"","notes":"%s"}`, i, i, strings.Repeat("x", i%60)))
+	}
+	value := `{"rows":[` + strings.Join(rows, ",") + `],"next":"c"}`
+	return rows, `{` + textual(value) + `,"structuredContent":` + value + `}`
+}
+
+// Rows that are left out can be read, each once and whole, within the caps.
+func TestRowsThatAreLeftOut(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(0, 120).Draw(rt, "n")
+		r := shaping.Rules{MaxRows: rapid.IntRange(0, 40).Draw(rt, "max_rows"), MaxBytes: rapid.SampledFrom([]int{0, 1 << 10, 2000, 1 << 16}).Draw(rt, "max_bytes")}
+		if rapid.Bool().Draw(rt, "fields") {
+			r.Fields = []string{"id", "notes"}
+		}
+		rows, raw := table(n)
+		var want []any
+		for _, row := range rows {
+			var v map[string]any
+			if err := json.Unmarshal([]byte(row), &v); err != nil {
+				rt.Fatal(err)
+			}
+			if r.Fields != nil {
+				delete(v, "name")
+			}
+			want = append(want, v)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			v := ruled(t, r, aggregate.Options{}, plainTool, raw)
+			first := call(t, v, "crm_get", `{}`)
+			var shown struct {
+				Rows []any
+				Next string
+			}
+			if err := json.Unmarshal([]byte(first.Content[0].Text), &shown); err != nil || shown.Next != "c" || first.IsError {
+				rt.Fatalf("%v in %s", err, first.text())
+			}
+			got := shown.Rows
+			note := first.Content[len(first.Content)-1].Text
+			size, most := 0, r.MaxBytes
+			for _, item := range first.Content {
+				size += len(quoted(item.Text))
+			}
+			if most > 0 && size > most || r.MaxRows > 0 && len(got) > r.MaxRows {
+				rt.Fatalf("%d rows in %d bytes", len(got), size)
+			}
+			if len(got) == n {
+				if strings.Contains(note, "handle") || (len(first.Content) > 1) != (r.Fields != nil && n > 0) {
+					rt.Fatalf("nothing is left out, it says %s", note)
+				}
+			} else {
+				if begin := fmt.Sprintf("[crm: showing %d of %d rows", len(got), n); !strings.HasPrefix(note, begin) || first.Structured != nil {
+					rt.Fatalf("%s; structured %s", note, first.Structured)
+				}
+				pages, _ := readAll(rt, v, answer{Content: first.Content[1:]})
+				for _, page := range pages {
+					var more []any
+					if err := json.Unmarshal([]byte(page), &more); err != nil || r.MaxRows > 0 && len(more) > r.MaxRows || most > 0 && len(quoted(page)) > most {
+						rt.Fatalf("%v in a page of %d bytes with %d rows", err, len(page), len(more))
+					}
+					got = append(got, more...)
+				}
+			}
+			if !cmp.Equal(want, got) && n > 0 {
+				rt.Fatal(cmp.Diff(want, got))
+			}
+		})
+	})
+}
+
+func TestWhatRowsAreLeftOutSays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, raw := table(7)
+		v := ruled(t, shaping.Rules{MaxRows: 3, Fields: []string{"id"}}, aggregate.Options{}, plainTool, raw)
+		first := call(t, v, "crm_get", `{}`)
+		handle := handleIn.FindStringSubmatch(first.Content[1].Text)
+		if handle == nil {
+			t.Fatalf("%+v", first)
+		}
+		for text, want := range map[string]string{
+			first.text():          `{"rows":[{"id":0},{"id":1},{"id":2}],"next":"c"}`,
+			first.Content[1].Text: `[crm: showing 3 of 7 rows and 1 of 3 fields of each row; for the rest call bulkhead_read_more with {"handle":"` + handle[1] + `"}]`,
+		} {
+			if diff := cmp.Diff(want, text); diff != "" {
+				t.Error(diff)
+			}
+		}
+		for page, want := range map[int]string{
+			1: `[crm: page 1 of 2 of the rest, rows 4 to 6 of 7; for the next call bulkhead_read_more with {"handle":"` + handle[1] + `","page":2}]`,
+			2: `[crm: page 2 of 2 of the rest, row 7 of 7; this is the end]`,
+		} {
+			a := call(t, v, "bulkhead_read_more", fmt.Sprintf(`{"handle":%q,"page":%d}`, handle[1], page))
+			if diff := cmp.Diff(want, a.Content[1].Text); diff != "" {
+				t.Error(diff)
+			}
+		}
+		stranger := &aggregate.Request{Principal: upstream.NewPrincipal("https://issuer.example", "mallory")}
+		if a := callAs(t, v, stranger, "bulkhead_read_more", `{"handle":"`+handle[1]+`"}`); !a.IsError {
+			t.Error("somebody else read the rows")
+		}
+	})
+}
+
+// A row that is longer than max_bytes is a page of its own; what stands around the
+// rows and what is no list is cut like any other text.
+func TestWhatIsTooLongForWholeRows(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	for name, tt := range map[string]struct{ value, first, rest string }{
+		"a row":    {`[{"id":1},{"id":2,"x":"` + long + `"},{"id":3}]`, `[{"id":1}]`, `[{"id":2,"x":"` + long + `"}][{"id":3}]`},
+		"first":    {`[{"x":"` + long + `"}]`, `[]`, `[{"x":"` + long + `"}]`},
+		"around":   {`{"rows":[1,2],"x":"` + long + `"}`, ``, `{"rows":[1,2],"x":"` + long + `"}`},
+		"a record": {`{"a":1,"x":"` + long + `"}`, ``, `{"a":1,"x":"` + long + `"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := ruled(t, shaping.Rules{MaxBytes: 1 << 10}, aggregate.Options{},
+					`{"name":"get","inputSchema":{"type":"object"},"outputSchema":{"type":"object"}}`, `{`+textual(tt.value)+`,"structuredContent":`+tt.value+`}`)
+				first := call(t, v, "crm_get", `{}`)
+				texts, _ := readAll(t, v, first)
+				if first.IsError || first.Structured != nil || strings.Join(texts, "") != tt.first+tt.rest {
+					t.Errorf("isError %v; %.100q", first.IsError, texts)
+				}
+			})
+		})
+	}
+}
+
+func TestMaxBytesOfText(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			v := ruled(t, shaping.Rules{MaxBytes: 1 << 10, MaxRows: 1, JQ: "error"}, aggregate.Options{}, plainTool,
+				fmt.Sprintf(`{%s,"isError":%v}`, textual(strings.Repeat("no JSON ", 1000)), failed))
+			first := call(t, v, "crm_get", `{}`)
+			texts, _ := readAll(t, v, first)
+			if first.IsError != failed || strings.Join(texts, "") != strings.Repeat("no JSON ", 1000) || len(first.text()) > 1<<10 {
+				t.Errorf("isError %v, %d bytes", first.IsError, len(first.text()))
+			}
+		})
+	}
+}
+
+// An answer that a program was not made for is not shown as it is: the program may
+// be there to leave something out.
+func TestAProgramThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{JQ: ".items | map(.id)"}, aggregate.Options{}, plainTool, `{`+textual(`{"items":"canary"}`)+`}`)
+		got := call(t, v, "crm_get", `{}`)
+		want := "internal: crm: the call was carried out, but its answer could not be shaped as the configuration says (tools.override.get): jq: cannot iterate over: string; " +
+			"the call may have been carried out; other sources are unaffected."
+		if diff := cmp.Diff(want, got.text()); diff != "" || !got.IsError {
+			t.Error(diff)
+		}
+	})
+}
+
+// What is kept in memory is the answer as it came, for whatever is shown of it.
+func TestShapingIsOutsideTheCache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, raw := table(4)
+		shape, err := shaping.New(shaping.Rules{MaxRows: 3})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFake(t, "crm", "get")
+		asked := 0
+		f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			asked++
+			return upstream.ParseResult([]byte(raw))
+		}
+		m := member(f)
+		m.Shape = map[string]*shaping.Shaper{"get": shape}
+		m.Cache = aggregate.Cache{TTL: time.Minute}
+		m.Override = map[string]aggregate.Hints{"get": {ReadOnly: new(true)}}
+		a, err := aggregate.New([]aggregate.Member{m}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		names(t, v)
+		for range 2 {
+			first := call(t, v, "crm_get", `{}`)
+			pages, _ := readAll(t, v, answer{Content: first.Content[1:]})
+			if len(pages) != 1 || !strings.Contains(first.Content[1].Text, "showing 3 of 4 rows") {
+				t.Errorf("%+v, then %q", first, pages)
+			}
+		}
+		if asked != 1 {
+			t.Errorf("the source was asked %d times", asked)
+		}
+	})
+}
+
+func TestACallThatEndsWhileItsAnswerIsShaped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{JQ: "last(range(1e18))"}, aggregate.Options{}, plainTool, `{`+textual(`{}`)+`}`)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		raw, err := v.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"crm_get"}`)})
+		if err != nil || !strings.Contains(string(raw), "cancelled: crm: ") {
+			t.Errorf("%v %s", err, raw)
+		}
+	})
+}
+
+// What clients check is not what a shaped answer is.
+func TestTheOutputSchemaOfAShapedTool(t *testing.T) {
+	const definition = `{"name":"get","inputSchema":{"type":"object"},"outputSchema":{"type":"object"},"title":"Get"}`
+	for _, shaped := range []bool{true, false} {
+		f := newFake(t, "crm")
+		f.tools = append(f.tools, parse(t, "crm", definition))
+		m := member(f)
+		if shaped {
+			m.Shape = map[string]*shaping.Shaper{"get": {}}
+		}
+		v, _ := start(t, aggregate.Options{}, m)
+		raw, err := v.ListTools(t.Context(), &aggregate.Request{Principal: upstream.Local()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if has := strings.Contains(string(raw), "outputSchema"); has == shaped || !strings.Contains(string(raw), `"title":"Get"`) {
+			t.Errorf("shaped %v: %s", shaped, raw)
+		}
+	}
+}
+
+// What rules do not fit is logged, each thing once.
+func TestRulesThatDoNotFit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		opt := aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
+		v := ruled(t, shaping.Rules{MaxRows: 1, Fields: []string{"id", "nothing"}}, opt, plainTool, `{`+textual("words")+`,"structuredContent":{"id":1,"a":[],"b":[]}}`)
+		for range 3 {
+			call(t, v, "crm_get", `{}`)
+		}
+		for _, want := range []string{`fields names \"nothing\", which no record of its answer has`, "max_rows has no effect; rows_at says which", "the words stay as they are"} {
+			if n := strings.Count(log.String(), want); n != 1 {
+				t.Errorf("%q is logged %d times in %s", want, n, log.String())
+			}
+		}
+	})
+}

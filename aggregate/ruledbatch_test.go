@@ -1,0 +1,62 @@
+package aggregate_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
+)
+
+// Plans refer to what the model is shown, and are told what is left out.
+func TestReferencesToShapedResults(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, raw := table(5)
+		v := ruled(t, shaping.Rules{MaxRows: 2, Fields: []string{"id"}}, aggregate.Options{}, plainTool, raw)
+		got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"bulkhead_sources","map":{"$ref":"#/a/rows"},"arguments":{"source":"crm"}},`+
+			`{"id":"c","tool":"bulkhead_sources","arguments":{"source":{"$ref":"#/a/rows/0/name"}},"on_error":"null"}]}`)
+		var b struct {
+			Results []struct {
+				ID     string
+				Status string
+				Error  string
+				Result json.RawMessage
+				Notes  []string
+				Items  []any
+			}
+		}
+		if err := json.Unmarshal(got.Structured, &b); err != nil || len(b.Results) != 3 {
+			t.Fatalf("%v: %s", err, got.text())
+		}
+		r := b.Results
+		if string(r[0].Result) != `{"rows":[{"id":0},{"id":1}],"next":"c"}` || len(r[0].Notes) != 1 || !strings.HasPrefix(r[0].Notes[0], "[crm: showing 2 of 5 rows") {
+			t.Errorf("%s %q", r[0].Result, r[0].Notes)
+		}
+		if len(r[1].Items) != 2 || !strings.Contains(r[2].Error, `at #/a/rows/0 there is no "name", but id`) {
+			t.Errorf("%d items; %s", len(r[1].Items), r[2].Error)
+		}
+	})
+}
+
+// What a failure says is said whole.
+func TestFailuresOfTwoTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{}, aggregate.Options{}, plainTool, `{`+textual("No such customer:", `{"id":1}`)+`,"isError":true}`)
+		if got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"}]}`); !strings.Contains(string(got.Structured), `"error":"No such customer:\n{\"id\":1}"`) {
+			t.Errorf("%s", got.Structured)
+		}
+	})
+}
+
+// A note beside a text does not keep it from being referred to.
+func TestReferencesToTextsWithWordsBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{}, aggregate.Options{}, plainTool, `{`+textual("Found:", `{"name":"crm"}`)+`}`)
+		got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"bulkhead_sources","arguments":{"source":{"$ref":"#/a/name"}}}]}`)
+		if s := string(got.Structured); !strings.Contains(s, "2 of 2 calls succeeded") || !strings.Contains(s, `"notes":["Found:"]`) {
+			t.Error(s)
+		}
+	})
+}
