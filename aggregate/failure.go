@@ -83,7 +83,11 @@ func failureText(e *upstream.Error) string {
 	if e.Upstream != "" && e.Kind != upstream.InvalidArguments && e.Kind != upstream.NotFound {
 		parts = append(parts, unaffected(e))
 	}
-	return head + strings.Join(parts, "; ") + "."
+	text := head + strings.Join(parts, "; ")
+	if strings.HasSuffix(text, "?") || strings.HasSuffix(text, "!") {
+		return text // as its source ended it
+	}
+	return text + "."
 }
 
 // unaffected says what the failure has nothing to do with.
@@ -99,7 +103,7 @@ func whatHappened(e *upstream.Error) string {
 		return fmt.Sprintf(`it answered "%s" (code %d)`, Printable(e.RPC.Message, maxQuote), e.RPC.Code)
 	}
 	if e.Public != "" {
-		return Printable(e.Public, maxQuote)
+		return strings.TrimRight(Printable(e.Public, maxQuote), ".") // more follows, or our own
 	}
 	return plain[e.Kind]
 }

@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -135,11 +137,78 @@ func TestProcessorTimeCounts(t *testing.T) {
 	if err != nil || after <= before {
 		t.Errorf("%s, then %s, %v", before, after, err)
 	}
-	if kib, err := rssOf(os.Getpid()); err != nil || kib < 1000 {
+	if kib, err := kibOf(os.Getpid(), "VmRSS"); err != nil || kib < 1000 {
 		t.Errorf("%v KiB resident, %v", kib, err)
 	}
-	if _, err := rssOf(-1); err == nil {
+	if _, err := kibOf(-1, "VmRSS"); err == nil {
 		t.Error("memory of no process")
+	}
+}
+
+func TestMetricsOfBenchmarks(t *testing.T) {
+	m := parseMetrics("goos: linux\nBenchmarkCall/one-2   \t 10\t 36.9 action-us\t 22.1 checked-us\n" +
+		"BenchmarkCall/one-2   10   40 action-us   20 checked-us\nBenchmarkSearch   200   1500000 ns/op\nBenchmarkBroken 1 x us\nPASS\n")
+	if got := m["Call/one"]["action-us"]; len(m) != 2 || len(got) != 2 || got[0] != 36.9 || got[1] != 40 || m["Search"]["ns/op"][0] != 1.5e6 {
+		t.Errorf("got %v", m)
+	}
+}
+
+func TestWhyABenchmarkWasSkipped(t *testing.T) {
+	text := "=== RUN   BenchmarkRows\nBenchmarkRows\n    bench_test.go:30: PostgreSQL cannot be started here: there is no program initdb\n--- SKIP: BenchmarkRows\n"
+	for _, text := range []string{text, "--- SKIP: BenchmarkRows\n    bench_test.go:30: PostgreSQL cannot be started here: there is no program initdb\nPASS\n"} {
+		if got := skipped(text); got != "PostgreSQL cannot be started here: there is no program initdb" {
+			t.Errorf("%q of %q", got, text)
+		}
+	}
+	if got := skipped("--- FAIL: BenchmarkRows\n    bench_test.go:30: no\n"); got != "" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestATableIsEmptied(t *testing.T) {
+	got, err := emptied([]byte("package x\n\nvar kinds = map[string]int{\n\t\"a\": 1,\n}\n\nvar more = 1\n"), "kinds")
+	if want := "package x\n\nvar kinds = map[string]int{\n}\n\nvar more = 1\n"; err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := emptied([]byte("package x\n"), "kinds"); err == nil {
+		t.Error("a table that is not there")
+	}
+}
+
+// TestTheTwinBuilds compiles the wiring of a Bulkhead for MCP servers only; what it
+// is to stand in for may have changed.
+func TestTheTwinBuilds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles")
+	}
+	overlay, err := (&stage{dir: t.TempDir()}).mcpOnlyOverlay(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, module+"/internal/cli").CombinedOutput(); err != nil {
+		t.Fatalf("bench/mcponly.go.txt is behind internal/cli: %v\n%s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-overlay", overlay, "-deps", module+"/internal/cli").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pkg := range kindPackages {
+		if lines := strings.Fields(string(out)); slices.Contains(lines, module+"/"+pkg) {
+			t.Errorf("%s is linked all the same", pkg)
+		}
+	}
+}
+
+func TestWhatAProcessCosts(t *testing.T) {
+	if _, err := cpuOf(os.Getpid()); err != nil {
+		t.Skip(err)
+	}
+	r, err := ran(t.Context(), "sh", "-c", "sleep 0.1")
+	if err != nil || r.wall < 100*time.Millisecond || r.peak < 100 || r.peak > 50_000 {
+		t.Errorf("got %+v, %v", r, err)
+	}
+	if _, err := ran(t.Context(), "sh", "-c", "echo no >&2; exit 3"); err == nil || !strings.Contains(err.Error(), "no") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -25,10 +25,11 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
-// rssOf returns the resident memory of a process in KiB (proc(5), status,
-// VmRSS).
-func rssOf(pid int) (float64, error) {
-	value, err := field(filepath.Join("/proc", strconv.Itoa(pid), "status"), "VmRSS")
+// kibOf returns what the system says of a process's memory, in KiB: VmRSS is what
+// is resident, VmHWM its peak, RssAnon and RssFile are parts of it (proc(5),
+// status).
+func kibOf(pid int, name string) (float64, error) {
+	value, err := field(filepath.Join("/proc", strconv.Itoa(pid), "status"), name)
 	if err != nil {
 		return 0, err
 	}

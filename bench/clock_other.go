@@ -9,6 +9,6 @@ import (
 
 var errLinux = errors.New("the figures of a process are read as Linux has them: run this on Linux")
 
-func cpuOf(int) (time.Duration, error) { return 0, errLinux }
-func rssOf(int) (float64, error)       { return 0, errLinux }
-func processor() string                { return "" }
+func cpuOf(int) (time.Duration, error)   { return 0, errLinux }
+func kibOf(int, string) (float64, error) { return 0, errLinux }
+func processor() string                  { return "" }

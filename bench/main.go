@@ -67,7 +67,9 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	for _, p := range selected {
 		began := time.Now()
 		section, err := p.run(ctx, s, o)
-		if err != nil {
+		if missing, ok := errors.AsType[*missingError](err); ok {
+			section.Text += " Not measured here: " + missing.Error() + "."
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		if err := section.WriteText(out); err != nil {

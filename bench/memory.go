@@ -34,7 +34,7 @@ func memory(ctx context.Context, s *stage, o options) (report.Section, error) {
 	servers := []struct {
 		name  string
 		start func(context.Context) (*process, string, error)
-	}{{"mcp-go relay", s.startRelay}, {"Bulkhead", s.startThree}}
+	}{{"mcp-go relay", s.startRelay}, {"Bulkhead", func(ctx context.Context) (*process, string, error) { return s.startThree(ctx, s.binary) }}}
 	for _, srv := range servers {
 		for _, streams := range []bool{false, true} {
 			got := resident{crowds: make([][]float64, len(crowds()))}
@@ -71,14 +71,14 @@ func memoryGoals(kind string, streams bool, fresh report.Spread, got resident) [
 	return goals
 }
 
-// startThree starts Bulkhead before three upstreams.
-func (s *stage) startThree(ctx context.Context) (*process, string, error) {
+// startThree starts a Bulkhead before three upstreams.
+func (s *stage) startThree(ctx context.Context, binary string) (*process, string, error) {
 	config, err := s.configure("three", server+"listen = \"127.0.0.1:0\"\n"+
 		s.httpUpstream("a", "legacy", few)+s.httpUpstream("b", "legacy", few)+s.httpUpstream("c", "legacy", few))
 	if err != nil {
 		return nil, "", err
 	}
-	return startServing(ctx, s.binary, config, 3)
+	return startServing(ctx, binary, config, 3)
 }
 
 func (s *stage) startRelay(ctx context.Context) (*process, string, error) {
@@ -115,7 +115,7 @@ func (m *resident) round(ctx context.Context, start func(context.Context) (*proc
 func settled(ctx context.Context, p *process) (kib float64, err error) {
 	select {
 	case <-time.After(settle):
-		return rssOf(p.pid())
+		return kibOf(p.pid(), "VmRSS")
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}

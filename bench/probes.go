@@ -18,7 +18,8 @@ func probes() []probe {
 	return []probe{
 		{"latency", latency}, {"calls", calls}, {"large", large}, {"list", lists},
 		{"parallel", parallel}, {"sources", eight}, {"layers", layers}, {"cache", hits}, {"fair", fair}, {"signin", signIns},
-		{"workloads", workloads}, {"memory", memory}, {"start", starts},
+		{"workloads", workloads}, {"actions", actions}, {"statements", statements}, {"find", find}, {"document", document},
+		{"memory", memory}, {"start", starts}, {"linked", linked},
 	}
 }
 

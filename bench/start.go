@@ -1,13 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
 	"time"
 
-	"github.com/bulkhead-mcp/bulkhead/bench/peer"
 	"github.com/bulkhead-mcp/bulkhead/bench/report"
 )
 
@@ -34,11 +32,11 @@ func starts(ctx context.Context, s *stage, o options) (report.Section, error) {
 	}
 	var alone, all []float64
 	for range o.rounds {
-		one, err := timeToList(ctx, 1, s.self, "peer", "stdio", "-delay", ownStart.String())
+		one, err := timeToList(ctx, holds(1), s.self, "peer", "stdio", "-delay", ownStart.String())
 		if err != nil {
 			return out, err
 		}
-		twenty, err := timeToList(ctx, upstreams, s.binary, "serve", "--config", config)
+		twenty, err := timeToList(ctx, holds(upstreams), s.binary, "serve", "--config", config)
 		if err != nil {
 			return out, err
 		}
@@ -54,31 +52,39 @@ func starts(ctx context.Context, s *stage, o options) (report.Section, error) {
 	return out, nil
 }
 
-// timeToList runs a server over stdio and returns how long it takes until the
-// tools of n upstreams are in its list.
-func timeToList(ctx context.Context, n int, program string, args ...string) (time.Duration, error) {
+// timeToList runs a server over stdio and returns how long it takes until its list
+// of tools is full.
+func timeToList(ctx context.Context, full func(list []byte) bool, program string, args ...string) (time.Duration, error) {
+	wall, _, err := startToList(ctx, full, program, args...)
+	return wall, err
+}
+
+// startToList is [timeToList] that says what processor time it takes as well.
+func startToList(ctx context.Context, full func(list []byte) bool, program string, args ...string) (wall, cpu time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	began := time.Now()
 	p, err := start(ctx, true, program, args...)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer p.end()
 	p.drain(p.log)
 	s := newStdioSession(p)
 	r := listTools()
-	r.enough = func(list []byte) bool { return bytes.Count(list, []byte(peer.Longer+`"`)) >= n }
+	r.enough = full
 	for {
 		err := s.ask(ctx, r)
 		if err == nil {
-			return time.Since(began), nil
+			wall = time.Since(began)
+			cpu, err = cpuOf(p.pid())
+			return wall, cpu, err
 		}
 		select {
 		case <-s.ended:
-			return 0, err
+			return 0, 0, err
 		case <-ctx.Done():
-			return 0, fmt.Errorf("no full list within %s: %w", patience, err)
+			return 0, 0, fmt.Errorf("no full list within %s: %w", patience, err)
 		case <-time.After(10 * time.Millisecond): // it is not full yet
 		}
 	}

@@ -66,3 +66,48 @@ func TestReload(t *testing.T) {
 	alive(t, c, "kept")
 	alive(t, c, "new")
 }
+
+// The files that the configuration names are as good as a part of it: nobody has to
+// tell that one has changed, and a faulty one changes nothing.
+func TestReloadOfNamedFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	definition := func(action string) string {
+		return write("definition.toml", "base_url = 'http://127.0.0.1:1'\n[action."+action+"]\nmethod = 'GET'\npath = '/'\n")
+	}
+	document := func(operation string) string {
+		return write("document.yaml", "openapi: 3.0.3\ninfo: {title: x, version: '1'}\npaths: {/: {get: {operationId: "+operation+", responses: {}}}}\n")
+	}
+	p := start(t, upstreamTable("rest", "kind = 'rest'", "definition = '"+definition("one")+"'")+
+		upstreamTable("api", "kind = 'openapi'", "url = 'http://127.0.0.1:1'", "operations = ['* *']", "document = '"+document("one")+"'"), nil)
+	c := p.stdio(false)
+	c.ready()
+	offered := func(names ...string) {
+		t.Helper()
+		all := func() bool {
+			return !slices.ContainsFunc(names, func(name string) bool { return !slices.Contains(c.tools(), name) })
+		}
+		if !eventually(all) {
+			t.Errorf("%q, want %q", c.tools(), names)
+		}
+	}
+	offered("rest_one", "api_one")
+	definition("other")
+	offered("rest_other", "api_one")
+	document("other")
+	offered("rest_other", "api_other")
+
+	document("[")
+	p.logged(regexp.MustCompile(`msg="configuration not reloaded" key=upstream.api problem=`))
+	definition("not a name")
+	p.logged(regexp.MustCompile(`msg="configuration not reloaded" key=upstream.rest.definition problem=`))
+	offered("rest_other", "api_other")
+}

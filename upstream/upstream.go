@@ -83,7 +83,8 @@ type Reporter interface {
 }
 
 // Held is a tool that an adapter keeps back because its definition would make
-// common hosts drop the whole list.
+// common hosts drop the whole list, or because it cannot be called as its source
+// describes it.
 type Held struct {
 	Tool   string // its name, or its position where it has none
 	Reason string

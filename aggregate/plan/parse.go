@@ -79,7 +79,7 @@ func (r *reader) node(i int, raw json.RawMessage) {
 	n, after := Node{OnError: Skip}, []string(nil)
 	id, _ := rawjson.GetString(raw, "id")
 	switch _, twice := r.places[id]; {
-	case !idForm.MatchString(id) || id == item:
+	case !idForm().MatchString(id) || id == item:
 		r.fault(at, "needs an id of 1 to 64 letters, digits, _ and -, other than item", `for example "id":"a"`)
 	case twice:
 		r.fault(at, fmt.Sprintf("has the id %q of another call", id), "give each call an id of its own")

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // The bounds of a plan. They are few enough that a hostile one costs no more than
@@ -102,7 +103,7 @@ func (fs Faults) Error() string {
 	return b.String()
 }
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) })
 
 // item is what a call that is made for each element of a list calls the element.
 const item = "item"

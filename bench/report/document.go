@@ -151,8 +151,8 @@ const method = `What Bulkhead costs, measured beside what it is compared with:
 - **mux**: a loop that rewrites ids between two pipes and looks at nothing else, the floor over stdio;
 - **Bulkhead**: the real binary as configured by default, a log line for each call included. Over stdio it is shown without that line too.
 
-Each is a process of its own; all speak over loopback or pipes. A probe goes round its targets once in each round, so that noise hits all alike, and a ratio is taken within its round. Processor time is that of the one process under measurement, as the kernel counts it. Read the ratios: absolute figures are the machine's, and on a shared machine only processor time is steady.
+REST actions, SQL statements and searches are compared within one process, as their sections say. Otherwise each is a process of its own; all speak over loopback or pipes. A probe goes round its targets once in each round, so that noise hits all alike, and a ratio is taken within its round. Processor time is that of the one process under measurement, as the kernel counts it. Read the ratios: absolute figures are the machine's, and on a shared machine only processor time is steady.
 
-To repeat it, on Linux: ` + "`go run ./bench`" + `, which takes about eight minutes. ` + "`-write`" + ` writes this page and its pictures.
+To repeat it, on Linux: ` + "`go run ./bench`" + `, which takes about nine minutes. ` + "`-write`" + ` writes this page and its pictures.
 
 `

@@ -19,8 +19,9 @@ var asking = []mutant{
 		`math.Floor(c.Throttle.Left / c.Requested)`,
 		`math.Floor(c.Throttle.Left)`}},
 	{"a GraphQL service may send its request elsewhere", "upstream/graphql/answer.go", "", "TestRedirectsAreNotFollowed", changes{
-		`error { return http.ErrUseLastResponse }`,
-		`error { return nil }`}},
+		`			return http.ErrUseLastResponse
+`, `			return nil
+`}},
 	{"a field that is gone is not missed", "aggregate/promise.go", "", "TestDrift", changes{
 		`f.required && !seen[i]`,
 		`f.required && seen[i]`}},

@@ -19,6 +19,9 @@ type checked struct {
 	OK       bool    `json:"ok"`
 	Required bool    `json:"required"`
 	TookMS   float64 `json:"tookMs"`
+	// Unasked is whether nothing has been asked of it: of some kinds it is known
+	// without what their tools are, and only a call shows how they are.
+	Unasked bool `json:"unasked,omitempty"`
 	// Warnings is what its configuration says in vain.
 	Warnings []string `json:"warnings,omitempty"`
 }
@@ -42,9 +45,9 @@ func check(ctx context.Context, inv *invocation) error {
 	if err := checkDoor(ctx, cfg.Server, limit); err != nil {
 		return err
 	}
-	required := make(map[string]bool)
+	described := make(map[string]config.Upstream)
 	for _, u := range cfg.Upstreams {
-		required[u.Name] = u.Required
+		described[u.Name] = u
 	}
 	cfg.Server.ListWait = 0 // the catalog is looked at when all have answered or the time is up
 	return running(ctx, inv.Env, cfg, !inv.opt.verbose, func(ctx context.Context, _ *wiring, a *aggregate.Aggregate) error {
@@ -55,7 +58,8 @@ func check(ctx context.Context, inv *invocation) error {
 		_, tty := terminal(inv.Err, inv.Env)
 		p := &progress{err: inv.Err, tty: tty && !inv.opt.json}
 		results := p.watch(ctx, a, limit, func(c *checked) {
-			c.Required = required[c.Name]
+			u := described[c.Name]
+			c.Required, c.Unasked = u.Required, c.OK && u.Sandbox == "" && onlyCalled[u.Kind]
 			for _, tool := range aggregate.Strays(a)[upstream.ID(c.Name)] {
 				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
 			}
@@ -85,10 +89,16 @@ func check(ctx context.Context, inv *invocation) error {
 	})
 }
 
+// onlyCalled are the kinds of which nothing is asked but calls.
+var onlyCalled = map[string]bool{"rest": true, "openapi": true, "graphql": true}
+
 func verdict(out io.Writer, inv *invocation, cfg *config.Config, results []*checked) error {
-	failed, fatal, tools := 0, 0, 0
+	failed, fatal, tools, unasked := 0, 0, 0, 0
 	for _, c := range results {
 		tools += c.Tools
+		if c.Unasked {
+			unasked++
+		}
 		if !c.OK {
 			failed++
 			if c.Required {
@@ -96,8 +106,13 @@ func verdict(out io.Writer, inv *invocation, cfg *config.Config, results []*chec
 			}
 		}
 	}
-	_, _ = fmt.Fprintf(out, "%s: %d of %d %s answer, %d %s\n", cfg.Path, len(results)-failed, len(results),
-		plural(len(results), "upstream"), tools, plural(tools, "tool"))
+	ready := ""
+	if unasked > 0 {
+		ready = fmt.Sprintf("%d more %s ready, ", unasked, map[bool]string{true: "is", false: "are"}[unasked == 1])
+		_, _ = fmt.Fprintln(inv.Err, "bulkhead: hint: what is ready has not been asked; bulkhead call TOOL shows whether it answers")
+	}
+	_, _ = fmt.Fprintf(out, "%s: %d of %d %s answer, %s%d %s\n", cfg.Path, len(results)-failed-unasked, len(results),
+		plural(len(results), "upstream"), ready, tools, plural(tools, "tool"))
 	if failed > 0 && !inv.opt.verbose {
 		_, _ = fmt.Fprintln(inv.Err, "bulkhead: hint: --verbose shows the log, with what the servers write to standard error")
 	}
@@ -111,7 +126,11 @@ func verdict(out io.Writer, inv *invocation, cfg *config.Config, results []*chec
 func line(c *checked) string {
 	var b strings.Builder
 	if c.OK {
-		fmt.Fprintf(&b, "ok      %-16s %3d %-5s  %s  %.0f ms", c.Name, c.Tools, plural(c.Tools, "tool"), c.Protocol, c.TookMS)
+		word := "ok"
+		if c.Unasked {
+			word = "ready"
+		}
+		fmt.Fprintf(&b, "%-7s %-16s %3d %-5s  %s  %.0f ms", word, c.Name, c.Tools, plural(c.Tools, "tool"), c.Protocol, c.TookMS)
 		if c.Server != "" {
 			b.WriteString("  " + c.Server)
 		}
@@ -132,6 +151,9 @@ func line(c *checked) string {
 	}
 	for _, w := range c.Warnings {
 		fmt.Fprintf(&b, "        warning: %s\n", w)
+	}
+	for _, d := range c.Drift {
+		fmt.Fprintf(&b, "        warning: %s\n", strings.Join(strings.Fields(d.Tool+" "+d.Field+" "+d.Problem), " "))
 	}
 	for _, h := range c.HeldBack {
 		fmt.Fprintf(&b, "        tool %q is held back: %s\n", h.Tool, h.Reason)

@@ -18,7 +18,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -86,16 +85,16 @@ type invocation struct {
 
 func commands() []command {
 	return []command{
-		{name: "serve", summary: "serve MCP over stdio, or over HTTP with --listen (this is the default command)", run: serve, flags: flagsOf(configFlags, listenFlag)},
-		{name: "demo", summary: "ask three sample sources one question, one by one and then at once", run: demonstrate, flags: demoFlags},
-		{name: "check", summary: "check the configuration, connect to every upstream, list its tools", run: check, flags: flagsOf(configFlags, jsonFlag, timeoutFlag, clientFlag)},
+		{name: "serve", summary: "serve MCP over stdio, or HTTP with --listen (the default)", run: serve, flags: flagsOf(configFlags, listenFlag)},
+		{name: "demo", summary: "ask three sample sources one question, in turn and at once", run: demonstrate, flags: demoFlags},
+		{name: "check", summary: "check the configuration, connect to every upstream", run: check, flags: flagsOf(configFlags, jsonFlag, timeoutFlag, clientFlag)},
 		{name: "tools", summary: "print the merged catalog", run: printTools, flags: flagsOf(configFlags, jsonFlag)},
-		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads the arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
-		{name: "sources", summary: "print the state of every source, in the running server if there is one", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
-		{name: "login", args: "UPSTREAM", summary: "sign in to an upstream with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
-		{name: "logout", args: "UPSTREAM", summary: "sign out of an upstream: give its tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
-		{name: "sandbox", args: "NAME", summary: "serve one sample source over stdio: crm, warehouse or tickets; with --listen, tickets over HTTP with a sign-in", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
-		{name: "import-openapi", args: "FILE_OR_URL", summary: "show what an OpenAPI document has, and the configuration of what is chosen of it", run: importOpenAPI, flags: flagsOf(configFlags, jsonFlag, importFlags)},
+		{name: "call", args: "TOOL [JSON]", summary: "call one tool; - reads its arguments from standard input", run: callTool, flags: flagsOf(configFlags, jsonFlag)},
+		{name: "sources", summary: "print the state of every source in the running server", run: printSources, flags: flagsOf(configFlags, jsonFlag, watchFlag)},
+		{name: "login", args: "UPSTREAM", summary: "sign in with a browser, or with --device on any machine", run: login, flags: flagsOf(configFlags, deviceFlag)},
+		{name: "logout", args: "UPSTREAM", summary: "sign out: give the tokens back and forget them", run: logout, flags: flagsOf(configFlags, userFlag)},
+		{name: "sandbox", args: "NAME", summary: "serve a sample source over stdio: crm, warehouse or tickets", run: serveSandbox, flags: flagsOf(latencyFlag, listenFlag)},
+		{name: "import-openapi", args: "FILE_OR_URL", summary: "show what an OpenAPI document has, or make a source of it", run: importOpenAPI, flags: flagsOf(configFlags, jsonFlag, importFlags)},
 		{name: "import-graphql", args: "UPSTREAM_OR_URL_OR_FILE", summary: "propose operations for a GraphQL service, from its schema", run: importGraphQL, flags: flagsOf(configFlags, proposalFlags)},
 		{name: "version", summary: "print the version", run: printVersion},
 		{name: "guard", hidden: true, run: guardProcesses},
@@ -118,7 +117,8 @@ func Main(ctx context.Context, args []string, env Env) int {
 func parse(args []string, env Env) (*invocation, command, error) {
 	cmds := commands()
 	cmd := cmds[0]
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+	named := len(args) > 0 && !strings.HasPrefix(args[0], "-")
+	if named {
 		i := slices.IndexFunc(cmds, func(c command) bool { return c.name == args[0] })
 		if args[0] == "help" {
 			return nil, cmd, helpError{usage(cmds)}
@@ -137,7 +137,7 @@ func parse(args []string, env Env) (*invocation, command, error) {
 	// Flags may stand before and after the arguments.
 	for rest := args; ; {
 		if err := fs.Parse(rest); errors.Is(err, flag.ErrHelp) {
-			if cmd.name == "serve" {
+			if !named {
 				return nil, cmd, helpError{usage(cmds)}
 			}
 			return nil, cmd, helpError{commandUsage(cmd, fs)}
@@ -205,10 +205,7 @@ func report(w io.Writer, err error) int {
 		return exitUsage
 	case errors.As(err, &file):
 		say("error", file.Error())
-		if errors.Is(err, fs.ErrNotExist) {
-			return exitUsage
-		}
-		return exitFailed
+		return exitUsage
 	}
 	switch {
 	case errors.As(err, &hinted):
@@ -239,16 +236,24 @@ func names(cmds []command) string {
 	return strings.Join(out, ", ")
 }
 
+// verbWidth is where the summaries of the commands begin.
+const verbWidth = 18
+
 func usage(cmds []command) string {
 	var b strings.Builder
 	b.WriteString("Bulkhead is one MCP server in front of many data sources.\n\nUsage: bulkhead [COMMAND] [FLAGS]\n\n")
 	for _, c := range cmds {
 		if !c.hidden {
-			fmt.Fprintf(&b, "  %-18s %s\n", strings.TrimSpace(c.name+" "+c.args), c.summary)
+			verb := strings.TrimSpace(c.name + " " + c.args)
+			if len(verb) > verbWidth {
+				verb += "\n" + strings.Repeat(" ", verbWidth+2)
+			}
+			fmt.Fprintf(&b, "  %-*s %s\n", verbWidth, verb, c.summary)
 		}
 	}
-	b.WriteString("\nThe configuration is --config FILE, or $BULKHEAD_CONFIG, or ./config.toml, or the one in\n" +
-		"your configuration directory. bulkhead COMMAND --help lists a command's flags.\n")
+	b.WriteString("\nThe configuration is --config FILE, or $BULKHEAD_CONFIG, or ./config.toml, or\n" +
+		"bulkhead/config.toml in your configuration directory. bulkhead COMMAND --help\n" +
+		"lists a command's flags, bulkhead serve --help those of the default.\n")
 	return b.String()
 }
 

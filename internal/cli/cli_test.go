@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -43,6 +45,8 @@ func TestCommandLine(t *testing.T) {
 		{"help", []string{"help"}, 0, "Usage: bulkhead [COMMAND] [FLAGS]"},
 		{"--help", []string{"--help"}, 0, "Usage: bulkhead [COMMAND] [FLAGS]"},
 		{"help of a command", []string{"call", "--help"}, 0, "Usage: bulkhead call TOOL [JSON] [FLAGS]"},
+		{"help of the default command, named", []string{"serve", "--help"}, 0, "-listen ADDRESS"},
+		{"a schema that is not there", []string{"import-graphql", "nope.graphql", "--config", "/nonexistent.toml"}, 1, `no file called "nope.graphql"`},
 		{"version", []string{"version"}, 0, "bulkhead "},
 		{"sandbox without a name", []string{"sandbox"}, 2, "the sample sources are crm, warehouse, tickets"},
 		{"sandbox of another name", []string{"sandbox", "x"}, 2, `there is no sample source "x"`},
@@ -51,6 +55,7 @@ func TestCommandLine(t *testing.T) {
 		{"call with bad JSON", []string{"call", "x", "{"}, 2, "the arguments are not valid JSON: "},
 		{"check timeout", []string{"check", "--timeout", "-1s"}, 2, `--timeout "-1s" is not a duration`},
 		{"configuration that is not there", []string{"check", "--config", "/nonexistent.toml"}, 2, "/nonexistent.toml"},
+		{"configuration that is a directory", []string{"check", "--config", t.TempDir()}, 2, "is a directory"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,6 +67,118 @@ func TestCommandLine(t *testing.T) {
 				t.Errorf("on standard output: %s", out)
 			}
 		})
+	}
+}
+
+// The first thing that people see fits a terminal.
+func TestHelpIsNarrow(t *testing.T) {
+	_, out, _ := invoke(t, nil, "--help")
+	for line := range strings.Lines(out) {
+		if len(line) > 81 {
+			t.Errorf("%d columns: %s", len(line)-1, line)
+		}
+	}
+}
+
+// What is no file is said to be none, and not waited for.
+func TestNoFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	for _, source := range []string{
+		"kind = 'rest'\ndefinition = '" + dir + "'",
+		"kind = 'openapi'\nurl = 'http://127.0.0.1:1'\noperations = ['x']\ndocument = '" + dir + "'",
+		"kind = 'graphql'\nurl = 'http://127.0.0.1:1'\ndocuments = ['" + dir + "']",
+	} {
+		if err := os.WriteFile(file, []byte("[upstream.a]\n"+source+"\n[server]\nstate = 'none'\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, out, errs := invoke(t, nil, "check", "--config", file); !strings.Contains(out+errs, dir+" is no file") {
+			t.Errorf("%s\n%s%s", source, out, errs)
+		}
+	}
+}
+
+// A name that is nearly right leads to the right one, listed or not.
+func TestNearNames(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.toml")
+	config := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const warehouse = "[upstream.wh]\nkind = 'sql'\nsandbox = 'warehouse'\n[server]\nstate = 'none'\n"
+	config(warehouse)
+	if code, _, errs := invoke(t, nil, "call", "wh_shema", "--config", file); code != 1 || !strings.Contains(errs, "hint: did you mean wh_schema? bulkhead tools lists the names\n") {
+		t.Errorf("%d %s", code, errs)
+	}
+	config(warehouse + "discovery = 'search'\npinned = ['wh_schema']\n")
+	if code, _, errs := invoke(t, nil, "call", "nothing_like_it", "--config", file); code != 1 || !strings.Contains(errs, "hint: bulkhead call bulkhead_find_tools ") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, out, errs := invoke(t, nil, "tools", "--config", file); code != 0 || strings.Contains(out, "wh_top_customers") || !strings.Contains(errs, "hint: there are more") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	config("[upstream.support]\nconnector = 'zendesc'\n")
+	if code, _, errs := invoke(t, nil, "check", "--config", file); code != 2 || !strings.Contains(errs, `there is no connector "zendesc" (hint: did you mean zendesk? one of`) {
+		t.Errorf("%d %s", code, errs)
+	}
+	config("[upstream.support]\nconnector = 'zendesk'\nvalues = { subdomain = 'a', nope = 'b' }\n")
+	if _, _, errs := invoke(t, nil, "check", "--config", file); !strings.Contains(errs, "values.nope: there is no such value; there are subdomain\n") {
+		t.Error(errs)
+	}
+}
+
+// What is wrong with queries, documents and definitions is told of all sources at
+// once, each with its place, like everything else in the configuration.
+func TestFaultsOfAllKinds(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "config.toml")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, "q.graphql"), "query a { b }\nquery {")
+	write(file, `
+[upstream.books]
+kind = "sql"
+database = "sqlite:books.db"
+statements.all.sql = "SELECT * FROM t WHERE a = :a AND b = :b"
+statements.two.sql = "SELECT 1; SELECT 2"
+[upstream.sales]
+kind = "sql"
+database = "postgres://reader@127.0.0.1:1/sales"
+auth = { type = "basic", user = "reader", password = { env = "NOT_SET" } }
+statements.gone.sql = "DELETE FROM t"
+[upstream.none]
+kind = "graphql"
+url = "http://127.0.0.1:1/"
+[upstream.some]
+kind = "graphql"
+url = "http://127.0.0.1:1/"
+documents = ["q.graphql"]
+[upstream.more]
+kind = "graphql"
+url = "http://127.0.0.1:1/"
+documents = ["gone.graphql"]
+schema_file = "gone.json"
+`)
+	code, _, errs := invoke(t, nil, "check", "--config", file)
+	if code != 2 {
+		t.Errorf("exit status %d", code)
+	}
+	for _, want := range []string{
+		"upstream.books: statement all: it uses :a,", "upstream.books: statement all: it uses :b,",
+		"upstream.books: statement two: it has more than one statement",
+		"upstream.sales: statement gone: it is no query",
+		"upstream.none: documents names no file, so that there is no operation to call (hint: bulkhead import-graphql none",
+		"upstream.some: " + filepath.Join(dir, "q.graphql") + ":", "upstream.more: documents: stat ", "upstream.more: schema_file: stat ",
+	} {
+		if !strings.Contains(errs, want) {
+			t.Errorf("not told: %s\n%s", want, errs)
+		}
 	}
 }
 

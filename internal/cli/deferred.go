@@ -47,6 +47,14 @@ func (f *buildFailure) public() string {
 	return secretMissing
 }
 
+// detail is what the operator reads: the cause, whose place is known.
+func (f *buildFailure) detail() string {
+	if e, ok := errors.AsType[*upstream.Error](f.err); ok && e.Err != nil {
+		return e.Err.Error()
+	}
+	return f.err.Error()
+}
+
 func newDeferred(id upstream.ID, log *slog.Logger, build func(context.Context) (upstream.Adapter, error)) *deferred {
 	return &deferred{id: id, build: build, tried: make(chan struct{}), began: time.Now(), log: log}
 }
@@ -126,7 +134,7 @@ func (d *deferred) Health() upstream.Health {
 		return upstream.Health{State: upstream.Up}
 	}
 	if f := d.fail.Load(); f != nil {
-		return upstream.Health{State: upstream.Down, Since: f.since, Err: f.public(), Detail: f.err.Error(), RetryIn: max(time.Until(f.next), 0)}
+		return upstream.Health{State: upstream.Down, Since: f.since, Err: f.public(), Detail: f.detail(), RetryIn: max(time.Until(f.next), 0)}
 	}
 	return upstream.Health{State: upstream.Connecting, Since: d.began}
 }

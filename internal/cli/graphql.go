@@ -53,10 +53,11 @@ func graphqlOptions(u config.Upstream) (graphql.Options, error) {
 		return opt, &hintError{errors.New("documents names no file, so that there is no operation to call"),
 			fmt.Sprintf("bulkhead import-graphql %s --out queries proposes some; then documents = [\"queries/*.graphql\"]", u.Name)}
 	}
+	var faults []error
 	for _, f := range u.GraphQL.Documents {
 		s, err := graphqlSource(f.Path)
 		if err != nil {
-			return opt, fmt.Errorf("documents: %w", err)
+			faults = append(faults, fmt.Errorf("documents: %w", err))
 		}
 		opt.Documents = append(opt.Documents, s)
 	}
@@ -66,10 +67,10 @@ func graphqlOptions(u config.Upstream) (graphql.Options, error) {
 			opt.Schema, err = graphql.ReadSchema(s)
 		}
 		if err != nil {
-			return opt, fmt.Errorf("schema_file: %w", err)
+			faults = append(faults, fmt.Errorf("schema_file: %w", err))
 		}
 	}
-	return opt, nil
+	return opt, errors.Join(faults...)
 }
 
 func graphqlSource(path string) (graphql.Source, error) {

@@ -133,7 +133,7 @@ func (inv *invocation) writeProposals(found []graphql.Proposal, schema graphql.S
 	}
 	_, _ = fmt.Fprintf(inv.Err, "bulkhead: %d %s written to %s", written, plural(written, "file"), dir)
 	if kept > 0 {
-		_, _ = fmt.Fprintf(inv.Err, ", %d left as they were", kept)
+		_, _ = fmt.Fprintf(inv.Err, ", %d left as before", kept)
 	}
 	_, _ = fmt.Fprintln(inv.Err, "; an upstream of kind \"graphql\" uses them by")
 	_, err = io.WriteString(inv.Out, lines)
@@ -160,7 +160,7 @@ func (inv *invocation) schemaOf(ctx context.Context, where string) (text graphql
 	}
 	text, fileErr := graphqlSource(where)
 	switch {
-	case errors.Is(fileErr, fs.ErrNotExist) && err != nil:
+	case errors.Is(fileErr, fs.ErrNotExist) && err != nil && !strings.ContainsAny(where, "./"): // else it is no name
 		return text, false, err // of the configuration, which might have had it
 	case errors.Is(fileErr, fs.ErrNotExist):
 		return text, false, &hintError{fmt.Errorf("there is no upstream of kind \"graphql\" and no file called %q", where),

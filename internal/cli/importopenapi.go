@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -8,11 +9,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
@@ -78,7 +83,11 @@ func importOpenAPI(ctx context.Context, inv *invocation) error {
 	case inv.opt.json:
 		err = printOperations(inv.Out, c)
 	case all || i.list:
-		err = listOperations(inv.Out, c)
+		width := 0
+		if f, ok := inv.Out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			width, _ = terminal(f, inv.Env)
+		}
+		err = listOperations(inv.Out, c, width)
 	default:
 		err = inv.configureOpenAPI(from, c)
 	}
@@ -144,8 +153,11 @@ func printOperations(out io.Writer, c *openapi.Compiled) error {
 	return printJSON(out, raw)
 }
 
-func listOperations(out io.Writer, c *openapi.Compiled) error {
-	tab := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+// listOperations prints what there is: a line for each operation, or several where
+// it would not fit into the width of a terminal; 0 is none.
+func listOperations(out io.Writer, c *openapi.Compiled, width int) error {
+	var table, narrow bytes.Buffer
+	tab := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(tab, "OPERATION\tMETHOD\tPATH\tCLASS\tARGUMENTS")
 	for _, o := range c.Operations {
 		what := strings.Join(o.Parameters, " ")
@@ -158,9 +170,22 @@ func listOperations(out io.Writer, c *openapi.Compiled) error {
 		if o.Named != o.ID {
 			id = "-"
 		}
-		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\n", aggregate.Printable(id, 80), o.Method, aggregate.Printable(o.Path, 120), o.Class, aggregate.Printable(what, 160))
+		id, path, what := aggregate.Printable(id, 80), aggregate.Printable(o.Path, 120), aggregate.Printable(what, 160)
+		_, _ = fmt.Fprintf(tab, "%s\t%s\t%s\t%s\t%s\n", id, o.Method, path, o.Class, what)
+		fmt.Fprintf(&narrow, "%s  %s\n    %s %s\n", id, o.Class, o.Method, path)
+		for _, line := range wrapped(what, max(width-4, 20)) {
+			fmt.Fprintf(&narrow, "    %s\n", line)
+		}
 	}
-	return tab.Flush()
+	_ = tab.Flush() // into memory
+	for line := range bytes.Lines(table.Bytes()) {
+		if width > 0 && utf8.RuneCount(line) > width+1 {
+			_, err := narrow.WriteTo(out)
+			return err
+		}
+	}
+	_, err := table.WriteTo(out)
+	return err
 }
 
 // configureOpenAPI prints the table of an upstream, or writes it.
@@ -177,33 +202,54 @@ func (inv *invocation) configureOpenAPI(from string, c *openapi.Compiled) error 
 	if err != nil {
 		return err
 	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return err
+	return inv.appendTable(path, table)
+}
+
+// appendTable adds a table to the configuration file, which is made if there is
+// none, and keeps what it was.
+func (inv *invocation) appendTable(path, table string) error {
+	mode := fs.FileMode(0o600)
+	target, err := filepath.EvalSymlinks(path)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	if !fresh {
+		if err != nil {
+			return err
+		}
+		path = target
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		mode = info.Mode().Perm()
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
+	var old []byte
+	if !fresh {
+		if old, err = os.ReadFile(path); err != nil {
+			return err
+		}
+		table = "\n" + table
 	}
-	old, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	whole := slices.Concat(old, []byte("\n"+table))
+	whole := slices.Concat(old, []byte(table))
 	if _, err := (config.Reader{Presets: presets}).Parse(whole, path, inv.Environ); err != nil {
-		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "name another upstream with --name"}
+		return &hintError{errors.New(path + " would not be right with it, and is left as it is: " + err.Error()), "--name, --url and --operations decide what is added"}
 	}
-	for _, file := range []struct {
-		path string
-		text []byte
-	}{{path + ".bak", old}, {path, whole}} {
-		if err := writeWhole(file.path, file.text); err != nil {
+	put := func(path string, text []byte) error {
+		if err := writeWhole(path, text); err != nil {
 			return err
 		}
-		if err := os.Chmod(file.path, info.Mode().Perm()); err != nil {
+		return os.Chmod(path, mode)
+	}
+	kept := ""
+	if !fresh {
+		kept = "; as it was: " + path + ".bak"
+		if err := put(path+".bak", old); err != nil {
 			return err
 		}
 	}
-	_, err = fmt.Fprintf(inv.Err, "bulkhead: upstream %s added to %s; as it was: %s.bak\n", inv.opt.importing.name, path, path)
+	if err := put(path, whole); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(inv.Err, "bulkhead: upstream %s added to %s%s\n", inv.opt.importing.name, path, kept)
 	return err
 }
 

@@ -23,6 +23,7 @@ var kinds = map[string]func(context.Context, *wiring, config.Upstream, *atomic.P
 // checks finds what is wrong with such an upstream apart from its credential.
 var checks = map[string]func(config.Upstream) error{
 	"graphql": checkGraphQL,
+	"sql":     checkSQL,
 }
 
 // presets returns what stands under an upstream's own table.

@@ -27,8 +27,9 @@ import (
 const maxToolName = 64
 
 // newOpenAPI builds what speaks to a source that a document describes. Nobody
-// waits for that to be read.
-func newOpenAPI(_ context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
+// waits for that to be read, unless it takes the place of one that works: then it
+// has to be good, like everything else that is read anew.
+func newOpenAPI(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.Pointer[signIn]) (upstream.Adapter, error) {
 	k := w.keptOpenAPI(u)
 	useless := func(err error) error {
 		return &upstream.Error{
@@ -36,18 +37,19 @@ func newOpenAPI(_ context.Context, w *wiring, u config.Upstream, signedIn *atomi
 			Public: "its OpenAPI document is of no use; the operator has to see to it", Err: err,
 		}
 	}
-	return newDeferred(upstream.ID(u.Name), w.log, func(ctx context.Context) (upstream.Adapter, error) {
-		c, err := k.load()
-		if err != nil {
-			c, err = k.compile(ctx)
+	if _, works := w.built[u.Name]; works && !remote(k.from) {
+		if _, err := k.compiled(ctx); err != nil {
+			return nil, err
 		}
+	}
+	d := &documented{}
+	d.deferred = newDeferred(upstream.ID(u.Name), w.log, func(ctx context.Context) (upstream.Adapter, error) {
+		c, err := k.compiled(ctx)
 		if err != nil {
 			return nil, useless(err)
 		}
 		warnOpenAPI(w.log, u.Name, c)
-		if len(c.Definition.Actions) == 0 {
-			return nil, useless(errors.New("nothing in the document became a tool: bulkhead import-openapi says why"))
-		}
+		left := leftOutOf(c)
 		h, err := w.http(ctx, u, signedIn)
 		if err != nil {
 			return nil, err
@@ -60,8 +62,46 @@ func newOpenAPI(_ context.Context, w *wiring, u config.Upstream, signedIn *atomi
 			h.release()
 			return nil, useless(err)
 		}
+		d.left.Store(&left)
 		return h.around(a), nil
-	}), nil
+	})
+	return d, nil
+}
+
+// documented is a source whose document may have more in it than became tools.
+type documented struct {
+	*deferred
+	left atomic.Pointer[[]upstream.Held]
+}
+
+// Held implements upstream.Holder.
+func (d *documented) Held() []upstream.Held {
+	if left := d.left.Load(); left != nil {
+		return *left
+	}
+	return nil
+}
+
+// leftOutOf tells what of the operations that were asked for became no tool.
+func leftOutOf(c *openapi.Compiled) []upstream.Held {
+	var out []upstream.Held
+	for _, p := range c.Unmatched {
+		out = append(out, upstream.Held{Tool: p, Reason: "no operation of the document has this name"})
+	}
+	for _, o := range c.Operations {
+		if o.Problem != "" {
+			out = append(out, upstream.Held{Tool: o.Named, Reason: o.Problem})
+		}
+	}
+	return out
+}
+
+// nothingLeft says why no operation became a tool, by the first of them.
+func nothingLeft(left []upstream.Held) error {
+	if len(left) == 0 {
+		return errors.New("nothing in the document became a tool: bulkhead import-openapi says what there is")
+	}
+	return fmt.Errorf("nothing in the document became a tool: %q: %s; bulkhead import-openapi says what there is", left[0].Tool, left[0].Reason)
 }
 
 // maxWarnings is how many operations are named in the log that became no tool.
@@ -118,6 +158,18 @@ func (k *keptOpenAPI) key(sum string) string {
 
 func (k *keptOpenAPI) file(key string) string {
 	return filepath.Join(k.dir, k.name+"."+key[:16]+".gz")
+}
+
+// compiled returns the compiled form, from what is kept or anew. It has tools.
+func (k *keptOpenAPI) compiled(ctx context.Context) (*openapi.Compiled, error) {
+	c, err := k.load()
+	if err != nil {
+		c, err = k.compile(ctx)
+	}
+	if err == nil && len(c.Definition.Actions) == 0 {
+		err = nothingLeft(leftOutOf(c))
+	}
+	return c, err
 }
 
 // load returns the compiled form if it is kept.
@@ -186,7 +238,7 @@ const documentTime = time.Minute
 // network; redirects are not followed.
 func readDocument(ctx context.Context, from string) ([]byte, error) {
 	if !remote(from) {
-		f, err := os.Open(from)
+		f, err := openRegular(from)
 		if err != nil {
 			return nil, err
 		}

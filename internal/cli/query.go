@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -88,8 +89,40 @@ func printTools(ctx context.Context, inv *invocation) error {
 			_, _ = fmt.Fprintf(tab, "%s\t%s\n", name, aggregate.Printable(what, 90))
 		}
 		missing(inv.Err, a.Status())
-		return tab.Flush()
+		if err := tab.Flush(); err != nil {
+			return err
+		}
+		if names := namesOf(tools); slices.Contains(names, findTools) {
+			_, _ = fmt.Fprintf(inv.Err, "bulkhead: hint: there are more, which are not listed to clients (server.discovery): bulkhead call %s '{\"query\":\"...\"}'\n", findTools)
+		}
+		return nil
 	})
+}
+
+// findTools is the tool that finds those that are not listed.
+const findTools = "bulkhead_find_tools"
+
+func namesOf(tools []json.RawMessage) []string {
+	names := make([]string, 0, len(tools))
+	for _, t := range tools {
+		name, _ := rawjson.GetString(t, "name")
+		names = append(names, name)
+	}
+	return names
+}
+
+// whichTool says how to come to the name of a tool that there is.
+func whichTool(ctx context.Context, a *aggregate.Aggregate, name string) string {
+	tools, err := catalog(ctx, a)
+	names := namesOf(tools)
+	hint := "bulkhead tools lists the names"
+	if slices.Contains(names, findTools) {
+		hint = fmt.Sprintf("bulkhead call %s '{\"query\":\"...\"}' finds the names", findTools)
+	}
+	if near := config.Nearest(name, names); err == nil && near != "" {
+		hint = "did you mean " + near + "? " + hint
+	}
+	return hint
 }
 
 // callTool calls one tool and prints what it answers.
@@ -116,7 +149,7 @@ func callTool(ctx context.Context, inv *invocation) error {
 		params := fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, rawjson.Quote(inv.args[0]), arguments)
 		raw, err := view.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead", Params: params})
 		if rpc, ok := errors.AsType[*upstream.RPCError](err); ok {
-			return &hintError{errors.New(rpc.Message), "bulkhead tools lists the names"}
+			return &hintError{errors.New(rpc.Message), whichTool(ctx, a, inv.args[0])}
 		}
 		if err != nil {
 			return err

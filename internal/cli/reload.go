@@ -25,28 +25,60 @@ type reloader struct {
 	agg *aggregate.Aggregate
 }
 
-// watch reloads whenever the file changes or a hangup signal comes, until ctx
-// ends.
+// watch reloads whenever the file, or one that it names, changes, or a hangup
+// signal comes, until ctx ends.
 func (r *reloader) watch(ctx context.Context, hangup <-chan os.Signal) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	seen := stamped(r.w.cfg.Path)
+	seen := r.look(nil)
 	for {
+		asked := false
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
-			seen = stamped(r.w.cfg.Path)
+			asked = true
 		case <-tick.C:
 			r.heedBells(ctx)
-			now := stamped(r.w.cfg.Path)
-			if now == seen || now == (fileStamp{}) { // gone for a moment: an editor is saving
-				continue
-			}
-			seen = now
+		}
+		now := r.look(seen)
+		if !asked && maps.Equal(now, seen) {
+			continue
 		}
 		r.reload(ctx)
+		seen = r.look(nil) // other files may be named now
+		for path, stamp := range now {
+			if _, ok := seen[path]; ok {
+				seen[path] = stamp // a change meanwhile is one still
+			}
+		}
 	}
+}
+
+// look stamps the configuration file and those that it names. One that was seen
+// and is gone is as it was: an editor is saving.
+func (r *reloader) look(seen map[string]fileStamp) map[string]fileStamp {
+	now := map[string]fileStamp{}
+	at := func(path string) {
+		if path == "" || remote(path) {
+			return
+		}
+		stamp := stamped(path)
+		if stamp == (fileStamp{}) {
+			stamp = seen[path]
+		}
+		now[path] = stamp
+	}
+	at(r.w.cfg.Path)
+	for _, u := range r.w.cfg.Upstreams {
+		at(u.REST.Definition.Path)
+		at(u.OpenAPI.Document.Path)
+		at(u.GraphQL.Schema.Path)
+		for _, d := range u.GraphQL.Documents {
+			at(d.Path)
+		}
+	}
+	return now
 }
 
 // fileStamp tells two contents of a file apart.
@@ -100,14 +132,8 @@ func (r *reloader) swap(ctx context.Context, before map[string]built) (int, erro
 // reload reads the configuration again. A faulty one changes nothing.
 func (r *reloader) reload(ctx context.Context) {
 	cfg, err := r.inv.load()
-	if faults, ok := errors.AsType[config.Faults](err); ok {
-		for _, f := range faults {
-			r.w.log.Error("configuration not reloaded", "key", f.Path, "problem", f.Problem, "hint", f.Hint)
-		}
-		return
-	}
 	if err != nil {
-		r.w.log.Error("configuration not reloaded", "error", err)
+		r.complain(err)
 		return
 	}
 	if !reflect.DeepEqual(cfg.Server, r.w.cfg.Server) {
@@ -119,8 +145,19 @@ func (r *reloader) reload(ctx context.Context) {
 	members, err := r.swap(ctx, r.w.built)
 	if err != nil {
 		r.w.cfg = old
-		r.w.log.Error("configuration not reloaded", "error", err)
+		r.complain(err)
 		return
 	}
 	r.w.log.Info("configuration reloaded", "file", cfg.Path, "upstreams", members)
+}
+
+// complain logs why everything stays as it was.
+func (r *reloader) complain(err error) {
+	faults, ok := errors.AsType[config.Faults](err)
+	if !ok {
+		r.w.log.Error("configuration not reloaded", "error", err)
+	}
+	for _, f := range faults {
+		r.w.log.Error("configuration not reloaded", "key", f.Path, "problem", f.Problem, "hint", f.Hint)
+	}
 }

@@ -30,7 +30,7 @@ func definition(connector, file string) (*rest.Definition, error) {
 	if connector != "" {
 		return connectors.Load(connector)
 	}
-	f, err := os.Open(file)
+	f, err := openRegular(file)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +43,14 @@ func definition(connector, file string) (*rest.Definition, error) {
 		return nil, fmt.Errorf("%s: larger than %d bytes", file, maxDefinition)
 	}
 	return rest.Parse(text, file)
+}
+
+// openRegular opens a file that has an end: a pipe would be waited for.
+func openRegular(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no file", path)
+	}
+	return os.Open(path)
 }
 
 // newREST builds what speaks to a REST source.
@@ -118,7 +126,11 @@ func restPresets(base string, u map[string]any) (map[string]any, config.Faults) 
 	d, err := definition(connector, located(base, file))
 	if err != nil {
 		if connector != "" {
-			return under, config.Faults{{Path: "connector", Problem: err.Error(), Hint: "one of " + strings.Join(connectors.Names(), ", ")}}
+			hint := "one of " + strings.Join(connectors.Names(), ", ")
+			if near := config.Nearest(connector, connectors.Names()); near != "" {
+				hint = "did you mean " + near + "? " + hint
+			}
+			return under, config.Faults{{Path: "connector", Problem: err.Error(), Hint: hint}}
 		}
 		return under, definitionFaults(err)
 	}
@@ -180,7 +192,7 @@ func definitionFaults(err error) config.Faults {
 	var out config.Faults
 	for _, f := range faults {
 		if strings.HasPrefix(f.Key, "values.") && err.Error() == faults.Error() { // not of the file itself
-			out = append(out, config.Fault{Path: f.Key, Problem: f.Problem, Hint: fmt.Sprintf(`for example values = { %s = "..." }`, strings.TrimPrefix(f.Key, "values."))})
+			out = append(out, config.Fault{Path: f.Key, Problem: f.Problem})
 			continue
 		}
 		out = append(out, config.Fault{Path: "definition", Problem: f.Key + ": " + f.Problem, Hint: "correct the file"})

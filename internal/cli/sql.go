@@ -52,6 +52,20 @@ func newSQL(ctx context.Context, w *wiring, u config.Upstream, signedIn *atomic.
 	return a, nil
 }
 
+// checkSQL tells what is wrong with the statements of a database, unless what
+// database it is is a secret.
+func checkSQL(u config.Upstream) error {
+	scheme, _, named := strings.Cut(u.SQL.Database.Literal, ":")
+	if !named || u.Sandbox != "" {
+		return nil
+	}
+	opt, err := sqlOptions(u, scheme)
+	if err != nil {
+		return err
+	}
+	return opt.Check()
+}
+
 // sqlOptions says what of a database is offered.
 func sqlOptions(u config.Upstream, scheme string) (sqldb.Options, error) {
 	if scheme == "postgresql" {

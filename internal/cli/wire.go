@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -95,9 +96,11 @@ func (w *wiring) key() []byte {
 }
 
 // members builds every enabled upstream; what is described as before is what
-// was built before.
+// was built before. Building asks nobody, so what fails is the description: it
+// returns [config.Faults] with what is wrong of all.
 func (w *wiring) members(ctx context.Context) ([]aggregate.Member, error) {
 	var members []aggregate.Member
+	var faults config.Faults
 	standing := make(map[string]built)
 	for _, u := range w.cfg.Upstreams {
 		if !u.Enabled {
@@ -108,15 +111,39 @@ func (w *wiring) members(ctx context.Context) ([]aggregate.Member, error) {
 			signed := stamped(w.bell(u.Name))
 			m, err := w.member(ctx, u)
 			if err != nil {
-				return nil, fmt.Errorf("upstream %s: %w", u.Name, err)
+				faults = append(faults, buildFaults(u.Name, err)...)
+				continue
 			}
 			b = built{u, m, signed}
 		}
 		standing[u.Name] = b
 		members = append(members, b.member)
 	}
+	if len(faults) > 0 {
+		return nil, faults
+	}
 	w.built = standing
 	return members, nil
+}
+
+// buildFaults turns why an upstream could not be built into faults of the
+// configuration, one for each error that is joined in err.
+func buildFaults(name string, err error) config.Faults {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what wraps several is looked into
+		var out config.Faults
+		for _, one := range joined.Unwrap() {
+			out = append(out, buildFaults(name, one)...)
+		}
+		return out
+	}
+	if e, ok := errors.AsType[*upstream.Error](err); ok && e.Err != nil {
+		return buildFaults(name, e.Err) // the rest of it is for the model
+	}
+	f := config.Fault{Path: "upstream." + name, Problem: err.Error()}
+	if hinted, ok := errors.AsType[*hintError](err); ok {
+		f.Hint = hinted.hint
+	}
+	return config.Faults{f}
 }
 
 func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Member, error) {

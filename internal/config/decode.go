@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,7 +46,7 @@ func (d *decoder) fault(path, problem, hint string) {
 
 func (d *decoder) unknown(path, name string, allowed []string) {
 	hint := "allowed here: " + strings.Join(allowed, ", ")
-	if near := nearest(name, allowed); near != "" {
+	if near := Nearest(name, allowed); near != "" {
 		hint = "did you mean " + near + "? " + hint
 	}
 	d.fault(path, "unknown key", hint)
@@ -138,7 +137,7 @@ func (d *decoder) local(at, p string) string {
 	return filepath.Join(d.base, p)
 }
 
-var bareKey = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+var bareKey = newForm(`^[A-Za-z0-9_-]+$`)
 
 // join appends a name to a key path the way TOML writes it.
 func join(path, name string) string {

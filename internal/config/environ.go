@@ -36,7 +36,7 @@ func (d *decoder) overrides(file map[string]any, env map[string]string) map[stri
 			allowed = variables(file)
 		}
 		hint := "BULKHEAD_SERVER__KEY or BULKHEAD_UPSTREAM__NAME__KEY, levels separated by two underscores; unset it if it is not meant for Bulkhead"
-		if near := nearest(variable, allowed); near != "" && near != variable {
+		if near := Nearest(variable, allowed); near != "" && near != variable {
 			hint = "did you mean " + near + "? " + hint
 		}
 		d.fault(variable, problem, hint)

@@ -2,7 +2,6 @@ package config
 
 import (
 	"iter"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +17,7 @@ type key struct {
 	example     any    // as it would stand in the file
 	enum        []string
 	words       []string // of a path: the values that are none
-	pattern     *regexp.Regexp
+	pattern     *form
 	expect      string // what pattern demands, after "must be"
 	least, most int64  // bounds of a number, of a size in bytes, of a duration in nanoseconds
 	// check holds rules that a pattern cannot; it returns "" if v is fine.
@@ -43,7 +42,7 @@ type section struct {
 
 // naming is how the tables are called that a user names.
 type naming struct {
-	form          *regexp.Regexp
+	form          *form
 	problem, hint string // of a name that has another form
 	word          string // that stands for such a name, in capitals
 }
@@ -114,16 +113,16 @@ func Keys() []string {
 }
 
 var (
-	upstreamName = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,23}$`)
-	hostForm     = regexp.MustCompile(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
-	originForm   = regexp.MustCompile(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
-	prefixForm   = regexp.MustCompile(`^[A-Za-z0-9_-]{0,24}$`)
-	fieldForm    = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2: token
-	urlForm      = regexp.MustCompile(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?][^#\s]*)?$`)
-	toolName     = regexp.MustCompile(`^.{1,256}$`)
-	scopeForm    = regexp.MustCompile(`^[!#-\[\]-~]+$`) // RFC 6749, section 3.3
-	className    = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,23}$`)
-	userForm     = regexp.MustCompile(`^[^:\x00-\x1f\x7f]+$`) // RFC 7617, section 2
+	upstreamName = newForm(`^[a-z][a-z0-9_-]{0,23}$`)
+	hostForm     = newForm(`^([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+	originForm   = newForm(`^[a-z][a-z0-9+.-]*://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
+	prefixForm   = newForm(`^[A-Za-z0-9_-]{0,24}$`)
+	fieldForm    = newForm("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2: token
+	urlForm      = newForm(`^[Hh][Tt][Tt][Pp][Ss]?://[^/?#@\s]+([/?][^#\s]*)?$`)
+	toolName     = newForm(`^.{1,256}$`)
+	scopeForm    = newForm(`^[!#-\[\]-~]+$`) // RFC 6749, section 3.3
+	className    = newForm(`^[a-z][a-z0-9_-]{0,23}$`)
+	userForm     = newForm(`^[^:\x00-\x1f\x7f]+$`) // RFC 7617, section 2
 )
 
 const minute, hour = int64(time.Minute), int64(time.Hour)

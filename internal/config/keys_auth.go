@@ -1,14 +1,13 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"time"
 )
 
 var (
-	wordForm   = regexp.MustCompile(`^[^\x00-\x1f\x7f]{1,1000}$`)
-	prefixText = regexp.MustCompile(`^[ -~]{0,20}$`)
+	wordForm   = newForm(`^[^\x00-\x1f\x7f]{1,1000}$`)
+	prefixText = newForm(`^[ -~]{0,20}$`)
 )
 
 // authNames are the types of sign-in in the order of the reference page.

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 )
@@ -26,7 +25,7 @@ type Clients struct {
 // User is somebody with a token of its own.
 type User struct{ Token *Ref }
 
-var clientName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+var clientName = newForm(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
 
 // clientTypes says which keys each type of authentication needs and which it may
 // have.

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -22,7 +21,7 @@ var openapiKeys = []key{
 		doc:   "An OpenAPI 3.0 or 3.1 or Swagger 2.0 document in JSON or YAML: a file, or an https URL. It is read once and what is made of it is kept in the state directory; a file is read again when it has changed, one that has a URL when `operations` change. Nothing in it says where requests go. With `kind = \"openapi\"` only.",
 		field: func(t target) any { return &t.upstream.OpenAPI.Document }},
 	{name: "operations", kind: list, example: []any{"pets/list", "GET /pets/{id}", "POST /pets/search read"},
-		pattern: regexp.MustCompile(`^([^/\s]\S*|([A-Za-z]+|\*) (/\S*|\*))( (read|idempotent|write))?$`),
+		pattern: newForm(`^([^/\s]\S*|([A-Za-z]+|\*) (/\S*|\*))( (read|idempotent|write))?$`),
 		expect:  "an operationId, or a method and a path",
 		doc:     "Which operations of the document become tools; there are no others. Each by its operationId, or by method and path as they stand in the document; `*` is any run of characters, as a method any. A method says what an operation does: GET reads, PUT and DELETE may be repeated, the others write. Where that is wrong, `read`, `idempotent` or `write` stands behind. What is more than a read is offered with another `writes` than `deny` only. `bulkhead import-openapi` shows what there is. With `kind = \"openapi\"` only.",
 		field:   func(t target) any { return &t.upstream.OpenAPI.Operations }},

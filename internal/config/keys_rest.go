@@ -30,7 +30,7 @@ var restKeys = []key{
 		doc:   "A REST service that Bulkhead knows: its actions become tools. `kind` may be left out then. What the connector knows of limits and of signing in stands under what is written here. A connector asks for `values` and `auth`; what is missing is said by name.",
 		field: func(t target) any { return &t.upstream.REST.Connector }},
 	{name: "definition", kind: file, example: "~/bulkhead/tickets.toml",
-		doc:   "A file that describes a REST service of your own, in the form that connectors have ([rest.md](rest.md)); it is read again with the configuration. With kind `rest`.",
+		doc:   "A file that describes a REST service of your own, in the form that connectors have ([rest.md](rest.md)); it is read again when it changes. With kind `rest`.",
 		field: func(t target) any { return &t.upstream.REST.Definition }},
 	{name: "values", kind: texts, example: map[string]any{"subdomain": "acme"},
 		doc:   "What the connector or definition asks for, such as the name of your account. With kind `rest`.",

@@ -2,7 +2,6 @@ package config
 
 import (
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,9 +53,9 @@ var anything = &kind{"string, number, boolean or list", decodeAnything, func(*ke
 }}
 
 var (
-	databaseForm = regexp.MustCompile(`^(sqlite:.|(postgres|postgresql|mysql)://[^/])`)
-	paramName    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
-	statementTab = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+	databaseForm = newForm(`^(sqlite:.|(postgres|postgresql|mysql)://[^/])`)
+	paramName    = newForm(`^[A-Za-z_][A-Za-z0-9_]{0,62}$`)
+	statementTab = newForm(`^[A-Za-z0-9_-]{1,64}$`)
 )
 
 // sqlKeys stand in the table of the upstream itself.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +26,7 @@ var (
 	choice   = &kind{"boolean", optionally[bool](decodeFlag), flag.schema}
 	number   = &kind{"number", decodeNumber, numberSchema}
 	duration = &kind{"duration", decodeDuration, patternSchema(durationForm)}
-	deadline = &kind{`"auto" or duration`, decodeDeadline, patternSchema(regexp.MustCompile(`^(auto|` + strings.Trim(durationForm.String(), "^$") + `)$`))}
+	deadline = &kind{`"auto" or duration`, decodeDeadline, patternSchema(newForm(`^(auto|` + strings.Trim(durationForm.String(), "^$") + `)$`))}
 	rate     = &kind{"calls/duration", decodeRate, patternSchema(rateForm)}
 	size     = &kind{"size", decodeSize, patternSchema(sizeForm)}
 	list     = &kind{"list of strings", decodeList, listSchema}
@@ -36,11 +35,11 @@ var (
 )
 
 var (
-	durationForm = regexp.MustCompile(`^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+)$`)
-	rateForm     = regexp.MustCompile(`^[1-9][0-9]{0,8}/([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
-	sizeForm     = regexp.MustCompile(`^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$`)
-	envName      = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	keyringForm  = regexp.MustCompile(`^.+/[^/]+$`)
+	durationForm = newForm(`^(0|([0-9]+(\.[0-9]+)?(ns|us|ms|s|m|h))+)$`)
+	rateForm     = newForm(`^[1-9][0-9]{0,8}/([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`)
+	sizeForm     = newForm(`^[0-9]+(B|KB|KiB|MB|MiB|GB|GiB)$`)
+	envName      = newForm(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	keyringForm  = newForm(`^.+/[^/]+$`)
 
 	units = map[string]int64{"B": 1, "KB": 1e3, "KiB": 1 << 10, "MB": 1e6, "MiB": 1 << 20, "GB": 1e9, "GiB": 1 << 30}
 
@@ -98,7 +97,7 @@ func (d *decoder) fits(k *key, path, v string) bool {
 		d.wrong(k, path, "contains a NUL character")
 	case k.enum != nil && !slices.Contains(k.enum, v):
 		hint := "one of " + strings.Join(k.enum, ", ")
-		if near := nearest(v, k.enum); near != "" {
+		if near := Nearest(v, k.enum); near != "" {
 			hint = "did you mean " + near + "? " + hint
 		}
 		d.fault(path, "cannot be "+quote(v), hint)

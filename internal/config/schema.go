@@ -2,7 +2,6 @@ package config
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 )
 
@@ -125,7 +124,7 @@ func textSchema(k *key) object {
 	return out
 }
 
-func patternSchema(form *regexp.Regexp) func(*key) object {
+func patternSchema(form *form) func(*key) object {
 	return func(*key) object { return object{"type": "string", "pattern": form.String()} }
 }
 

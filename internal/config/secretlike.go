@@ -3,13 +3,12 @@ package config
 import (
 	"maps"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 )
 
 var (
-	wordBreak = regexp.MustCompile(`[^A-Za-z0-9]+|([a-z0-9])([A-Z])`)
+	wordBreak = newForm(`[^A-Za-z0-9]+|([a-z0-9])([A-Z])`)
 
 	// secretWords are the words that say that a name holds a secret, alone or
 	// at the end of a longer word such as PGPASSWORD.
@@ -22,15 +21,15 @@ var (
 	plainWords = []string{"PUBLIC", "PRIMARY", "FOREIGN", "SORT", "PARTITION"}
 
 	// tokenShapes are the published shapes of tokens that vendors hand out.
-	tokenShapes = regexp.MustCompile(`(^|[^A-Za-z0-9])(gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}|sk-[A-Za-z0-9_-]{16,}|[sr]k_(live|test)_[A-Za-z0-9]{8,}|xox[abeoprs]-[A-Za-z0-9-]{8,}|xapp-[A-Za-z0-9-]{8,}|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{30,}|npm_[A-Za-z0-9]{30,}|pat-[a-z]{2}[0-9]-[0-9a-f-]{30,}|shp(at|ss|ca|pa)_[A-Za-z0-9]{16,}|lin_api_[A-Za-z0-9]{16,}|ntn_[A-Za-z0-9]{16,}|dop_v1_[0-9a-f]{32,}|hf_[A-Za-z0-9]{24,}|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)|-----BEGIN [A-Z ]*PRIVATE KEY`)
-	authValue   = regexp.MustCompile(`(?i)^([a-z-]*authorization\s*:\s*\S|bearer\s+\S{8,}|basic\s+[A-Za-z0-9+/=]{8,})`)
-	urlPassword = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@`)
+	tokenShapes = newForm(`(^|[^A-Za-z0-9])(gh[pousr]_[A-Za-z0-9]{16,}|github_pat_[A-Za-z0-9_]{16,}|glpat-[A-Za-z0-9_-]{16,}|sk-[A-Za-z0-9_-]{16,}|[sr]k_(live|test)_[A-Za-z0-9]{8,}|xox[abeoprs]-[A-Za-z0-9-]{8,}|xapp-[A-Za-z0-9-]{8,}|AKIA[0-9A-Z]{16}|AIza[0-9A-Za-z_-]{30,}|npm_[A-Za-z0-9]{30,}|pat-[a-z]{2}[0-9]-[0-9a-f-]{30,}|shp(at|ss|ca|pa)_[A-Za-z0-9]{16,}|lin_api_[A-Za-z0-9]{16,}|ntn_[A-Za-z0-9]{16,}|dop_v1_[0-9a-f]{32,}|hf_[A-Za-z0-9]{24,}|eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*)|-----BEGIN [A-Z ]*PRIVATE KEY`)
+	authValue   = newForm(`(?i)^([a-z-]*authorization\s*:\s*\S|bearer\s+\S{8,}|basic\s+[A-Za-z0-9+/=]{8,})`)
+	urlPassword = newForm(`[A-Za-z][A-Za-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@`)
 )
 
 // secretName reports whether a variable, flag or parameter of this name
 // usually holds a secret.
 func secretName(name string) bool {
-	words := strings.FieldsFunc(strings.ToUpper(wordBreak.ReplaceAllString(name, "${1}_${2}")), func(r rune) bool { return r == '_' })
+	words := strings.FieldsFunc(strings.ToUpper(wordBreak.compiled().ReplaceAllString(name, "${1}_${2}")), func(r rune) bool { return r == '_' })
 	if len(words) == 0 || slices.Contains(plainEnds, words[len(words)-1]) || slices.ContainsFunc(words, func(w string) bool { return slices.Contains(plainWords, w) }) {
 		return false
 	}
@@ -55,7 +54,7 @@ func secretValue(v string) bool {
 
 // plainValue has the shape of a switch, a small number or a file name, or is a
 // ${...} that the program expands from its environment.
-var plainValue = regexp.MustCompile(`(?i)^(|true|false|none|[0-9]{1,7}|(~|\.{1,2})?[/\\][^/\\]+[/\\].*|(~|\.{1,2})[/\\].*|\S+\.(pem|key|crt|json|txt|toml|ya?ml)|.*\$\{[A-Za-z_].*)$`)
+var plainValue = newForm(`(?i)^(|true|false|none|[0-9]{1,7}|(~|\.{1,2})?[/\\][^/\\]+[/\\].*|(~|\.{1,2})[/\\].*|\S+\.(pem|key|crt|json|txt|toml|ya?ml)|.*\$\{[A-Za-z_].*)$`)
 
 // secretLiteral reports whether name = v in clear text gives a secret away.
 func secretLiteral(name, v string) bool {

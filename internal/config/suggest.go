@@ -2,9 +2,9 @@ package config
 
 import "strings"
 
-// nearest returns the candidate that name is most likely a misspelling of, ""
+// Nearest returns the candidate that name is most likely a misspelling of, ""
 // if none is close: at most a third of its letters may differ.
-func nearest(name string, candidates []string) string {
+func Nearest(name string, candidates []string) string {
 	if len(name) > 64 {
 		return ""
 	}

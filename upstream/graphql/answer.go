@@ -68,13 +68,16 @@ func post(ctx context.Context, hc *http.Client, url string, body []byte, limit i
 	return a, nil
 }
 
-// withoutRedirects returns a client that follows none, unless hc says how.
+// withoutRedirects returns a client that follows none but those that hc allows.
+// One that it refuses is an answer, not a broken connection.
 func withoutRedirects(hc *http.Client) *http.Client {
-	if hc.CheckRedirect != nil {
-		return hc
-	}
 	c := *hc
-	c.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	c.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if hc.CheckRedirect == nil || hc.CheckRedirect(req, via) != nil {
+			return http.ErrUseLastResponse
+		}
+		return nil
+	}
 	return &c
 }
 

@@ -277,9 +277,16 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 	other := serve(t, `{"data":{}}`)
 	s := serve(t, "")
 	s.answer(http.StatusTemporaryRedirect, "", "Location", other.URL)
-	_, err := try(t.Context(), adapter(t, s, graphql.Options{Documents: docs(readers)}), "read", `{}`)
-	if e := failure(t, err, upstream.UpstreamError, false); !strings.Contains(e.Public, "redirects") || other.count() != 0 {
-		t.Errorf("%q, followed %d times", e.Public, other.count())
+	refusing := &http.Client{Transport: s.Client().Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("to another origin") }}
+	for name, hc := range map[string]*http.Client{"nobody says": s.Client(), "refused": refusing} {
+		a, err := graphql.New(graphql.Options{ID: "shop", Documents: docs(readers)}, s.URL, hc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = try(t.Context(), a, "read", `{}`)
+		if e := failure(t, err, upstream.UpstreamError, false); !strings.Contains(e.Public, "redirects") || other.count() != 0 {
+			t.Errorf("%s: %q, followed %d times", name, e.Public, other.count())
+		}
 	}
 }
 

@@ -8,7 +8,6 @@
 package httpcall
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +18,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -116,16 +116,32 @@ func ReadAll(resp *http.Response, limit int64) ([]byte, error) {
 	if resp.ContentLength > limit {
 		return nil, Broken(ErrTooLong, limit)
 	}
-	var buf bytes.Buffer
-	if n := resp.ContentLength; n > 0 {
-		buf.Grow(int(min(n, 4<<20)) + bytes.MinRead) // no more on a mere promise
-	}
-	n, err := buf.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	body, err := readAll(io.LimitReader(resp.Body, limit+1), resp.ContentLength)
 	switch {
-	case n > limit:
+	case int64(len(body)) > limit:
 		return nil, Broken(ErrTooLong, limit)
 	case err != nil:
 		return nil, Broken(err, limit)
 	}
-	return buf.Bytes(), nil
+	return body, nil
+}
+
+// readAll reads to the end, in one go where the length that is promised is right.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	if length <= 0 {
+		return io.ReadAll(r)
+	}
+	body := make([]byte, 0, min(length, 4<<20)+1) // no more on a mere promise
+	for {
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case errors.Is(err, io.EOF):
+			return body, nil
+		case err != nil:
+			return body, err
+		case len(body) == cap(body):
+			body = slices.Grow(body, 1)
+		}
+	}
 }

@@ -148,7 +148,11 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMes
 	case ans.Status != http.StatusAccepted: // what that says is how it goes, no record (RFC 9110, section 15.3.3)
 		seen = a.drift.tally()
 	}
-	out := make([]byte, 0, min(len(value), 64<<10)+256)
+	room := len(value)
+	if shape != nil && !shape.whole {
+		room /= 3
+	}
+	out := make([]byte, 0, min(room, 64<<10)+256)
 	switch {
 	case a.list || kind == '[':
 		out = a.appendRecords(out, v, &answered{status: ans.Status, body: b, header: ans.Header, url: v.url}, shape, seen)

@@ -2,9 +2,9 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/big"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,15 +62,25 @@ func invalid(format string, args ...any) *upstream.Error {
 	return &upstream.Error{Kind: upstream.InvalidArguments, Public: fmt.Sprintf(format, args...)}
 }
 
-// read takes the arguments of a call apart and holds each to its type.
+// read takes the arguments of a call apart and holds each to its type. The error
+// tells all that is wrong: a model corrects it in one go.
 func (a *action) read(args json.RawMessage) (*input, error) {
 	in := &input{values: make([]json.RawMessage, len(a.params))}
 	if args != nil && rawjson.Kind(args) != '{' && !rawjson.IsNull(args) {
 		return nil, invalid("the arguments must be an object")
 	}
+	var wrong []string
+	note := func(err error) {
+		if e, ok := errors.AsType[*upstream.Error](err); ok {
+			wrong = append(wrong, e.Public)
+		}
+	}
 	for m := range rawjson.Members(args) {
 		if err := a.readOne(in, m.Name, m.Value); err != nil {
-			return nil, err
+			note(err)
+			if i, ok := a.byArg[m.Name]; ok {
+				in.values[i] = m.Value // it is there at least
+			}
 		}
 	}
 	for i := range a.params {
@@ -79,8 +89,11 @@ func (a *action) read(args json.RawMessage) (*input, error) {
 			continue
 		}
 		if in.values[i] = p.preset; p.preset == nil && p.required {
-			return nil, invalid("%s is required: %s", p.arg, p.want())
+			note(invalid("%s is required: %s", p.arg, p.want()))
 		}
+	}
+	if len(wrong) > 0 {
+		return nil, invalid("%s", strings.Join(wrong, "; "))
 	}
 	return in, nil
 }
@@ -193,7 +206,7 @@ func (p *param) listed(v json.RawMessage) bool {
 	for _, e := range each {
 		ok := false
 		for _, option := range p.enum {
-			ok = ok || plain(e) == plain(option)
+			ok = ok || string(e) == string(option) || plain(e) == plain(option)
 		}
 		if !ok {
 			return false
@@ -210,28 +223,44 @@ func brief(v json.RawMessage) string {
 	return string(s)
 }
 
-var (
-	wholeNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
-	anyNumber   = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
-)
+// isWhole reports whether s is a whole number as JSON has it.
+func isWhole[T string | json.RawMessage](s T) bool {
+	from := 0
+	if len(s) > 0 && s[0] == '-' {
+		from = 1
+	}
+	for i := from; i < len(s); i++ {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return len(s) == from+1 || len(s) > from && s[from] != '0'
+}
+
+// isNumber reports whether text is a number as JSON has it.
+func isNumber(text string) bool {
+	v := []byte(text)
+	k := rawjson.Kind(v)
+	return (k == '-' || k >= '0' && k <= '9') && rawjson.Check(v, rawjson.Limits{}) == nil
+}
 
 // convert returns v as a value of a JSON type; false if it is none.
 func convert(v json.RawMessage, kind string) (json.RawMessage, bool) {
 	got := rawjson.Kind(v)
+	if kind == "string" && got == '"' || kind == "integer" && isWhole(v) {
+		return v, true
+	}
 	text := strings.TrimSpace(plain(v))
 	switch kind {
 	case "string":
-		switch got {
-		case '"':
-			return v, true
-		case '{', '[', 'n':
+		if got == '{' || got == '[' || got == 'n' {
 			return nil, false
 		}
 		return rawjson.Quote(text), true
 	case "integer":
 		return integer(text, got)
 	case "number":
-		return json.RawMessage(text), got != '{' && got != '[' && anyNumber.MatchString(text)
+		return json.RawMessage(text), got != '{' && got != '[' && isNumber(text)
 	case "boolean":
 		return json.RawMessage(text), text == "true" || text == "false"
 	case "array":
@@ -250,10 +279,10 @@ const maxExponent = 40
 // integer returns the whole number that text is. 5.0 and 1e3 are whole numbers
 // too.
 func integer(text string, kind byte) (json.RawMessage, bool) {
-	if wholeNumber.MatchString(text) {
+	if isWhole(text) {
 		return json.RawMessage(text), true
 	}
-	if kind == '{' || kind == '[' || !anyNumber.MatchString(text) || len(text) > maxExponent {
+	if kind == '{' || kind == '[' || !isNumber(text) || len(text) > maxExponent {
 		return nil, false
 	}
 	if i := strings.IndexAny(text, "eE"); i >= 0 && len(strings.TrimLeft(text[i+1:], "+-0")) > 1 {

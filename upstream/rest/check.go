@@ -150,11 +150,22 @@ func checkConstantPath(path string) error {
 	return nil
 }
 
-var (
-	headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$") // RFC 9110, section 5.6.2
-	argName    = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	actionName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
-)
+// maxName is how long the names of actions and arguments may be.
+const maxName = 64
+
+// isName reports whether s is ASCII letters, digits and the characters of more
+// only, and at least one of them.
+func isName(s, more string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') && strings.IndexByte(more, c) < 0 {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// isHeaderName reports whether s is a token (RFC 9110, section 5.6.2).
+func isHeaderName(s string) bool { return isName(s, "!#$%&'*+.^_`|~-") }
 
 // ownHeaders are set by the transport or by the sign-in.
 var ownHeaders = []string{
@@ -164,7 +175,7 @@ var ownHeaders = []string{
 
 func checkHeaderName(name string) error {
 	switch {
-	case !headerName.MatchString(name):
+	case !isHeaderName(name):
 		return fmt.Errorf("is no name of a header")
 	case slices.Contains(ownHeaders, http.CanonicalHeaderKey(name)):
 		return fmt.Errorf("is set by the transport or by auth")
@@ -198,7 +209,7 @@ func (e *Errors) check(f *Faults) {
 	for i, p := range e.Code {
 		checkPointer(f, fmt.Sprintf("errors.code[%d]", i), p)
 	}
-	if e.RetryHeader != "" && !headerName.MatchString(e.RetryHeader) {
+	if e.RetryHeader != "" && !isHeaderName(e.RetryHeader) {
 		f.add("errors.retry_header", "is no name of a header")
 	}
 	for _, code := range sortedKeys(e.Codes) {

@@ -17,7 +17,7 @@ var (
 )
 
 func (a *Action) check(f *Faults, key string, values map[string]bool, paging map[string]*Paging) {
-	if !actionName.MatchString(a.Name) {
+	if !isName(a.Name, "_-") || len(a.Name) > maxName || strings.IndexByte("_-0123456789", a.Name[0]) >= 0 {
 		f.add(key, "a name has at most 64 letters, digits, underscores and hyphens, and begins with a letter")
 	}
 	oneOf(f, key+".method", a.Method, methods)
@@ -107,7 +107,7 @@ func (a *Action) checkPath(f *Faults, key string, values map[string]bool) {
 }
 
 func (p *Param) check(f *Faults, key string, a *Action) {
-	if !argName.MatchString(p.Arg) {
+	if !isName(p.Arg, "_.-") || len(p.Arg) > maxName {
 		f.add(key, "an argument's name has at most 64 letters, digits, underscores, dots and hyphens")
 	}
 	in := a.in(p)

@@ -9,6 +9,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"strconv"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -17,13 +18,24 @@ import (
 type page struct {
 	// Value is the source's own word for it: a cursor, an id; of a URL its path
 	// and query.
-	Value json.RawMessage `json:"v,omitempty"`
-	N     int64           `json:"n,omitempty"`  // offset, page or partition; 0 is the first
-	Of    int64           `json:"of,omitempty"` // partitions in all
-	Skip  int             `json:"s,omitempty"`  // records of it that were given already
+	Value json.RawMessage `json:"v"`
+	N     int64           `json:"n"`  // offset, page or partition; 0 is the first
+	Of    int64           `json:"of"` // partitions in all
+	Skip  int             `json:"s"`  // records of it that were given already
 }
 
 func (p *page) first() bool { return p.Value == nil && p.N == 0 }
+
+// append writes p as JSON; Value has been checked.
+func (p *page) append(buf []byte) []byte {
+	buf = strconv.AppendInt(append(buf, `{"n":`...), p.N, 10)
+	buf = strconv.AppendInt(append(buf, `,"of":`...), p.Of, 10)
+	buf = strconv.AppendInt(append(buf, `,"s":`...), int64(p.Skip), 10)
+	if p.Value != nil {
+		buf = append(append(buf, `,"v":`...), p.Value...)
+	}
+	return append(buf, '}')
+}
 
 // maxCursor bounds what is sealed into a cursor, and what is taken for one.
 const maxCursor = 16 << 10
@@ -52,11 +64,12 @@ func newSealer(secret []byte) (*sealer, error) {
 
 // seal returns the cursor of a place that belongs to bound; "" if it is too long.
 func (s *sealer) seal(p *page, bound []byte) string {
-	text, err := marshal(p)
-	if err != nil || len(text) > maxCursor/2 {
+	n := s.aead.NonceSize()
+	buf := p.append(make([]byte, n, 128))
+	nonce, text := buf[:n], buf[n:]
+	if len(text) > maxCursor/2 {
 		return ""
 	}
-	nonce := make([]byte, s.aead.NonceSize(), s.aead.NonceSize()+len(text)+s.aead.Overhead())
 	_, _ = rand.Read(nonce) // it never fails
 	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, text, bound))
 }
@@ -85,7 +98,7 @@ func (s *sealer) open(cursor string, bound []byte) (*page, error) {
 // bound returns what a cursor belongs to: the upstream, who calls, the action and
 // its other arguments. Which fields are given may change from page to page.
 func (a *action) bound(id upstream.ID, who upstream.Principal, in *input) []byte {
-	var buf []byte
+	buf := make([]byte, 0, 128)
 	add := func(s []byte) { buf = append(binary.AppendUvarint(buf, uint64(len(s))), s...) }
 	add([]byte(id))
 	add([]byte(who.Key()))

@@ -297,3 +297,26 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A typing error does not hide what is wrong elsewhere, and is told once.
+func TestAllFaultsAtOnce(t *testing.T) {
+	_, err := rest.Parse([]byte(`
+base_url = "https://example.com"
+bogus = 1
+[action.list_x]
+method = 5
+path = "/x/{id}"
+records = "items"
+`), "d.toml")
+	if err == nil {
+		t.Fatal("no fault")
+	}
+	for _, want := range []string{"bogus: unknown key", "action.list_x.method: must be", "action.list_x.records: ", "action.list_x.path: "} {
+		if strings.Count(err.Error(), want) != 1 {
+			t.Errorf("%s in\n%v", want, err)
+		}
+	}
+	if n := strings.Count(err.Error(), "action.list_x.method"); n != 1 {
+		t.Errorf("%d times about the method:\n%v", n, err)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asServer) != "" {
+		serveRecords()
+		return
+	}
 	egress.Poison()
 	goleak.VerifyTestMain(m)
 }

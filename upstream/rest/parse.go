@@ -23,8 +23,13 @@ func Parse(text []byte, name string) (*Definition, error) {
 	d := &Definition{}
 	dec := decoder{order: keyOrder(text), faults: &f}
 	dec.table("", reflect.ValueOf(d).Elem(), tree)
-	if len(f) == 0 {
-		d.check(&f)
+	unread := f
+	var more Faults
+	d.check(&more)
+	for _, fault := range more {
+		if !unread.about(fault.Key) { // else it may only follow from what could not be read
+			f = append(f, fault)
+		}
 	}
 	if len(f) > 0 {
 		return nil, &fileError{name, f}
@@ -62,6 +67,11 @@ func (f Faults) text(prefix string) string {
 
 func (f *Faults) add(key, format string, args ...any) {
 	*f = append(*f, Fault{key, fmt.Sprintf(format, args...)})
+}
+
+// about reports whether one of them is about a key, or about what it is in.
+func (f Faults) about(key string) bool {
+	return slices.ContainsFunc(f, func(one Fault) bool { return key == one.Key || strings.HasPrefix(key, one.Key+".") })
 }
 
 // err returns f as an error, nil if there are none.

@@ -27,14 +27,23 @@ type wire struct {
 	method string
 	url    url.URL
 	header http.Header
+	own    bool // the header is no other request's
 	body   []byte
 }
 
-// build makes an [http.Request] of it, for one attempt.
+// set gives the request a header field of its own.
+func (w *wire) set(name, value string) {
+	if !w.own {
+		w.header, w.own = w.header.Clone(), true
+	}
+	w.header.Set(name, value)
+}
+
+// build makes an [http.Request] of it, for one attempt. All of them have the same
+// URL and header, which nobody may change (see [http.RoundTripper]).
 func (w *wire) build(ctx context.Context) (*http.Request, error) {
-	u := w.url
 	req := &http.Request{
-		Method: w.method, URL: &u, Host: u.Host, Header: w.header.Clone(),
+		Method: w.method, URL: &w.url, Host: w.url.Host, Header: w.header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if w.body != nil {
@@ -48,11 +57,8 @@ func (w *wire) build(ctx context.Context) (*http.Request, error) {
 // request lays the arguments of a call into its request. base has been checked;
 // nothing that the arguments say changes its origin or the constant path.
 func (m *maker) request(base *url.URL, in *input, at *page, key string) (*wire, error) {
-	w := &wire{method: m.def.Method, url: *base, header: m.header.Clone()}
-	if w.header == nil {
-		w.header = make(http.Header)
-	}
-	if err := m.setHeaders(w.header, in.values); err != nil {
+	w := &wire{method: m.def.Method, url: *base, header: m.header}
+	if err := m.setHeaders(w, in.values); err != nil {
 		return nil, err
 	}
 	if at.Value != nil && m.pager.byURL() {
@@ -71,7 +77,7 @@ func (m *maker) request(base *url.URL, in *input, at *page, key string) (*wire, 
 	if name := m.def.Idempotency; strings.HasPrefix(name, "?") {
 		w.url.RawQuery = string(pair([]byte(w.url.RawQuery), name[1:], key))
 	} else if name != "" {
-		w.header.Set(name, key)
+		w.set(name, key)
 	}
 	return w, m.setBody(w, in.values)
 }
@@ -104,7 +110,10 @@ func (m *maker) setPath(u *url.URL, values []json.RawMessage) error {
 			}
 		}
 	}
-	u.Path, u.RawPath = string(path), string(escaped)
+	u.Path = string(path)
+	if u.RawPath = u.Path; string(escaped) != u.Path {
+		u.RawPath = string(escaped)
+	}
 	return nil
 }
 
@@ -115,6 +124,9 @@ var lookAlikes = strings.NewReplacer("．", ".", "․", ".", "。", ".", "‥", 
 // checkSegment refuses what a server might read as another path, decoded however
 // often.
 func checkSegment(arg, text string) error {
+	if isName(text, "-_") { // which no server takes for anything else
+		return nil
+	}
 	if strings.ContainsFunc(text, isControl) {
 		return invalid("%s must not have control characters such as line breaks", arg)
 	}
@@ -134,7 +146,7 @@ func checkSegment(arg, text string) error {
 }
 
 func (m *maker) rawQuery(values []json.RawMessage) string {
-	buf := append(make([]byte, 0, 64), m.query...)
+	buf := append(make([]byte, 0, 256), m.query...)
 	for i := range m.params {
 		if p := &m.params[i]; p.in == inQuery && values[i] != nil {
 			buf = styled(buf, p.wire, values[i], p.style)
@@ -143,7 +155,7 @@ func (m *maker) rawQuery(values []json.RawMessage) string {
 	return string(buf)
 }
 
-func (m *maker) setHeaders(h http.Header, values []json.RawMessage) error {
+func (m *maker) setHeaders(w *wire, values []json.RawMessage) error {
 	for i := range m.params {
 		p := &m.params[i]
 		if p.in != inHeader || values[i] == nil {
@@ -153,7 +165,7 @@ func (m *maker) setHeaders(h http.Header, values []json.RawMessage) error {
 		if strings.ContainsFunc(text, isControl) {
 			return invalid("%s must not have line breaks or other control characters", p.arg)
 		}
-		h.Set(p.wire, text)
+		w.set(p.wire, text)
 	}
 	return nil
 }
@@ -196,7 +208,7 @@ func (m *maker) setBody(w *wire, values []json.RawMessage) error {
 	if m.def.ContentType != "" {
 		typ = m.def.ContentType
 	}
-	w.header.Set("Content-Type", typ)
+	w.set("Content-Type", typ)
 	w.body = body
 	return nil
 }

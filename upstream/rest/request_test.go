@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -216,6 +217,7 @@ params.must = { required = true }`, rec.serve(t))
 		{`{"id":"1","must":"x","limit":101}`, "limit"},
 		{`{"id":"1","must":"x","cursor":5}`, "cursor"},
 		{`{"id":"1","must":"x","fields":{"a":1}}`, "fields"},
+		{`{"oops":1,"n":"many","must":{}}`, `there is no argument "oops"; there are: id, n, s, tags, o, h, must, limit, cursor, fields; n: it must be a whole number, not "many"; must: it must be a string, not {}; id is required: it must be a string`},
 		{`{"id":"","must":"x"}`, "id must not be empty"},
 		{`{"id":"..","must":"x"}`, "id must not have . or .."},
 		{`{"id":"a/../b","must":"x"}`, "id must not"},
@@ -316,4 +318,42 @@ path = "/x"`
 	if got := names(open(t, text, rec.serve(t))); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
+}
+
+// What a call puts into a header is gone with the next one, also among calls at
+// once: the constant fields are shared by all.
+func TestHeadersOfOneCall(t *testing.T) {
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"etag":%q,"version":%q,"key":%q}`, r.Header.Get("If-Match"), r.Header.Get("X-Version"), r.Header.Get("Idempotency-Key"))
+	})
+	a := open(t, `
+headers = { X-Version = "1" }
+[action.get_x]
+method = "GET"
+path = "/x"
+params.etag = { in = "header", name = "If-Match" }
+[action.do_x]
+method = "POST"
+path = "/x"
+idempotency = "Idempotency-Key"
+`, s)
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			args, etag := "{}", ""
+			if i%2 == 0 {
+				etag = fmt.Sprint("e", i)
+				args = `{"etag":"` + etag + `"}`
+			}
+			for range 20 {
+				if got, want := structured(t, a, "get_x", args), `{"etag":"`+etag+`","version":"1","key":""}`; got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+				if got := structured(t, a, "do_x", "{}"); !strings.HasPrefix(got, `{"etag":"","version":"1","key":"`) || strings.HasSuffix(got, `"key":""}`) {
+					t.Errorf("got %s", got)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

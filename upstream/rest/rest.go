@@ -190,10 +190,10 @@ func (a *Adapter) call(ctx context.Context, call *upstream.Call) (*upstream.Resu
 		return nil, err
 	}
 	v := &visit{in: in, at: &page{}, most: a.opt.MaxRecords}
-	bound := act.bound(a.opt.ID, call.Principal, in)
-	v.cursor = func(p *page) string { return a.sealer.seal(p, bound) }
+	bound := func() []byte { return act.bound(a.opt.ID, call.Principal, in) }
+	v.cursor = func(p *page) string { return a.sealer.seal(p, bound()) }
 	if in.cursor != "" {
-		if v.at, err = a.sealer.open(in.cursor, bound); err != nil {
+		if v.at, err = a.sealer.open(in.cursor, bound()); err != nil {
 			return nil, err
 		}
 	}

@@ -173,13 +173,23 @@ func (b *body) at(p pointer) (json.RawMessage, bool) {
 // pointer is a compiled JSON pointer (RFC 6901).
 type pointer []string
 
+// member is [rawjson.Get] without memory for names.
+func member(obj json.RawMessage, name string) (json.RawMessage, bool) {
+	for quoted, v := range rawjson.Fields(obj) {
+		if len(quoted) == len(name)+2 && string(quoted[1:len(quoted)-1]) == name || bytes.IndexByte(quoted, '\\') >= 0 && rawjson.String(quoted) == name {
+			return v, true
+		}
+	}
+	return nil, false
+}
+
 // at returns the value that p leads to in v.
 func (p pointer) at(v json.RawMessage) (json.RawMessage, bool) {
 	for _, token := range p {
 		switch rawjson.Kind(v) {
 		case '{':
 			var ok bool
-			if v, ok = rawjson.Get(v, token); !ok {
+			if v, ok = member(v, token); !ok {
 				return nil, false
 			}
 		case '[':

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -278,7 +279,7 @@ func mysqlCode(err error) uint16 {
 }
 
 // account is how the server names who is refused, with the address.
-var account = regexp.MustCompile(`'[^']*'@'[^']*'`)
+var account = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`'[^']*'@'[^']*'`) })
 
 // meaning implements dialect.
 func (m *mysqlDB) meaning(err error) (cause, string) {
@@ -286,7 +287,7 @@ func (m *mysqlDB) meaning(err error) (cause, string) {
 	if !ok {
 		return lost, ""
 	}
-	said := account.ReplaceAllString(e.Message, "this role")
+	said := account().ReplaceAllString(e.Message, "this role")
 	switch e.Number {
 	case 1045, 1698, 1251, 1275, 3118, 4151, 1862:
 		return login, said

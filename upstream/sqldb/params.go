@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -183,14 +184,14 @@ func plain(raw json.RawMessage) (string, bool) {
 	switch kind := rawjson.Kind(raw); {
 	case kind == '"':
 		s := strings.TrimSpace(rawjson.String(raw))
-		return s, decimalForm.MatchString(s)
+		return s, decimalForm().MatchString(s)
 	case kind == '-' || kind >= '0' && kind <= '9':
 		return strings.TrimSpace(string(raw)), true
 	}
 	return "", false
 }
 
-var decimalForm = regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`)
+var decimalForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^-?[0-9]+(\.[0-9]+)?$`) })
 
 func readInteger(raw json.RawMessage) (any, bool) {
 	s, ok := plain(raw)
@@ -245,14 +246,14 @@ type decimal string
 
 func readDecimal(raw json.RawMessage) (any, bool) {
 	s, ok := plain(raw)
-	return decimal(s), ok && decimalForm.MatchString(s)
+	return decimal(s), ok && decimalForm().MatchString(s)
 }
 
-var uuidForm = regexp.MustCompile(`^(?i)[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$`)
+var uuidForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(?i)[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}$`) })
 
 func readUUID(raw json.RawMessage) (any, bool) {
 	s := strings.ToLower(rawjson.String(raw))
-	return s, rawjson.Kind(raw) == '"' && uuidForm.MatchString(s)
+	return s, rawjson.Kind(raw) == '"' && uuidForm().MatchString(s)
 }
 
 // array is the elements of a list, as JSON.

@@ -129,15 +129,43 @@ func garbage(t *testing.T) string {
 	return path
 }
 
+// TestNoDatabase has a file that is none be noticed before anybody asks.
+func TestNoDatabase(t *testing.T) {
+	a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite}, "sqlite:"+garbage(t))
+	watch(t, a, upstream.Down, "cannot be read as a database")
+	if h := a.Health(); strings.Contains(h.Detail, "sales") || !strings.Contains(h.Detail, "not a database") {
+		t.Errorf("the cause and no more is told: %q", h.Detail)
+	}
+}
+
+// TestCheck has all that is wrong with statements be told at once, without a
+// database.
+func TestCheck(t *testing.T) {
+	opt := sqldb.Options{Driver: sqldb.Postgres, Statements: map[string]sqldb.Statement{
+		"a": {SQL: "SELECT :x, :y", Params: map[string]sqldb.Param{"z": {Type: "integer"}}},
+		"b": {SQL: "DELETE FROM orders"},
+	}}
+	err := opt.Check()
+	if err == nil {
+		t.Fatal("nothing is wrong")
+	}
+	for _, want := range []string{"statement a: it uses :x", "statement a: it uses :y", "statement a: the parameter z is not used", "statement b: it is no query"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not told in\n%v", want, err)
+		}
+	}
+	opt.Statements = map[string]sqldb.Statement{"a": {SQL: "SELECT 1"}}
+	if err := opt.Check(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestOperatorsFault has a statement that does not fit be the operator's business,
 // before it is called.
 func TestOperatorsFault(t *testing.T) {
 	each(t, func(t *testing.T, d sqldb.Driver) {
 		a := start(t, sqldb.Options{Driver: d, Statements: map[string]sqldb.Statement{"old": {SQL: "SELECT gone FROM orders"}, "fine": {SQL: "SELECT id FROM orders"}}}, "reader")
-		watchUntil(t, a, func() bool { return len(a.Drift()) > 0 })
-		if h := a.Health(); h.State != upstream.Up {
-			t.Errorf("%+v", h)
-		}
+		watch(t, a, upstream.Up, "") // by then it is known, for whoever looks once
 		if notes := a.Drift(); len(notes) != 1 || notes[0].Tool != "old" || !strings.Contains(notes[0].Problem, "does not fit") {
 			t.Errorf("%+v", notes)
 		}

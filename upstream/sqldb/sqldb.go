@@ -150,6 +150,17 @@ func (o Options) Connector(dsn string) (driver.Connector, error) {
 	return d.connector(dsn)
 }
 
+// Check tells all that is wrong with the statements, without a database: what
+// [New] would refuse.
+func (o Options) Check() error {
+	o.defaults()
+	d, err := newDialect(&o, nil)
+	if err != nil {
+		return err
+	}
+	return (&Adapter{opt: o, dialect: d}).compile()
+}
+
 // Adapter is a database as an [upstream.Adapter].
 type Adapter struct {
 	opt     Options
@@ -225,13 +236,13 @@ func (a *Adapter) Call(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	if err != nil {
 		return a.explain(ctx, c.Name, act.free, at(connecting, err))
 	}
-	out := &table{maxRows: req.rows, maxCell: a.opt.MaxCell, maxBytes: a.opt.MaxBytes, affected: -1}
+	out := &table{maxRows: req.rows, maxCell: a.opt.MaxCell, maxBytes: a.opt.MaxBytes, affected: -1, buf: make([]byte, 0, 4<<10)}
 	if err = a.run(ctx, req, out); err != nil {
 		return a.explain(ctx, c.Name, act.free, err)
 	}
 	a.board.up()
 	a.drift.compare(c.Name, req.key, out.columns)
-	return out.result(a.opt.Clean)
+	return out.result(a.opt.Clean), nil
 }
 
 // run carries out a request on a connection of its own.

@@ -79,7 +79,30 @@ func (c *sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	case err != nil || !info.Mode().IsRegular():
 		return nil, &refusal{upstream.Unavailable, "the database file cannot be opened"}
 	}
-	return c.Connector.Connect(ctx)
+	conn, err := c.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := readable(ctx, conn); err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// readable makes SQLite look into the file, which it otherwise does with the first
+// statement only (https://sqlite.org/pragma.html#pragma_schema_version).
+func readable(ctx context.Context, conn driver.Conn) error {
+	q, ok := conn.(driver.QueryerContext)
+	if !ok {
+		return nil
+	}
+	rows, err := q.QueryContext(ctx, "PRAGMA schema_version", nil)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // only read from
+	return rows.Next(make([]driver.Value, 1))
 }
 
 // pragmas are those that only tell; the tool "schema" uses them as tables.

@@ -225,7 +225,7 @@ func (t *table) bytes(v []byte) {
 
 // result ends the answer. clean takes a credential out of it; nil if there is
 // none.
-func (t *table) result(clean func([]byte)) (*upstream.Result, error) {
+func (t *table) result(clean func([]byte)) *upstream.Result {
 	if t.columns == nil {
 		t.head(nil)
 	}
@@ -244,13 +244,7 @@ func (t *table) result(clean func([]byte)) (*upstream.Result, error) {
 	if clean != nil {
 		clean(t.buf)
 	}
-	raw := make([]byte, 0, 2*len(t.buf)+len(t.buf)/4+80)
-	raw = append(raw, `{"content":[{"type":"text","text":`...)
-	raw = appendString(raw, string(t.buf))
-	raw = append(raw, `}],"structuredContent":`...)
-	raw = append(raw, t.buf...)
-	raw = append(raw, '}')
-	return upstream.ParseResult(raw)
+	return upstream.JSONResult(t.buf)
 }
 
 // rfc3339 appends what databases write in RFC 3339, as a JSON string; what is

@@ -44,14 +44,15 @@ func (act *action) request(raw json.RawMessage) (*request, error) {
 	return &req, nil
 }
 
-// compile makes the tools.
+// compile makes the tools. Its error joins one for each thing that is wrong.
 func (a *Adapter) compile() error {
 	a.actions = map[string]*action{}
+	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(a.opt.Statements)) {
 		s := a.opt.Statements[name]
-		act, err := a.operators(name, &s)
-		if err != nil {
-			return fmt.Errorf("statement %s: %w", name, err)
+		act, wrong := a.operators(name, &s)
+		for _, err := range wrong {
+			faults = append(faults, fmt.Errorf("statement %s: %w", name, err))
 		}
 		if !s.Write || a.opt.Writes {
 			a.actions[name] = act
@@ -70,9 +71,12 @@ func (a *Adapter) compile() error {
 	}
 	for _, act := range own {
 		if _, taken := a.opt.Statements[act.spec.Name]; taken {
-			return fmt.Errorf("statement %s: there is a tool of that name already; call it something else", act.spec.Name)
+			faults = append(faults, fmt.Errorf("statement %s: there is a tool of that name already; call it something else", act.spec.Name))
 		}
 		a.actions[act.spec.Name] = act
+	}
+	if len(faults) > 0 {
+		return errors.Join(faults...)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.actions)) {
 		act := a.actions[name]
@@ -86,33 +90,38 @@ func (a *Adapter) compile() error {
 	return nil
 }
 
-// operators makes the tool of a statement that the operator wrote.
-func (a *Adapter) operators(name string, s *Statement) (*action, error) {
+// operators makes the tool of a statement that the operator wrote, or tells all
+// that is wrong with it.
+func (a *Adapter) operators(name string, s *Statement) (*action, []error) {
 	text, err := parse(a.opt.Driver, s.SQL, true)
 	if err != nil {
-		return nil, err
+		return nil, []error{err}
 	}
+	var faults []error
 	for _, p := range slices.Sorted(maps.Keys(s.Params)) {
 		def := s.Params[p]
 		if err := def.check(); err != nil {
-			return nil, fmt.Errorf("parameter %s: %w", p, err)
+			faults = append(faults, fmt.Errorf("parameter %s: %w", p, err))
 		}
 		if !slices.Contains(text.order, p) {
-			return nil, fmt.Errorf("the parameter %s is not used; write :%s where it belongs", p, p)
+			faults = append(faults, fmt.Errorf("the parameter %s is not used; write :%s where it belongs", p, p))
 		}
 	}
-	for _, p := range text.order {
+	for _, p := range slices.Compact(slices.Sorted(slices.Values(text.order))) {
 		if _, ok := s.Params[p]; !ok {
-			return nil, fmt.Errorf("it uses :%s, but there is no parameter of that name", p)
+			faults = append(faults, fmt.Errorf("it uses :%s, but there is no parameter of that name; add params.%s = { type = \"string\" }", p, p))
 		}
 	}
 	req := &request{key: name, text: text, write: s.Write, rows: a.opt.MaxRows}
 	if s.Write {
 		if slices.Contains([]string{"begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release", "prepare", "set"}, text.keyword(0)) {
-			return nil, errors.New("it controls transactions or the session; each statement is a transaction of its own")
+			faults = append(faults, errors.New("it controls transactions or the session; each statement is a transaction of its own"))
 		}
 	} else if req.probe, err = text.shape(a.opt.Driver); err != nil {
-		return nil, fmt.Errorf("%w; one that changes something needs write = true", err)
+		faults = append(faults, fmt.Errorf("%w; one that changes something needs write = true", err))
+	}
+	if len(faults) > 0 {
+		return nil, faults
 	}
 	return &action{params: s.Params, statement: req, spec: upstream.ToolSpec{
 		Name: name, Description: s.Description,

@@ -57,7 +57,6 @@ func (a *Adapter) look(ctx context.Context) *upstream.Error {
 		return a.understood(ctx, "", at(connecting, err))
 	}
 	defer conn.Close() //nolint:errcheck // back to the pool
-	a.board.up()
 	for _, name := range slices.Sorted(maps.Keys(a.actions)) {
 		req := a.actions[name].statement
 		if req == nil {
@@ -72,6 +71,7 @@ func (a *Adapter) look(ctx context.Context) *upstream.Error {
 			a.drift.note(name, "", "does not fit the database: "+e.Public)
 		}
 	}
+	a.board.up() // when all that is to be said of it is known
 	return nil
 }
 
@@ -108,7 +108,10 @@ func (b *board) down(e *upstream.Error, retry time.Duration) {
 	if b.health.State != upstream.Down {
 		b.health = upstream.Health{State: upstream.Down, Since: time.Now()}
 	}
-	b.health.Err, b.health.Detail = e.Public, e.Error()
+	b.health.Err, b.health.Detail = e.Public, e.Public
+	if e.Err != nil {
+		b.health.Detail = e.Err.Error()
+	}
 	if retry > 0 {
 		b.next = time.Now().Add(retry)
 	}
