@@ -52,7 +52,7 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	st := statusFor(o.agg, c.Principal)
+	st := statusFor(o.agg, c.Principal, args.Source)
 	for _, m := range o.agg.members() {
 		if args.Source == "" || args.Source == string(m.ID) {
 			m.presence.tellSources(c)
@@ -60,18 +60,9 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 	}
 	if args.Source == "" {
 		st.shorten()
-	} else {
-		kept := st.Sources[:0]
-		for _, s := range st.Sources {
-			if s.Name == args.Source {
-				kept = append(kept, s)
-			}
-		}
-		if len(kept) == 0 {
-			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.NotFound,
-				Public: fmt.Sprintf("there is no source %q; call %s without arguments for all", args.Source, toolSources)}
-		}
-		st.Sources = kept
+	} else if len(st.Sources) == 0 {
+		return nil, &upstream.Error{Tool: c.Name, Kind: upstream.NotFound,
+			Public: fmt.Sprintf("there is no source %q; call %s without arguments for all", args.Source, toolSources)}
 	}
 	return upstream.StructuredResult(st)
 }

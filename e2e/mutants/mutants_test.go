@@ -86,7 +86,8 @@ func (m mutant) mustBeFound(t *testing.T) {
 	if _, err := os.ReadDir(filepath.Join(root, m.pkg)); err != nil { // has go test look at the files before it takes an earlier result
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-count=1", "-short", "-failfast",
+	// Without optimisation it is compiled sooner, and runs only once.
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-gcflags=-N -l", "-count=1", "-short", "-failfast",
 		"-timeout=60s", "-run", "^"+m.test+"$", "./"+m.pkg)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
