@@ -93,12 +93,12 @@ func statusFor(a *Aggregate, p upstream.Principal, only string) Status {
 func (m *member) status(p upstream.Principal) SourceStatus {
 	s := SourceStatus{Name: string(m.ID), InFlight: m.active.Load(), Load: m.load()}
 	l := m.feeds.at(upstream.Tools).last.Load()
-	if l != nil {
-		s.Stale, s.ToolsListed = l.stale, stamp(l.at)
-	}
 	// What the snapshot holds, not what was read last: whoever is told that a tool
 	// is there may call it. A source that was just added may not be in it yet.
 	offered := m.agg.snap.Load().offer(m.ID)
+	if l != nil && offered != nil && offered.list(upstream.Tools).from[0] == l.contents {
+		s.Stale, s.ToolsListed = l.stale, stamp(l.at)
+	}
 	for list, into := range map[upstream.List]*int{
 		upstream.Tools: &s.Tools, upstream.Prompts: &s.Prompts, upstream.Resources: &s.Resources, upstream.Templates: &s.Templates,
 	} {
