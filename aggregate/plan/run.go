@@ -54,15 +54,30 @@ func Run[R any](ctx context.Context, p *Plan, do Do[R], done func(node int, o *O
 	for i := range r.ended {
 		r.ended[i] = make(chan struct{})
 	}
+	together(len(p.Nodes), func(i int) {
+		defer close(r.ended[i])
+		r.node(ctx, i)
+	})
+	return r.out
+}
+
+// together does n things at once and returns when all are done. Each begins the
+// next before itself, so that they come to a source's queue in about the order in
+// which they are written: begun by one loop, the last would come first.
+func together(n int, do func(int)) {
 	var all sync.WaitGroup
-	for i := range p.Nodes {
+	var begin func(int)
+	begin = func(i int) {
+		if i == n {
+			return
+		}
 		all.Go(func() {
-			defer close(r.ended[i])
-			r.node(ctx, i)
+			begin(i + 1)
+			do(i)
 		})
 	}
+	begin(0)
 	all.Wait()
-	return r.out
 }
 
 type run[R any] struct {
@@ -260,11 +275,7 @@ func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
 		elements = append(elements, e)
 	}
 	o.Items = make([]Outcome[R], len(elements)) // not nil: there is a list
-	var all sync.WaitGroup
-	for i, e := range elements {
-		all.Go(func() { o.Items[i] = r.once(ctx, Step{Node: n, Item: i}, e) })
-	}
-	all.Wait()
+	together(len(elements), func(i int) { o.Items[i] = r.once(ctx, Step{Node: n, Item: i}, elements[i]) })
 	o.Status = OK
 	if slices.ContainsFunc(o.Items, func(it Outcome[R]) bool { return it.Status != OK }) {
 		o.Status = Failed

@@ -5,6 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -206,5 +209,37 @@ func TestEachOnce(t *testing.T) {
 	}, func(int, *plan.Outcome[int]) {})
 	if seen != "abc" || out[2].Result != 3 {
 		t.Errorf("%s, %+v", seen, out)
+	}
+}
+
+// Calls are begun in the order in which they are written, so that the first are
+// not the last in a source's queue.
+func TestBegunInOrder(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	elements := make([]string, 30)
+	for i := range elements {
+		elements[i] = strconv.Itoa(i)
+	}
+	var calls []string
+	for i := range 20 {
+		calls = append(calls, fmt.Sprintf(`{"id":"c%d","tool":"crm_read","arguments":{}}`, i))
+	}
+	calls = append(calls, `{"id":"l","tool":"crm_read","arguments":{"value":[`+strings.Join(elements, ",")+`]}}`,
+		`{"id":"m","tool":"crm_read","map":{"$ref":"#/l/value"},"arguments":{"x":{"$ref":"#/item"}}}`)
+	var mu sync.Mutex
+	var nodes, items []int
+	p := parse(t, "["+strings.Join(calls, ",")+"]")
+	plan.Run(t.Context(), p, func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if s.Item >= 0 {
+			items = append(items, s.Item)
+		} else if n, err := strconv.Atoi(s.Node.ID[1:]); err == nil {
+			nodes = append(nodes, n)
+		}
+		return s.Arguments, "", true
+	}, func(int, *plan.Outcome[string]) {})
+	if len(nodes) != 20 || len(items) != 30 || !slices.IsSorted(nodes) || !slices.IsSorted(items) {
+		t.Errorf("begun as %v and %v", nodes, items)
 	}
 }
