@@ -89,7 +89,14 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 // maxFaults is how much is said of what is wrong with a plan, in bytes.
 const maxFaults = 16 << 10
 
-var errPlanDeadline = fmt.Errorf("the time of the plan is up: %w", context.DeadlineExceeded)
+// errPlanDeadline is why a plan ends that takes longer than it was given.
+var errPlanDeadline error = planDeadline{}
+
+type planDeadline struct{}
+
+func (planDeadline) Error() string { return "its time was up" }
+
+func (planDeadline) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // maxTogether is how many bytes of results a plan holds at once. Any more can be read,
 // but not be referred to.

@@ -266,8 +266,8 @@ func TestBatchDeadlineAndCancellation(t *testing.T) {
 		defer stop()
 		b := batch(t, v, "bulkhead_batch_read", `{"deadline_ms":300,"calls":[{"id":"a","tool":"crm_read","arguments":{"ms":100}},
 			{"id":"b","tool":"erp_read","arguments":{"ms":5000}},{"id":"c","tool":"crm_read","after":["b"]}]}`)
-		if got := b.String(); got != "a ok, b error timeout, c skipped" || b.Timing.Wall != 300 {
-			t.Errorf("%s after %d ms", got, b.Timing.Wall)
+		if got := b.String(); got != "a ok, b error timeout, c skipped" || b.Timing.Wall != 300 || b.Results[2].Error != "the plan ended before it: its time was up" {
+			t.Errorf("%s after %d ms: %s", got, b.Timing.Wall, b.Results[2].Error)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(50*time.Millisecond, cancel)

@@ -39,6 +39,7 @@ type batchItem struct {
 	Reused bool  `json:"reused,omitempty"`
 	MS     int64 `json:"ms"`
 	unsure bool  // it failed, and may have been carried out
+	astray bool  // it failed, because what it refers to cannot be had
 }
 
 // batchCut is what was left out of a result that was too long.
@@ -84,7 +85,7 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 func item(o *plan.Outcome[batchAnswer]) batchItem {
 	it := batchItem{Status: o.Status, Error: Printable(o.Why, maxQuote), MS: o.Took.Milliseconds(), Reused: o.Result.reused, unsure: o.Result.unsure}
 	if o.Status == plan.Failed && o.Why != "" {
-		it.Code = upstream.InvalidArguments.Code() // what it refers to is not there
+		it.Code, it.astray = upstream.InvalidArguments.Code(), true
 	}
 	switch a := o.Result; {
 	case a.err != nil:
@@ -149,8 +150,8 @@ func others(res *upstream.Result) json.RawMessage {
 
 // summaryOf says in a sentence what is missing and why, and what to do about it.
 func summaryOf(items []batchItem) string {
-	ok, reused := 0, 0
-	var missing, unsure []string
+	ok, reused, again := 0, 0, false
+	var missing, unsure, wrong []string
 	for i := range items {
 		it := &items[i]
 		switch it.Status {
@@ -160,7 +161,16 @@ func summaryOf(items []batchItem) string {
 				reused++
 			}
 		case plan.Failed:
-			missing = append(missing, fmt.Sprintf("%s failed (%s)", it.ID, strings.Trim(string(it.Source)+" "+it.Code, " ")))
+			why := strings.Trim(string(it.Source)+" "+it.Code, " ")
+			if it.astray {
+				why = "what it refers to cannot be had"
+			}
+			missing = append(missing, fmt.Sprintf("%s failed (%s)", it.ID, why))
+			if it.Code == upstream.InvalidArguments.Code() {
+				wrong = append(wrong, it.ID)
+			} else {
+				again = true
+			}
 		case plan.Skipped:
 			missing = append(missing, it.ID+" was skipped")
 		}
@@ -176,6 +186,13 @@ func summaryOf(items []batchItem) string {
 		return s + "."
 	}
 	s += "; " + strings.Join(missing, ", ") + ". "
+	if len(wrong) > 0 {
+		s += "Correct " + strings.Join(wrong, ", ") + " and send it with what depends on it as a new plan: as it is, it fails again."
+		if !again {
+			return s
+		}
+		s += " "
+	}
 	if len(unsure) == 0 {
 		return s + "Send the same plan again within 5 minutes to make only the missing calls."
 	}

@@ -124,7 +124,11 @@ func (r *run[R]) node(ctx context.Context, i int) {
 // hindered returns why a node is not begun; "" if nothing is in its way.
 func (r *run[R]) hindered(ctx context.Context, n *Node) string {
 	if ctx.Err() != nil {
-		return "the plan was ended before it: " + context.Cause(ctx).Error()
+		why := context.Cause(ctx)
+		if why == context.Canceled {
+			return "the plan was cancelled before it"
+		}
+		return "the plan ended before it: " + why.Error()
 	}
 	if first := r.stop.Load(); first != nil {
 		return "call " + first.ID + " failed, with which the plan ends"
