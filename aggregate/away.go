@@ -33,7 +33,8 @@ func (s *presence) absent() (why Absence, retry time.Duration) {
 	h, known := s.health()
 	e, listed := tools.err.Load(), tools.last.Load()
 	if known && h.State == upstream.Down || !known && e != nil && (listed == nil || listed.stale) {
-		if e != nil && e.Kind == upstream.NeedsLogin || s.m.needed() {
+		refused := known && h.Why == upstream.NeedsLogin && s.m.Users == nil
+		if e != nil && e.Kind == upstream.NeedsLogin || refused || s.m.needed() {
 			return AwayLogin, h.RetryIn
 		}
 		return AwayDown, h.RetryIn

@@ -28,6 +28,7 @@ type fake struct {
 	tools   []upstream.Tool
 	err     error
 	state   upstream.State
+	why     upstream.Kind // for which it is down
 	changed func()
 	lists   int
 	called  int
@@ -99,7 +100,7 @@ func (f *fake) Watch(ctx context.Context, tell upstream.Events) error {
 func (f *fake) Health() upstream.Health {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return upstream.Health{State: f.state}
+	return upstream.Health{State: f.state, Why: f.why}
 }
 
 // turn has the connection be in another state.

@@ -110,7 +110,8 @@ const (
 type Health struct {
 	State    State
 	Since    time.Time // when State was entered
-	Err      string    // why it is down, as the model may read it; "" while up
+	Why      Kind      // why it is down; means nothing while it is not
+	Err      string    // the same as the model may read it; "" while up
 	Detail   string    // the same for the operator: may name paths and addresses
 	Server   string    // the peer's own name and version, for display only
 	Protocol string    // negotiated protocol revision; "" where there is none

@@ -96,6 +96,9 @@ func TestNoFallBack(t *testing.T) {
 			if !ok || e.Kind != c.kind {
 				t.Errorf("the error is %v, want %v", err, c.kind)
 			}
+			if h := a.Health(); h.State != upstream.Down || h.Why != c.kind {
+				t.Errorf("%s for %s", h.State, h.Why.Code())
+			}
 			if (gets.Load() > 0) != c.gets {
 				t.Errorf("%d GET requests", gets.Load())
 			}

@@ -200,6 +200,7 @@ func (a *Adapter) Health() upstream.Health {
 	case s.conn != nil:
 		h.Server, h.Protocol = s.conn.peer.server, s.conn.peer.version
 	case s.failure != nil:
+		h.Why = s.failure.Kind
 		if h.Err = s.failure.Public; h.Err == "" {
 			h.Err = s.failure.Kind.Code()
 		}
