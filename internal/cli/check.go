@@ -70,13 +70,20 @@ func check(ctx context.Context, inv *invocation) error {
 		if err != nil {
 			return err
 		}
+		lists, err := shown(ctx, a, hosts)
+		if err != nil {
+			return err
+		}
+		if inv.opt.client != "" {
+			tools = lists[hosts[0].Title]
+		}
 		each, tokens := weights(tools)
 		var advice []string
 		if inv.opt.client != "" {
 			advice = advise(hosts[0], cfg.Server, tools, tokens)
 		}
 		if inv.opt.json {
-			told := map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, tools), "definition_tokens": tokens}
+			told := map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, lists), "definition_tokens": tokens}
 			if advice != nil {
 				told["advice"] = advice
 			}
@@ -93,7 +100,7 @@ func check(ctx context.Context, inv *invocation) error {
 		if inv.opt.client != "" {
 			describe(out, hosts[0], tools, advice)
 		} else {
-			warn(out, judge(hosts, tools))
+			warn(out, judge(hosts, lists))
 		}
 		return failed
 	})

@@ -61,7 +61,7 @@ func demonstrate(ctx context.Context, inv *invocation) error {
 		view, _ := a.View("")
 		opt := demo.Options{Customer: inv.opt.customer, SignIn: w.ticketTokens()}
 		if inv.opt.json { // only there it is told
-			tools, err := catalog(ctx, a)
+			tools, err := catalog(ctx, a, anyClient)
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,20 @@ func listed(ctx context.Context, a *aggregate.Aggregate) ([]json.RawMessage, err
 	wait, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
 	defer cancel()
 	_ = a.Settled(wait)
-	return catalog(ctx, a)
+	return catalog(ctx, a, anyClient)
+}
+
+// shown returns the tools that each host is shown, by its title.
+func shown(ctx context.Context, a *aggregate.Aggregate, hosts []aggregate.Host) (map[string][]json.RawMessage, error) {
+	lists := make(map[string][]json.RawMessage, len(hosts))
+	for _, h := range hosts {
+		tools, err := catalog(ctx, a, h.Clients[0])
+		if err != nil {
+			return nil, err
+		}
+		lists[h.Title] = tools
+	}
+	return lists, nil
 }
 
 // leftOut warns of tools that server.list_budget keeps from the list; "" if
@@ -67,10 +80,12 @@ type finding struct {
 	aggregate.Finding
 }
 
-func judge(hosts []aggregate.Host, tools []json.RawMessage) []finding {
+// judge says what the hosts do not take as it is of the tools that each is shown,
+// by its title.
+func judge(hosts []aggregate.Host, shown map[string][]json.RawMessage) []finding {
 	found := []finding{}
 	for _, h := range hosts {
-		for _, f := range h.Check(tools) {
+		for _, f := range h.Check(shown[h.Title]) {
 			found = append(found, finding{h.Title, f})
 		}
 	}

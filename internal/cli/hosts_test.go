@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
@@ -19,7 +22,11 @@ func toolsNamed(names ...string) (tools []json.RawMessage) {
 
 func TestHostsThatShareAWarningStandTogether(t *testing.T) {
 	tools := toolsNamed("a", "b", "c\x1b[31m", "d", "e")
-	found := judge(aggregate.Hosts(), tools)
+	lists := map[string][]json.RawMessage{}
+	for _, h := range aggregate.Hosts() {
+		lists[h.Title] = tools
+	}
+	found := judge(aggregate.Hosts(), lists)
 	var b strings.Builder
 	warn(&b, found)
 	const want = "hosts:\n  Claude Code, Codex, Qwen Code: calls run one by one, for want of a readOnlyHint: a, b, c\\u001b[31m and 2 more\n"
@@ -71,5 +78,59 @@ func TestLeftOut(t *testing.T) {
 	}
 	if got := leftOut(0, results, all[2:]); got != "" {
 		t.Errorf("no budget: %s", got)
+	}
+}
+
+// manyTools is an adapter with so many tools.
+type manyTools int
+
+func (n manyTools) Tools(context.Context) (tools []upstream.Tool, err error) {
+	for i := range int(n) {
+		t, err := upstream.ParseTool("crm", fmt.Appendf(nil, `{"name":"t%d","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":true}}`, i))
+		if err != nil {
+			return nil, err
+		}
+		tools = append(tools, t)
+	}
+	return tools, nil
+}
+
+func (manyTools) Call(context.Context, *upstream.Call) (*upstream.Result, error) {
+	return upstream.TextResult("", false), nil
+}
+
+func (manyTools) Close() error { return nil }
+
+// A host is judged by the list that it is shown, which is short where it does not
+// take all.
+func TestHostsAreJudgedByWhatTheyAreShown(t *testing.T) {
+	for discovery, beyond := range map[aggregate.Discovery][]string{aggregate.DiscoverAuto: nil, aggregate.DiscoverList: {"Cursor", "VS Code"}} {
+		a, err := aggregate.New([]aggregate.Member{{ID: "crm", Adapter: manyTools(200), Prefix: "crm"}}, aggregate.Options{Discovery: discovery})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error)
+		go func() { ran <- a.Run(ctx) }()
+		if _, err := listed(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		lists, err := shown(t.Context(), a, aggregate.Hosts())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, f := range judge(aggregate.Hosts(), lists) {
+			if f.Rule == aggregate.RuleTools {
+				got = append(got, f.Host)
+			}
+		}
+		if n := len(lists["Goose"]); !slices.Equal(got, beyond) || n < 200 {
+			t.Errorf("%s: too many for %v; %d for Goose", discovery, got, n)
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -51,11 +51,14 @@ func settled(ctx context.Context, a *aggregate.Aggregate) error {
 	return ctx.Err()
 }
 
-// catalog returns the definition of every tool that clients are offered.
-func catalog(ctx context.Context, a *aggregate.Aggregate) ([]json.RawMessage, error) {
+// anyClient is the name of a client of which nothing is known.
+const anyClient = "bulkhead"
+
+// catalog returns the definition of every tool that is listed to a client.
+func catalog(ctx context.Context, a *aggregate.Aggregate, client string) ([]json.RawMessage, error) {
 	view, _ := a.View("")
 	var tools []json.RawMessage
-	r := &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead", Method: "tools/list"}
+	r := &aggregate.Request{Principal: upstream.Local(), Client: client, Method: "tools/list"}
 	for {
 		raw, err := view.Handle(ctx, r)
 		if err != nil {
@@ -77,7 +80,7 @@ func printTools(ctx context.Context, inv *invocation) error {
 		if err := settled(ctx, a); err != nil {
 			return err
 		}
-		tools, err := catalog(ctx, a)
+		tools, err := catalog(ctx, a, anyClient)
 		if err != nil {
 			return err
 		}
@@ -119,7 +122,7 @@ func namesOf(tools []json.RawMessage) []string {
 
 // whichTool says how to come to the name of a tool that there is.
 func whichTool(ctx context.Context, a *aggregate.Aggregate, name string) string {
-	tools, err := catalog(ctx, a)
+	tools, err := catalog(ctx, a, anyClient)
 	names := namesOf(tools)
 	hint := "bulkhead tools lists the names"
 	if near := config.Nearest(name, names); err == nil && near != "" {
