@@ -79,11 +79,9 @@ func (s *pgSession) destroy(ctx context.Context) {
 		defer cancel()
 		_ = s.pg.CancelRequest(ctx) // the connection's end ends it too, only later
 		_ = s.pg.Conn().Close()
-		if s.pg.IsClosed() {
-			select {
-			case <-s.pg.CleanupDone():
-			case <-ctx.Done():
-			}
+		select { // the pool closes it meanwhile, or the driver has begun to
+		case <-s.pg.CleanupDone():
+		case <-ctx.Done():
 		}
 	})
 }
