@@ -151,47 +151,56 @@ func TestRowsThatAreLeftOut(t *testing.T) {
 			}
 			want = append(want, v)
 		}
-		synctest.Test(t, func(t *testing.T) {
-			v := ruled(t, r, aggregate.Options{}, plainTool, raw)
-			first := call(t, v, "crm_get", `{}`)
-			var shown struct {
-				Rows []any
-				Next string
-			}
-			if err := json.Unmarshal([]byte(first.Content[0].Text), &shown); err != nil || shown.Next != "c" || first.IsError {
-				rt.Fatalf("%v in %s", err, first.text())
-			}
-			got := shown.Rows
-			note := first.Content[len(first.Content)-1].Text
-			size, most := 0, r.MaxBytes
-			for _, item := range first.Content {
-				size += len(quoted(item.Text))
-			}
-			if most > 0 && size > most || r.MaxRows > 0 && len(got) > r.MaxRows {
-				rt.Fatalf("%d rows in %d bytes", len(got), size)
-			}
-			if len(got) == n {
-				if strings.Contains(note, "handle") || (len(first.Content) > 1) != (r.Fields != nil && n > 0) {
-					rt.Fatalf("nothing is left out, it says %s", note)
-				}
-			} else {
-				if begin := fmt.Sprintf("[crm: showing %d of %d rows", len(got), n); !strings.HasPrefix(note, begin) || first.Structured != nil {
-					rt.Fatalf("%s; structured %s", note, first.Structured)
-				}
-				pages, _ := readAll(rt, v, answer{Content: first.Content[1:]})
-				for _, page := range pages {
-					var more []any
-					if err := json.Unmarshal([]byte(page), &more); err != nil || r.MaxRows > 0 && len(more) > r.MaxRows || most > 0 && len(quoted(page)) > most {
-						rt.Fatalf("%v in a page of %d bytes with %d rows", err, len(page), len(more))
-					}
-					got = append(got, more...)
-				}
-			}
-			if !cmp.Equal(want, got) && n > 0 {
-				rt.Fatal(cmp.Diff(want, got))
-			}
-		})
+		wrong := ""
+		synctest.Test(t, func(t *testing.T) { wrong = wrongWithRows(t, r, raw, want) })
+		if wrong != "" { // said outside, because rapid panics in another goroutine
+			rt.Fatal(wrong)
+		}
 	})
+}
+
+// wrongWithRows says what is wrong with the answer of a tool with rules, and with
+// its rest, where it answers raw, which has the rows that are wanted.
+func wrongWithRows(t *testing.T, r shaping.Rules, raw string, want []any) string {
+	v := ruled(t, r, aggregate.Options{}, plainTool, raw)
+	first := call(t, v, "crm_get", `{}`)
+	var shown struct {
+		Rows []any
+		Next string
+	}
+	if err := json.Unmarshal([]byte(first.Content[0].Text), &shown); err != nil || shown.Next != "c" || first.IsError {
+		return fmt.Sprintf("%v in %s", err, first.text())
+	}
+	got := shown.Rows
+	note := first.Content[len(first.Content)-1].Text
+	size, most := 0, r.MaxBytes
+	for _, item := range first.Content {
+		size += len(quoted(item.Text))
+	}
+	if most > 0 && size > most || r.MaxRows > 0 && len(got) > r.MaxRows {
+		return fmt.Sprintf("%d rows in %d bytes", len(got), size)
+	}
+	if len(got) == len(want) {
+		if strings.Contains(note, "handle") || (len(first.Content) > 1) != (r.Fields != nil && len(want) > 0) {
+			return "nothing is left out, it says " + note
+		}
+	} else {
+		if begin := fmt.Sprintf("[crm: showing %d of %d rows", len(got), len(want)); !strings.HasPrefix(note, begin) || first.Structured != nil {
+			return fmt.Sprintf("%s; structured %s", note, first.Structured)
+		}
+		pages, _ := readAll(t, v, answer{Content: first.Content[1:]})
+		for _, page := range pages {
+			var more []any
+			if err := json.Unmarshal([]byte(page), &more); err != nil || r.MaxRows > 0 && len(more) > r.MaxRows || most > 0 && len(quoted(page)) > most {
+				return fmt.Sprintf("%v in a page of %d bytes with %d rows", err, len(page), len(more))
+			}
+			got = append(got, more...)
+		}
+	}
+	if !cmp.Equal(want, got) && len(want) > 0 {
+		return cmp.Diff(want, got)
+	}
+	return ""
 }
 
 func TestWhatRowsAreLeftOutSays(t *testing.T) {
