@@ -192,3 +192,14 @@ func BenchmarkNew(b *testing.B) {
 		search.New(docs)
 	}
 }
+
+// A word that few tools have says more than two that nearly all have.
+func TestRareWordsSayMore(t *testing.T) {
+	docs := []search.Doc{{Name: "depot_freight", Description: "Shows freight."}}
+	for i := range 20 {
+		docs = append(docs, search.Doc{Name: fmt.Sprintf("crm_customer_record_%d", i), Description: "Shows a record of a customer."})
+	}
+	if got, fit := named(search.New(docs), docs, "freight of a customer record", 1); got[0] != "depot_freight" || fit != len(docs) {
+		t.Errorf("%q of %d", got, fit)
+	}
+}
