@@ -36,8 +36,14 @@ const batchText = `Carries out a plan of up to 64 tool calls in one go: calls th
 	`Example: {"calls":[{"id":"c","tool":"crm_search","arguments":{"q":"Acme"}},{"id":"o","tool":"shop_orders","arguments":{"customer":{"$ref":"#/c/records/0/id"}}}]}. ` +
 	`A failed call does not fail the others; the answer has the status of each. Send the same plan again within 5 minutes to make only those calls that failed or were skipped.`
 
-// batches carries out plans.
+// batches carries out the plans that are sent to one view. They call what it offers.
 type batches struct {
+	*planning
+	view *View
+}
+
+// planning is what the views have in common.
+type planning struct {
 	agg     *Aggregate
 	schemas *schemaCache
 	done    *batchMemory
@@ -66,7 +72,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		}
 		ctx, cancel := context.WithTimeoutCause(ctx, args.deadline, errPlanDeadline)
 		defer cancel()
-		kept, release, err := b.done.of(ctx, c, args.calls)
+		kept, release, err := b.done.of(ctx, c, b.view.id, args.calls)
 		if err != nil {
 			return nil, err
 		}
@@ -163,7 +169,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 // now returns the tool of a call as it is offered at this moment: the plan may have
 // been running for a while, and a call by itself would find no other either.
 func (r *batchRun) now(n *plan.Node) (*entry, *upstream.Error) {
-	e := (&View{agg: r.agg}).offer().list(upstream.Tools).index[n.Tool]
+	e := r.view.offer().list(upstream.Tools).index[n.Tool]
 	switch {
 	case e == nil:
 		return nil, &upstream.Error{Upstream: upstream.ID(n.Source), Tool: n.Tool, Kind: upstream.NotFound,
@@ -216,7 +222,7 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 	if err != nil {
 		return nil, r.unasked(c, err)
 	}
-	return (&View{agg: r.agg}).offer().exposeResult(e.m, res), nil
+	return r.view.offer().exposeResult(e.m, res), nil
 }
 
 // unasked says of a call that had something to ask how it can be made: the client

@@ -13,7 +13,7 @@ import (
 
 // find returns what a plan may call.
 func (r *batchRun) find(ctx context.Context) plan.Finder {
-	v := &View{agg: r.agg}
+	v := r.view
 	return func(name string) (plan.Tool, error) {
 		switch name {
 		case toolBatch, toolBatchRead:

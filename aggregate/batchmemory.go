@@ -64,8 +64,8 @@ type keptCall struct {
 // of returns what is remembered of a plan, and waits until nobody else carries
 // it out: a client that has given up and asks again gets what the first attempt
 // has brought, and nothing is made twice.
-func (m *batchMemory) of(ctx context.Context, c *upstream.Call, calls json.RawMessage) (k *batchKept, release func(), err error) {
-	k = m.enter(planKeyOf(c, calls))
+func (m *batchMemory) of(ctx context.Context, c *upstream.Call, view upstream.ID, calls json.RawMessage) (k *batchKept, release func(), err error) {
+	k = m.enter(planKeyOf(c, view, calls))
 	select {
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -79,9 +79,10 @@ func (m *batchMemory) of(ctx context.Context, c *upstream.Call, calls json.RawMe
 }
 
 // planKeyOf tells plans apart that differ in more than white space and the order
-// of members: who sends one again may have written it anew.
-func planKeyOf(c *upstream.Call, calls json.RawMessage) planKey {
-	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Name), canonical(nil, calls))
+// of members: who sends one again may have written it anew. A client of the modern
+// revision has no session; its name is what is left to know it by.
+func planKeyOf(c *upstream.Call, view upstream.ID, calls json.RawMessage) planKey {
+	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), canonical(nil, calls))
 }
 
 func digest(parts ...[]byte) (sum [sha256.Size]byte) {

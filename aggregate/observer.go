@@ -68,7 +68,7 @@ func (r *batchRun) planned(p *plan.Plan, out []plan.Outcome[batchAnswer], wall t
 	told := &Planned{
 		Wall: wall, Critical: plan.Critical(p, out),
 		Whole:       PlannedCall{r.call.Name, r.call.Arguments, valueOf(res), codeOK},
-		Definitions: (&View{agg: r.agg}).offer().list(upstream.Tools).modern.whole,
+		Definitions: r.view.offer().list(upstream.Tools).modern.whole,
 	}
 	for i := range out {
 		each := out[i].Items
