@@ -22,9 +22,11 @@ const (
 )
 
 const batchSchema = `{"type":"object","properties":{` +
-	`"calls":{"type":"array","minItems":1,"description":"The calls, each {id, tool, arguments, after, map, on_error}.","items":{"type":"object"}},` +
+	`"calls":{"type":"array","minItems":1,"description":"The calls.","items":{"type":"object","properties":{` +
+	`"id":{"type":"string"},"tool":{"type":"string"},"arguments":{"type":"object"},"after":{"type":"array","items":{"type":"string"}},` +
+	`"map":{"type":"object"},"on_error":{"enum":["skip","null","fail"]}},"required":["id","tool"]}},` +
 	`"deadline_ms":{"type":"integer","minimum":1,"description":"How long the whole plan may take."},` +
-	`"max_result_bytes":{"type":"integer","minimum":1024,"description":"How long the results may be together; what is longer is cut and can be read with bulkhead_read_more."},` +
+	`"max_result_bytes":{"type":"integer","minimum":1024,"description":"How long the results may be together; the longest are left out and can be read with bulkhead_read_more."},` +
 	`"fresh":{"type":"boolean","description":"Make calls anew that succeeded when the same plan was sent a short time ago. Default false."}},` +
 	`"required":["calls"],"additionalProperties":false}`
 
@@ -116,6 +118,7 @@ type batchRun struct {
 	kept     *batchKept
 	total    int
 	held     atomic.Int64 // bytes of results
+	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
 
 	mu    sync.Mutex // guards what follows, and the order in which progress is told
 	ended int        // calls of the plan
@@ -137,16 +140,22 @@ type batchAnswer struct {
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded
-// before or must not be made again.
+// before or must not be made again. A read that follows a write of its source, which
+// is made now, is made anew.
 func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchAnswer, bool) {
 	e, err := r.now(s.Node)
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
 	c := r.child(s, e)
-	if a, ok := r.kept.get(r.call, s, e); ok {
+	call, as := callKeyOf(s, e), e.seenBy(r.call)
+	_, wrote := r.wrote.Load(e.tool.Upstream)
+	if a, ok := r.kept.get(call, as); ok && !(wrote && e.tool.Hints.ReadOnly) {
 		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
+	}
+	if e.m != nil && e.writes() {
+		r.wrote.Store(e.tool.Upstream, true)
 	}
 	a := batchAnswer{source: e.tool.Upstream}
 	res, failed := recovered(r.agg.log)(func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
@@ -161,9 +170,17 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 	default:
 		a.result = res
 	}
-	r.kept.put(r.call, s, e, a)
+	if e.m != nil {
+		r.kept.put(call, as, e.tool.Hints.ReadOnly, a)
+	}
 	a.arguments = s.Arguments
 	return r.answered(a)
+}
+
+// writes reports whether calls of a source's tool keep their place among others of
+// the source, because it may change something there.
+func (e *entry) writes() bool {
+	return !e.tool.Hints.ReadOnly && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
 }
 
 // now returns the tool of a call as it is offered at this moment: the plan may have

@@ -90,6 +90,8 @@ func plannedCall(tool string, o *plan.Outcome[batchAnswer]) PlannedCall {
 		c.Code = "reused"
 	case a.err != nil:
 		c.Code, c.Answer = a.err.Kind.Code(), rawjson.Quote(failureText(a.err))
+	case a.cut != nil: // it is not there any more to be read
+		c.Code = codeOK
 	case a.result == nil && o.Status == plan.Failed:
 		c.Code = upstream.InvalidArguments.Code() // what it refers to is not there
 	case a.result == nil:
