@@ -142,7 +142,8 @@ type batchAnswer struct {
 // do carries out one call as if the client had made it, unless it has succeeded
 // before or must not be made again. A read that follows a write of its source, which
 // is made now, is made anew.
-func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchAnswer, bool) {
+func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, answer batchAnswer, ok bool) {
+	defer r.contained(s, &answer, &ok)
 	e, err := r.now(s.Node)
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
@@ -181,6 +182,15 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 // the source, because it may change something there.
 func (e *entry) writes() bool {
 	return !e.tool.Hints.ReadOnly && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
+}
+
+// contained makes a fault of ours beside a call, which has a goroutine of its own,
+// that call's failure.
+func (r *batchRun) contained(s plan.Step, answer *batchAnswer, ok *bool) {
+	if v := recover(); v != nil {
+		source := upstream.ID(s.Node.Source)
+		*answer, *ok = batchAnswer{source: source, err: panicked(r.agg.log, &upstream.Call{ID: r.call.ID, Upstream: source, Name: s.Node.Tool, Exposed: s.Node.Tool}, v)}, false
+	}
 }
 
 // now returns the tool of a call as it is offered at this moment: the plan may have
