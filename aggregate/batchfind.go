@@ -13,7 +13,7 @@ import (
 
 // find returns what a plan may call.
 func (r *batchRun) find(ctx context.Context) plan.Finder {
-	v := &View{agg: r.agg}
+	v := r.view
 	return func(name string) (plan.Tool, error) {
 		switch name {
 		case toolBatch, toolBatchRead:
@@ -34,7 +34,7 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 		if rule := e.m.Shape[e.key]; rule == nil || rule.JQ == "" && rule.Fields == nil {
 			t.Returns, _ = rawjson.Get(e.tool.Raw, "outputSchema")
 		}
-		t.Writes = !t.Reads && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
+		t.Writes = e.writes()
 		for i, need := range e.m.Requires[e.key] {
 			if e.needs[i] == "" {
 				return plan.Tool{}, fmt.Errorf("%s needs the output of %q, which %s does not offer: it can be in no plan", name, need, e.m.ID)

@@ -65,13 +65,7 @@ func TestRequiredToolsGoByTheirNames(t *testing.T) {
 				if need != want || tool != listed[2] {
 					t.Errorf("%s needs %q, of %q", tool, need, listed)
 				}
-				plan := `{"calls":[{"id":"a","tool":"` + want + `"},{"id":"b","tool":"` + tool + `","after":["a"]}]}`
-				if got := call(t, v, "bulkhead_batch", plan); !strings.Contains(string(got.Structured), "2 of 2 calls succeeded") {
-					t.Errorf("%s\n%s", plan, got.text())
-				}
-				if got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"b","tool":"`+tool+`"}]}`); !strings.Contains(got.text(), "needs the output of "+want+", which is not in the plan") {
-					t.Error(got.text())
-				}
+				planBoth(t, v, want, tool)
 				single, ok := a.View("shop")
 				if !ok {
 					t.Fatal("it cannot be seen alone")
@@ -80,8 +74,22 @@ func TestRequiredToolsGoByTheirNames(t *testing.T) {
 				if need, tool := requirement(t, single); need != alone[0] || tool != "refund" {
 					t.Errorf("alone %s needs %q, of %q", tool, need, alone)
 				}
+				planBoth(t, single, alone[0], "refund")
 			})
 		})
+	}
+}
+
+// planBoth makes a plan of a tool and the one that it needs, and one without that.
+func planBoth(t *testing.T, v *aggregate.View, need, tool string) {
+	t.Helper()
+	plan := `{"calls":[{"id":"a","tool":"` + need + `"},{"id":"b","tool":"` + tool + `","after":["a"]}]}`
+	if got := call(t, v, "bulkhead_batch", plan); !strings.Contains(string(got.Structured), "2 of 2 calls succeeded") {
+		t.Errorf("%s\n%s", plan, got.text())
+	}
+	want := tool + " needs the output of " + need + ", which is not in the plan"
+	if got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"b","tool":"`+tool+`"}]}`); !strings.Contains(got.text(), want) {
+		t.Error(got.text())
 	}
 }
 
