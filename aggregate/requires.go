@@ -32,7 +32,7 @@ func requiring(entries []*entry) {
 			}
 		}
 		if known != nil {
-			e.thing = e.thing.after(known)
+			e.thing = e.after(known)
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 // checkRequires refuses tools that need their own output, by themselves or by way
 // of others: no plan could have them. Each circle is told once.
-func (d *decoder) checkRequires(at string, tools map[string]*Override) {
+func checkRequires(fault func(path, problem, hint string), at string, tools map[string]*Override) {
 	told := make(map[string]bool)
 	for _, tool := range slices.Sorted(maps.Keys(tools)) {
 		way := circle(tools, tool)
@@ -22,9 +22,9 @@ func (d *decoder) checkRequires(at string, tools map[string]*Override) {
 		i := slices.Index(tools[tool].Requires, way[1])
 		where := join(at, tool) + ".requires[" + strconv.Itoa(i) + "]"
 		if len(way) == 2 {
-			d.fault(where, "is the tool itself: no plan can have it", "remove it")
+			fault(where, "is the tool itself: no plan can have it", "remove it")
 		} else {
-			d.fault(where, "is part of a circle: "+strings.Join(way, " requires ")+": no plan can have them", "remove one of these")
+			fault(where, "is part of a circle: "+strings.Join(way, " requires ")+": no plan can have them", "remove one of these")
 		}
 	}
 }
