@@ -53,8 +53,7 @@ func TestWorkloads(t *testing.T) {
 					}
 					run, err := mode.Do(t.Context(), ask, &p, int64(i))
 					if err != nil || server.missing() > 0 {
-						t.Errorf("%s, %s: %v; %d calls were not there at once", shape.Name, mode.Name, err, server.missing())
-						continue
+						t.Fatalf("%s, %s: %v; %d calls were not there at once", shape.Name, mode.Name, err, server.missing())
 					}
 					least := p.Critical(run.Took())
 					if run.Wall < least {
