@@ -36,6 +36,8 @@ type maker struct {
 	body   *node       // nil for no body
 	// formConstants are the constants of a body that is no JSON.
 	formConstants []formConstant
+	// asked and sent are the names that a query and a form have already.
+	asked, sent names
 }
 
 type formConstant struct {
@@ -78,25 +80,32 @@ func compile(id upstream.ID, d *Definition, def *Action, values map[string]strin
 	if err := a.compileBody(); err != nil {
 		return nil, fmt.Errorf("action.%s: %w", def.Name, err)
 	}
-	var names []string
-	for i := range def.Params {
-		names = append(names, def.Params[i].Arg)
-	}
-	if a.pager != nil && a.pager.size >= 0 {
-		names = append(names, argLimit)
-	}
-	if a.goesOn {
-		names = append(names, argCursor)
-	}
-	if a.choosable {
-		names = append(names, argFields)
-	}
-	if a.offered = strings.Join(names, ", "); a.offered == "" {
-		a.offered = "none at all"
-	}
+	a.reserve()
+	a.offered = a.offers()
 	var err error
 	a.tool, err = a.newTool(id)
 	return a, err
+}
+
+// offers names the arguments.
+func (a *action) offers() string {
+	var args []string
+	for i := range a.def.Params {
+		args = append(args, a.def.Params[i].Arg)
+	}
+	if a.pager != nil && a.pager.size >= 0 {
+		args = append(args, argLimit)
+	}
+	if a.goesOn {
+		args = append(args, argCursor)
+	}
+	if a.choosable {
+		args = append(args, argFields)
+	}
+	if args == nil {
+		return "none at all"
+	}
+	return strings.Join(args, ", ")
 }
 
 // compilePath splits the path at its constant slashes.

@@ -73,7 +73,10 @@ func (m *maker) request(base *url.URL, in *input, at *page, key string) (*wire, 
 		if err := m.setPath(&w.url, in.values); err != nil {
 			return nil, err
 		}
-		w.url.RawQuery = m.rawQuery(in.values)
+		var err error
+		if w.url.RawQuery, err = m.rawQuery(in.values); err != nil {
+			return nil, err
+		}
 	}
 	if name := m.def.Idempotency; strings.HasPrefix(name, "?") {
 		w.url.RawQuery = string(pair([]byte(w.url.RawQuery), name[1:], key))
@@ -170,14 +173,17 @@ func decodedOnce(text string) string {
 	return string(out)
 }
 
-func (m *maker) rawQuery(values []json.RawMessage) string {
+func (m *maker) rawQuery(values []json.RawMessage) (string, error) {
 	buf := append(make([]byte, 0, 256), m.query...)
 	for i := range m.params {
 		if p := &m.params[i]; p.in == inQuery && values[i] != nil {
-			buf = styled(buf, p.wire, values[i], p.style)
+			var err error
+			if buf, err = m.asked.field(buf, p, p.wire, values[i], p.style); err != nil {
+				return "", err
+			}
 		}
 	}
-	return string(buf)
+	return string(buf), nil
 }
 
 func (m *maker) setHeaders(w *wire, values []json.RawMessage) error {
@@ -196,14 +202,16 @@ func (m *maker) setHeaders(w *wire, values []json.RawMessage) error {
 }
 
 func (m *maker) setBody(w *wire, values []json.RawMessage) error {
-	typ, body := "", []byte(nil)
+	typ, body, err := "", []byte(nil), error(nil)
 	switch {
 	case m.body == nil:
 		return nil
 	case m.def.Body == "form":
-		typ, body = "application/x-www-form-urlencoded", m.form(values)
+		typ = "application/x-www-form-urlencoded"
+		if body, err = m.form(values); err != nil {
+			return err
+		}
 	case m.def.Body == "multipart":
-		var err error
 		if body, typ, err = m.multipart(values); err != nil {
 			return err
 		}
@@ -214,7 +222,6 @@ func (m *maker) setBody(w *wire, values []json.RawMessage) error {
 		}
 		typ, body = "text/plain; charset=utf-8", []byte(plain(v))
 		if m.params[m.body.param].format == "byte" {
-			var err error
 			if body, err = base64.StdEncoding.DecodeString(string(body)); err != nil {
 				return invalid("%s must be base64", m.params[m.body.param].arg)
 			}
