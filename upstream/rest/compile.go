@@ -3,6 +3,7 @@ package rest
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -46,7 +47,7 @@ type formConstant struct {
 }
 
 // compile gets an action of a checked definition ready to be called.
-func compile(id upstream.ID, d *Definition, def *Action, values map[string]string) (*action, error) {
+func compile(id upstream.ID, d *Definition, def *Action, values map[string]string, log *slog.Logger) (*action, error) {
 	a := &action{maker: maker{def: def}, byArg: make(map[string]int), list: def.list(), records: pointerTokens(def.Records), refused: pointerTokens(def.Refused)}
 	for i := range def.Params {
 		a.byArg[def.Params[i].Arg] = i
@@ -65,7 +66,7 @@ func compile(id upstream.ID, d *Definition, def *Action, values map[string]strin
 	}
 	_, taken := a.byArg[argCursor]
 	a.goesOn = a.list && !taken && !def.Writes()
-	a.drift = newWatch(a)
+	a.drift = newWatch(a, log)
 	if err := a.compilePath(values); err != nil {
 		return nil, fmt.Errorf("action.%s.path: %w", def.Name, err)
 	}
