@@ -87,12 +87,12 @@ func delimited(buf []byte, name string, v json.RawMessage, delimiter string) []b
 		buf = append(buf, '&')
 	}
 	buf = append(escape(buf, name), '=')
-	mark := len(buf)
+	some := false
 	item := func(s string) {
-		if len(buf) > mark {
+		if some {
 			buf = append(buf, delimiter...)
 		}
-		buf = escape(buf, s)
+		buf, some = escape(buf, s), true
 	}
 	for e := range rawjson.Elements(v) {
 		item(plain(e))
