@@ -1,7 +1,7 @@
 package mutants_test
 
 // requesting are bugs in how services that speak HTTP are asked: where a request
-// goes, what of it the model decides, whom a cursor is good for, and what is offered
+// goes, what of it the model decides, which source a cursor is good for, and what is offered
 // at all.
 var requesting = []mutant{
 	{"a next page at another host is followed", "upstream/rest/paging.go", "", "TestNextURLElsewhereIsNotFollowed", changes{
@@ -37,10 +37,6 @@ var requesting = []mutant{
 		`return append(append(escape(buf, name), '='), value...)`}},
 	{"a read follows a redirect to another host", "upstream/rest/rest.go", "", "TestRedirects", changes{
 		` || req.URL.Host != first.URL.Host ||`, ` ||`}},
-	{"a cursor is good for everybody", "upstream/rest/cursor.go", "", "TestCursorBelongsToItsCall", changes{
-		`	add([]byte(who.Key()))
-`, `	_ = who.Key()
-`}},
 	{"a cursor is good for every source", "upstream/rest/cursor.go", "", "FuzzCursor", changes{
 		`	add([]byte(id))
 `, `	_ = id
