@@ -197,12 +197,13 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 		return err
 	}
 	m.side.Go(func() {
-		defer conn.Close() //nolint:errcheck // it is closed
+		defer conn.Close() //nolint:errcheck // what failed is known
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sideTimeout)
 		defer cancel()
 		if err := s.kill(ctx); err != nil {
 			m.opt.Log.Info("statement was not ended at the server, which will do so in its time", "upstream", m.opt.ID, "error", err)
 		}
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // not back to the pool
 	})
 	return err
 }
@@ -276,6 +277,11 @@ func (m *mysqlDB) read(ctx context.Context, tx *sql.Tx, req *request) (*sql.Stmt
 
 // prepare implements dialect.
 func (m *mysqlDB) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
+	s, err := sessionOf(conn)
+	if err != nil {
+		return at(connecting, err)
+	}
+	s.wire.row()
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return at(connecting, err)
