@@ -55,7 +55,7 @@ func (o ownTools) find(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	v := &View{agg: o.agg}
+	v := o.view
 	v.await(ctx, upstream.Tools, c.Principal)
 	offer := v.offer()
 	source := upstream.ID(args.Source)
@@ -92,7 +92,7 @@ func (e *entry) found(c *upstream.Call) foundTool {
 	if away != "" {
 		e.m.presence.tellSources(c)
 	}
-	description, _ := rawjson.GetString(e.tool.Raw, "description")
+	description, _ := rawjson.GetString(e.raw, "description")
 	if description == "" {
 		description = e.tool.Title
 	}
