@@ -316,3 +316,30 @@ func TestMetaOfCallsOfAPlan(t *testing.T) {
 		}
 	})
 }
+
+// What stands for a result that is not kept is nothing that can be referred to.
+func TestReferencesToWhatIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		crm := newShop(t, "crm")
+		m := member(crm.fake)
+		a, err := aggregate.New([]aggregate.Member{m}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, stop := run(t, a)
+		defer stop()
+		const calls = `{"id":"w","tool":"crm_write","arguments":{"value":1}},{"id":"d","tool":"crm_write","arguments":{"ms":1,"x":{"$ref":"#/w"}}}`
+		if p := planOf(t, v, "", calls); p.Results[1].Status != "ok" {
+			t.Fatal(p.Results[1].Error)
+		}
+		next := newShop(t, "crm")
+		m.Adapter, m.Fingerprint = next.fake, "of somebody else"
+		if err := a.Swap([]aggregate.Member{m}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if r := planOf(t, v, "", calls).Results; !r[0].Reused || r[1].Status != "error" || len(next.asked) != 0 {
+			t.Errorf("%+v, asked %v", r, next.asked)
+		}
+	})
+}
