@@ -69,7 +69,7 @@ var batching = []mutant{
 	{"a plan takes the token of its progress along", "aggregate/batch.go", "", "TestBatchPassesOnWhatItCameWith", changes{
 		`meta = rawjson.Delete(meta, "progressToken")`, `meta = rawjson.Delete(meta, "")`}},
 	{"addresses in a plan's results lead to another source", "aggregate/batch.go", "", "TestBatchNamesResourcesAsCallsDo", changes{
-		`return (&View{agg: r.agg}).offer().exposeResult(e.m, res), nil`, `return res, nil`}},
+		`return r.view.offer().exposeResult(e.m, res), nil`, `return res, nil`}},
 	{"the progress of a plan stands still", "aggregate/batch.go", "", "TestBatchMoves", changes{
 		`			r.moved++
 `, ``}},
@@ -77,6 +77,17 @@ var batching = []mutant{
 		`return nil, r.unasked(c, err)`, `return nil, err`}},
 	{"a plan holds whatever it is answered", "aggregate/batch.go", "", "TestBatchOfManyResults", changes{
 		`> maxTogether:`, `< 0:`}},
+	{"a write whose answer was cut has failed", "aggregate/shape.go", "", "TestACutWriteHasSucceeded", changes{
+		`	out.Marks.Undeclared = hasStructured && promised
+`, `	out.Marks.Undeclared = hasStructured && promised
+	out.IsError = out.IsError || out.Marks.Undeclared
+`}},
+	{"what was cut can be referred to", "aggregate/shape.go", "", "TestReferencesToCutResults", changes{
+		`!slices.ContainsFunc(rest, isText)`, `slices.Index([]int{}, 0) < 0`}},
+	{"our words are the source's", "aggregate/payload.go", "", "TestStaleAnswersAreShaped", changes{
+		`max(len(said)-res.Marks.Notes, 0)`, `len(said)`}},
+	{"what a source says beside its value is lost", "aggregate/payload.go", "", "TestWhatIsSaidBesideAResult", changes{
+		`!again(i, text) {`, `again(i, text) {`}},
 	{"long results stay in a plan's answer", "aggregate/batchresult.go", "", "TestBatchOfManyResults", changes{
 		`total > limit && `, `total > 1<<40 && `}},
 	{"what is held back of a plan is anybody's", "aggregate/batchresult.go", "", "TestBatchHoldsBackForWhoAsked", changes{
@@ -100,7 +111,7 @@ var batching = []mutant{
 	{"what does not say that it reads is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchDoesNotDoubleWhatDoesNotSay", changes{
 		`!err.Sent || e.tool.Hints.ReadOnly ||`, `!err.Sent || e.tool.Hints.ReadOnly || !e.tool.HasHints ||`}},
 	{"what another credential was answered is given again", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
-		`c == nil || c.reads && c.as != as:`, `c == nil:`}},
+		`c == nil || c.reads && (c.as != as || time.Since(c.made) >= planLasts):`, `c == nil:`}},
 	{"a write to another source counts as made", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
 		`[]byte(e.m.Identity), `, ``}},
 	{"results of others have a write forgotten", "aggregate/batchmemory.go", "", "TestBatchMemoryIsBounded", changes{
