@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
@@ -17,7 +18,7 @@ type payload struct {
 	structured bool
 	items      []json.RawMessage // the content
 	texts      []int             // the items that say it, once or each a record of it
-	prose      []string          // what other text items say
+	prose      []string          // what other text items of the source's say
 }
 
 // payloadOf finds the payload of a result: its structured content; else the only
@@ -25,12 +26,11 @@ type payload struct {
 // them, because many servers answer each record as a text of its own. It is nil if
 // there is none.
 func payloadOf(res *upstream.Result) *payload {
-	p := &payload{}
-	content, _ := res.Get("content")
+	said, notes := contentOf(res)
+	p := &payload{items: slices.Concat(said, notes)}
 	var texts []json.RawMessage
 	var at []int
-	for item := range rawjson.Elements(content) {
-		p.items = append(p.items, item)
+	for i, item := range said {
 		if !isText(item) {
 			continue
 		}
@@ -39,7 +39,7 @@ func payloadOf(res *upstream.Result) *payload {
 			p.prose = append(p.prose, text)
 			continue
 		}
-		texts, at = append(texts, json.RawMessage(text)), append(at, len(p.items)-1)
+		texts, at = append(texts, json.RawMessage(text)), append(at, i)
 	}
 	if structured, _ := res.Get(memberStructured); compound(structured) {
 		p.value, p.structured = structured, true
@@ -94,8 +94,10 @@ func (p *payload) with(res *upstream.Result, value json.RawMessage, structured b
 			items = append(items, textPart(string(value)))
 		}
 	}
+	marks := res.Marks
 	if note != "" {
 		items = append(items, textPart(note))
+		marks.Notes++
 	}
 	raw := []byte(res.Raw)
 	switch {
@@ -104,33 +106,61 @@ func (p *payload) with(res *upstream.Result, value json.RawMessage, structured b
 	case p.structured:
 		raw = rawjson.Delete(raw, memberStructured)
 	}
-	out, err := upstream.ParseResult(set(raw, "content", array(items)))
-	if err != nil { // it was an object before
-		return res
-	}
+	out := res.With(set(raw, "content", array(items)))
+	out.Marks = marks
 	return out
 }
 
-// notesOf returns what the texts of a result say besides its value. Where that is
-// structured content only what we have put there counts: the others may say the
-// same again.
-func notesOf(res *upstream.Result, source upstream.ID) (notes []string) {
-	if _, ok := res.Get(memberStructured); !ok {
-		if p := payloadOf(res); p != nil {
-			notes = p.prose
-		}
-		return notes
-	}
+// contentOf returns what the source has put into the content of a result, and the
+// notes that we have put behind it.
+func contentOf(res *upstream.Result) (said, notes []json.RawMessage) {
 	content, _ := res.Get("content")
 	for item := range rawjson.Elements(content) {
-		if text, ok := rawjson.GetString(item, "text"); ok && isNote(text, source) {
-			notes = append(notes, text)
-		}
+		said = append(said, item)
 	}
-	return notes
+	n := max(len(said)-res.Marks.Notes, 0)
+	return said[:n:n], said[n:]
 }
 
-// isNote reports whether a text is one that we add to results of a source.
-func isNote(text string, source upstream.ID) bool {
-	return strings.HasPrefix(text, "["+string(source)+": ")
+// notesOf returns what we say of a result.
+func notesOf(res *upstream.Result) []string {
+	_, notes := contentOf(res)
+	return textsIn(notes)
+}
+
+// besides returns the items of content by which a source says more than the value
+// of its result, as a list; nil if there are none.
+func besides(res *upstream.Result) json.RawMessage {
+	said, _ := contentOf(res)
+	again := repeating(res)
+	var out []json.RawMessage
+	for i, item := range said {
+		text, _ := rawjson.GetString(item, "text")
+		if !isText(item) || strings.TrimSpace(text) != "" && !again(i, text) {
+			out = append(out, item)
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	return array(out)
+}
+
+// repeating returns what reports of a text, and its place in the content, whether it
+// is the value of the result or a part of that.
+func repeating(res *upstream.Result) func(at int, text string) bool {
+	if structured, ok := res.Get(memberStructured); ok && !compound(structured) {
+		word := string(structured)
+		if rawjson.Kind(structured) == '"' {
+			word = rawjson.String(structured)
+		}
+		return func(_ int, text string) bool { return text == word || text == string(structured) }
+	}
+	if p := payloadOf(res); p != nil {
+		return func(at int, _ string) bool {
+			_, found := slices.BinarySearch(p.texts, at)
+			return found
+		}
+	}
+	return func(int, string) bool { return true } // all texts together are it
 }

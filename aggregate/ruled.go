@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -182,8 +181,7 @@ func (s *shapes) comment(rule *shaping.Shaper, c *upstream.Call, p *payload, v *
 	case rule.MaxRows > 0 && !v.IsList:
 		s.tell(c, "its answer has no list, or several, so that max_rows has no effect; rows_at says which it is")
 	}
-	inWords := func(text string) bool { return !isNote(text, c.Upstream) }
-	if v.Changed && p.structured && len(p.texts) == 0 && slices.ContainsFunc(p.prose, inWords) {
+	if v.Changed && p.structured && len(p.texts) == 0 && p.prose != nil {
 		s.tell(c, "its answer says in words what is structured besides, and the words stay as they are")
 	}
 }
