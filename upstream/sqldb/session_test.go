@@ -24,11 +24,15 @@ func TestRoles(t *testing.T) {
 		user   string
 		want   string // "" is taken
 	}{
-		{sqldb.Postgres, "reader", ""}, {sqldb.Postgres, "writer", ""},
-		{sqldb.Postgres, "boss", "is a superuser"}, {sqldb.Postgres, "heir", "is a superuser or can become one"},
-		{sqldb.Postgres, "filer", "pg_execute_server_program"}, {sqldb.Postgres, "linker", "dblink_exec"},
-		{sqldb.MySQL, "reader", ""}, {sqldb.MySQL, "writer", ""},
-		{sqldb.MySQL, "boss", "ALL PRIVILEGES"}, {sqldb.MySQL, "filer", "FILE"},
+		{sqldb.Postgres, "reader", ""}, {sqldb.Postgres, "writer", ""}, {sqldb.Postgres, "allreader", ""}, {sqldb.Postgres, "owner", ""},
+		{sqldb.Postgres, "boss", "it is a superuser or can become one;"}, {sqldb.Postgres, "heir", "is a superuser or can become one"},
+		{sqldb.Postgres, "filer", "it is a member of pg_execute_server_program, is a member of pg_read_server_files, is a member of pg_write_server_files;"}, {sqldb.Postgres, "linker", "dblink_exec"}, {sqldb.Postgres, "halflinker", "it can reach other databases through dblink;"},
+		{sqldb.Postgres, "allwriter", "it is a member of pg_write_all_data;"}, {sqldb.Postgres, "keeper", "it may create databases, may create roles, may replicate, may see rows that policies hide;"},
+		{sqldb.Postgres, "underling", "it may create databases, may create roles, may replicate, may see rows that policies hide;"}, {sqldb.Postgres, "clouded", "it is a member of rds_superuser;"},
+		{sqldb.MySQL, "reader", ""}, {sqldb.MySQL, "writer", ""}, {sqldb.MySQL, "roled", ""}, {sqldb.MySQL, "idle", ""},
+		{sqldb.MySQL, "boss", "ALL PRIVILEGES"}, {sqldb.MySQL, "filer", "it has FILE on all databases;"}, {sqldb.MySQL, "heir", "it has FILE on all databases, INSERT on all databases;"},
+		{sqldb.MySQL, "accounts", "it has ALL PRIVILEGES on the server's own;"}, {sqldb.MySQL, "pattern", "it has INSERT on the server's own;"}, {sqldb.MySQL, "columns", "it has UPDATE on the server's own;"},
+		{sqldb.MySQL, "giver", "it has GRANT OPTION on all databases;"},
 	} {
 		a := start(t, sqldb.Options{Driver: c.driver, Query: true}, c.user)
 		_, err := query(t, a, "SELECT 1")
@@ -283,6 +287,69 @@ func TestWrites(t *testing.T) {
 		r, err = query(t, a, "SELECT count(*) AS n FROM orders")
 		if got := rowsOf(t, r, err); got != "[[11]]" {
 			t.Errorf("%s", got)
+		}
+	})
+}
+
+// TestWholeWrites has a statement that writes be carried out for every row, however
+// few of them are shown.
+func TestWholeWrites(t *testing.T) {
+	const shown = 100
+	functions := map[sqldb.Driver][]string{
+		sqldb.Postgres: {superTest, "CREATE FUNCTION archive(i int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO orders VALUES (i, 'x'); RETURN i; END $$"},
+		sqldb.MySQL:    {"CREATE FUNCTION archive(i int) RETURNS int MODIFIES SQL DATA BEGIN INSERT INTO orders (id, customer) VALUES (i, 'x'); RETURN i; END"},
+	}
+	numbers := "WITH RECURSIVE t(i) AS (SELECT 1001 UNION ALL SELECT i + 1 FROM t WHERE i < 4000) "
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		opt := sqldb.Options{Driver: d, Query: true, Writes: true, AllowPrivileged: true, MaxRows: shown, Concurrency: 1, Statements: map[string]sqldb.Statement{
+			"archive": {Write: true, SQL: numbers + "SELECT archive(i) AS id FROM t"},
+			"add":     {Write: true, SQL: numbers + "INSERT INTO orders (id, customer) SELECT i, 'x' FROM t RETURNING id"},
+			"update":  {Write: true, SQL: "UPDATE orders SET customer = 'y' WHERE id > 1000"},
+			"clear":   {Write: true, SQL: "DELETE FROM orders WHERE id > 1000 RETURNING id"},
+		}}
+		switch d {
+		case sqldb.SQLite:
+			delete(opt.Statements, "archive") // it has no functions of its own
+		case sqldb.MySQL:
+			opt.Statements["update"] = sqldb.Statement{Write: true, SQL: "UPDATE orders SET customer = coalesce(@returning, 'y') WHERE id > 1000"} // for all that its words say
+			opt.Statements["archive"] = sqldb.Statement{Write: true, SQL: "SELECT archive(seq) FROM seq_1001_to_4000"}
+			opt.Statements["add"] = sqldb.Statement{Write: true, SQL: "INSERT INTO orders (id, customer) SELECT seq, 'x' FROM seq_1001_to_4000 RETURNING id"}
+		}
+		a := start(t, opt, "boss")
+		if f := functions[d]; f != nil {
+			dsn := map[sqldb.Driver]*server{sqldb.Postgres: pgServer, sqldb.MySQL: mariaServer}[d].dsn("boss")
+			if err := execAll(sqldb.Options{Driver: d}, dsn, f...); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := execAll(sqldb.Options{Driver: d}, dsn, slices.Concat(f[:len(f)-1], []string{"DELETE FROM orders WHERE id > 1000", "DROP FUNCTION archive"})...); err != nil {
+					t.Error(err)
+				}
+			}()
+		}
+		order := []string{"archive", "clear", "add", "update", "clear"}
+		if functions[d] == nil {
+			order = order[2:]
+		}
+		for _, name := range order {
+			r, err := call(t, a, name, `{}`)
+			got := body(t, r, err)
+			if !strings.Contains(got, `"rows_affected":3000`) {
+				t.Errorf("%s: ...%s", name, got[max(0, len(got)-200):])
+			}
+			if name != "update" && (strings.Count(got, "],[") != shown-1 || !strings.Contains(got, "there are more rows than these 100")) {
+				t.Errorf("%s shows %d rows: ...%s", name, strings.Count(got, "],[")+1, got[max(0, len(got)-200):])
+			}
+			r, err = query(t, a, "SELECT count(*) AS n FROM orders WHERE id > 1000")
+			if got, want := rowsOf(t, r, err), map[bool]string{true: "[[0]]", false: "[[3000]]"}[name == "clear"]; got != want {
+				t.Errorf("after %s there are %s", name, got)
+			}
+		}
+		if d == sqldb.MySQL { // and the connection still cuts queries short
+			r, err := query(t, a, "SELECT @@sql_select_limit AS n")
+			if got := rowsOf(t, r, err); got != "[[1001]]" {
+				t.Errorf("the limit is now %s", got)
+			}
 		}
 	})
 }
