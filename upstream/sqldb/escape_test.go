@@ -1,12 +1,14 @@
 package sqldb_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/sqldb"
 )
 
@@ -69,8 +71,8 @@ func TestEscapes(t *testing.T) {
 	})
 }
 
-// TestEscapesOfModes has MariaDB read texts in its other ways.
-func TestEscapesOfModes(t *testing.T) {
+// TestModes has MariaDB read texts in its other ways.
+func TestModes(t *testing.T) {
 	mode := func(name string) {
 		t.Helper()
 		if err := execAll(sqldb.Options{Driver: sqldb.MySQL}, mariaServer.need(t).dsn("boss"), "SET GLOBAL sql_mode = "+name); err != nil {
@@ -126,6 +128,23 @@ func unharmed(t *testing.T, a *sqldb.Adapter, d sqldb.Driver) {
 			t.Errorf("the session is now %s", got)
 		}
 	}
+}
+
+// TestProbe has the database say that a text is no query before it is asked.
+func TestProbe(t *testing.T) {
+	texts := map[sqldb.Driver]string{
+		sqldb.Postgres: "WITH x AS (DELETE FROM orders RETURNING id) SELECT count(*) FROM x",
+		sqldb.MySQL:    "WITH x AS (SELECT 1) SELECT 1 FROM x WHERE 1=0) AS q UNION SELECT * FROM (SELECT 1",
+		sqldb.SQLite:   "WITH x AS (SELECT 1) DELETE FROM orders",
+	}
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		a := start(t, sqldb.Options{Driver: d, Query: true, AllowPrivileged: true}, "boss")
+		_, err := query(t, a, texts[d])
+		e, _ := errors.AsType[*upstream.Error](err)
+		if kindOf(err) != "invalid_arguments" || e.Sent || !strings.Contains(e.Public, "does not take this statement") {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 // TestReads has what looks like an escape and is none.
