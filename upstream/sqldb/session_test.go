@@ -56,6 +56,7 @@ func admits(t *testing.T, d sqldb.Driver, user, want string) {
 	}
 	if kindOf(err) != "denied" || !strings.Contains(public(err), want) || strings.Contains(public(err), superPassword) {
 		t.Errorf("%s: %v, want %q", user, err, want)
+		return
 	}
 	watch(t, a, upstream.Down, want)
 	allowed := start(t, sqldb.Options{Driver: d, Query: true, AllowPrivileged: true}, user)
