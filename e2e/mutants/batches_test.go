@@ -16,8 +16,8 @@ var batching = []mutant{
 `}},
 	{"a place in a list may begin with zeros", "aggregate/plan/ref.go", "", "TestPointers", changes{
 		` || token != strconv.Itoa(n) {`, ` {`}},
-	{"an escaped tilde escapes what follows", "aggregate/plan/ref.go", "", "TestPointers", changes{
-		`strings.ReplaceAll(strings.ReplaceAll(plain, "~1", "/"), "~0", "~")`, `strings.ReplaceAll(strings.ReplaceAll(plain, "~0", "~"), "~1", "/")`}},
+	{"an escaped tilde escapes what follows", "upstream/rawjson/pointer.go", "aggregate/plan", "TestPointers", changes{
+		`strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")`, `strings.ReplaceAll(strings.ReplaceAll(token, "~0", "~"), "~1", "/")`}},
 	{"a member that is named twice is passed on", "aggregate/plan/run.go", "", "TestNamesTwice", changes{
 		`rawjson.Check(v, rawjson.Limits{})`, `rawjson.Check(v, rawjson.Limits{AllowDups: true})`}},
 	{"a call that was skipped is no hindrance", "aggregate/plan/run.go", "", "TestOnError", changes{
