@@ -3,6 +3,8 @@ package aggregate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -18,14 +20,15 @@ const (
 const memberStructured = "structuredContent"
 
 // older returns a result as a client of a revision before 2026-07-28 can read
-// it: there structured content is an object (MCP schema, CallToolResult), and
-// the earliest do not know every kind of content. version is "" where it is not
-// known, which then may be any.
+// it: there structured content is an object (MCP schema, CallToolResult), so
+// that another is said by a text, and the earliest do not know every kind of
+// content. version is "" where it is not known, which then may be any.
 func older(res *upstream.Result, raw json.RawMessage, version string) json.RawMessage {
 	if structured, ok := res.Get(memberStructured); ok && rawjson.Kind(structured) != '{' {
 		raw = rawjson.Delete(raw, memberStructured)
-		if content, _ := res.Get("content"); none(content) { // the only place where it is said
-			raw = set(raw, "content", array([]json.RawMessage{textPart(string(structured))}))
+		if !saidByText(res, structured) {
+			content, _ := res.Get("content")
+			raw = set(raw, "content", array(slices.Insert(slices.Collect(rawjson.Elements(content)), 0, textPart(string(structured)))))
 		}
 	}
 	if version == "" || version >= revisionLinks || !mentions(raw, "resource_link", "audio") {
@@ -38,11 +41,19 @@ func older(res *upstream.Result, raw json.RawMessage, version string) json.RawMe
 	})
 }
 
-func none(arr json.RawMessage) bool {
-	for range rawjson.Elements(arr) {
-		return false
+// saidByText reports whether a text of a result, or all of them, say what its
+// structured content says.
+func saidByText(res *upstream.Result, structured json.RawMessage) bool {
+	if compound(structured) {
+		return len(payloadOf(res).texts) > 0
 	}
-	return true
+	value := strings.TrimSpace(string(structured))
+	if rawjson.Kind(structured) == '"' {
+		value = rawjson.String(structured)
+	}
+	return slices.ContainsFunc(textsOf(res), func(text string) bool {
+		return text == value || text == string(structured)
+	})
 }
 
 // olderPart returns one content item as a text where the revision does not know

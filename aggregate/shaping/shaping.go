@@ -78,10 +78,18 @@ func (s *Shaper) Sizes() bool { return s.program == nil && s.tree == nil && s.Ma
 // Path returns the names that lead to the records where RowsAt is set.
 func (s *Shaper) Path() []string { return s.at }
 
+// The bounds of what is told apart. Where a list has more, the others are counted.
+const (
+	maxRecords = 100_000
+	maxShaped  = 32 << 20 // bytes of them together, and of a record that is no list's
+)
+
 // Shaped is a value to which jq and fields have been applied, in parts.
 type Shaped struct {
-	// Rows are the records, where they are a list; IsList says whether they are.
+	// Rows are the records, where they are a list; IsList says whether they are. Of a
+	// list that has more than 100,000, or more than 32 MiB of them, they are the first.
 	Rows   []json.RawMessage
+	Total  int // how many the list has
 	IsList bool
 	// Changed reports whether jq or fields have changed anything.
 	Changed bool
@@ -118,12 +126,25 @@ func (s *Shaper) Shape(ctx context.Context, v json.RawMessage) (*Shaped, error) 
 	records := out.whole[from:to]
 	out.before, out.after = out.whole[:from], out.whole[to:]
 	if out.IsList = rawjson.Kind(records) == '['; out.IsList {
-		out.Rows = slices.Collect(rawjson.Elements(records))
+		out.split(records)
+	} else if s.tree != nil && len(records) > maxShaped {
+		return nil, fmt.Errorf("the answer's record of %d bytes is longer than fields are looked for in, which is %d", len(records), maxShaped)
 	}
 	if s.tree != nil {
 		s.project(out, records)
 	}
 	return out, nil
+}
+
+// split tells the records of a list apart.
+func (s *Shaped) split(records json.RawMessage) {
+	size := 0
+	for row := range rawjson.Elements(records) {
+		if size += len(row); size <= maxShaped && len(s.Rows) < maxRecords {
+			s.Rows = append(s.Rows, row)
+		}
+		s.Total++
+	}
 }
 
 // project takes from the records what is no field of theirs.
@@ -165,7 +186,7 @@ func (s *Shaped) Value(n int) json.RawMessage {
 		}
 		return s.whole
 	}
-	if n == len(s.Rows) && !s.Changed {
+	if n == s.Total && !s.Changed {
 		return s.whole
 	}
 	out := append(compact(nil, s.before), '[')
@@ -181,13 +202,6 @@ func (s *Shaped) Value(n int) json.RawMessage {
 // List returns rows as a JSON list without space between its tokens.
 func List(rows []json.RawMessage) json.RawMessage {
 	return (&Shaped{IsList: true, Changed: true, Rows: rows}).Value(len(rows))
-}
-
-// Rows returns the records of a value where nothing is said of where they are; nil
-// if they are no list.
-func Rows(v json.RawMessage) []json.RawMessage {
-	from, to, _ := listIn(v, len(v)-len(trimLeft(v)), len(v))
-	return slices.Collect(rawjson.Elements(v[from:to]))
 }
 
 // Compact returns JSON text without space between its tokens.
