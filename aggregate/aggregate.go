@@ -129,8 +129,9 @@ type Aggregate struct {
 	clients clients
 	store   catalogStore
 	cursors cursors
-	own     []*entry // our own tools; none if Plain
-	finders []*entry // those by which others are found, where they are needed
+	own     []*entry  // our own tools; none if Plain
+	finders []*entry  // those by which others are found, where they are needed
+	plans   *planning // nil if Plain
 	asked   *conversations
 
 	building sync.Mutex      // one build at a time
@@ -181,7 +182,8 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 		built: make(chan struct{}, 1), coldDone: make(chan struct{}),
 	}
 	if !opt.Plain {
-		a.own, a.finders = ownTools{a}.entries(), ownTools{a}.finders()
+		a.plans = &planning{a, &schemaCache{log: a.log}, newBatchMemory()}
+		a.own, a.finders = a.ownTools("").entries(), a.ownTools("").finders()
 	}
 	list, err := a.assemble(members, nil)
 	if err != nil {

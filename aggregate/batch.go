@@ -22,9 +22,11 @@ const (
 )
 
 const batchSchema = `{"type":"object","properties":{` +
-	`"calls":{"type":"array","minItems":1,"description":"The calls, each {id, tool, arguments, after, map, on_error}.","items":{"type":"object"}},` +
+	`"calls":{"type":"array","minItems":1,"description":"The calls.","items":{"type":"object","properties":{` +
+	`"id":{"type":"string"},"tool":{"type":"string"},"arguments":{"type":"object"},"after":{"type":"array","items":{"type":"string"}},` +
+	`"map":{"type":"object"},"on_error":{"enum":["skip","null","fail"]}},"required":["id","tool"]}},` +
 	`"deadline_ms":{"type":"integer","minimum":1,"description":"How long the whole plan may take."},` +
-	`"max_result_bytes":{"type":"integer","minimum":1024,"description":"How long the results may be together; what is longer is cut and can be read with bulkhead_read_more."},` +
+	`"max_result_bytes":{"type":"integer","minimum":1024,"description":"How long the results may be together; the longest are left out and can be read with bulkhead_read_more."},` +
 	`"fresh":{"type":"boolean","description":"Make calls anew that succeeded when the same plan was sent a short time ago. Default false."}},` +
 	`"required":["calls"],"additionalProperties":false}`
 
@@ -36,8 +38,14 @@ const batchText = `Carries out a plan of up to 64 tool calls in one go: calls th
 	`Example: {"calls":[{"id":"c","tool":"crm_search","arguments":{"q":"Acme"}},{"id":"o","tool":"shop_orders","arguments":{"customer":{"$ref":"#/c/records/0/id"}}}]}. ` +
 	`A failed call does not fail the others; the answer has the status of each. Send the same plan again within 5 minutes to make only those calls that failed or were skipped.`
 
-// batches carries out plans.
+// batches carries out the plans that are sent to one view. They call what it offers.
 type batches struct {
+	*planning
+	view *View
+}
+
+// planning is what the views have in common.
+type planning struct {
 	agg     *Aggregate
 	schemas *schemaCache
 	done    *batchMemory
@@ -66,7 +74,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		}
 		ctx, cancel := context.WithTimeoutCause(ctx, args.deadline, errPlanDeadline)
 		defer cancel()
-		kept, release, err := b.done.of(ctx, c, args.calls)
+		kept, release, err := b.done.of(ctx, c, b.view.id, args.calls)
 		if err != nil {
 			return nil, err
 		}
@@ -110,6 +118,7 @@ type batchRun struct {
 	kept     *batchKept
 	total    int
 	held     atomic.Int64 // bytes of results
+	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
 
 	mu    sync.Mutex // guards what follows, and the order in which progress is told
 	ended int        // calls of the plan
@@ -131,16 +140,23 @@ type batchAnswer struct {
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded
-// before or must not be made again.
-func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchAnswer, bool) {
+// before or must not be made again. A read that follows a write of its source, which
+// is made now, is made anew.
+func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, answer batchAnswer, ok bool) {
+	defer r.contained(s, &answer, &ok)
 	e, err := r.now(s.Node)
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
 	c := r.child(s, e)
-	if a, ok := r.kept.get(r.call, s, e); ok {
+	call, as := callKeyOf(s, e), e.seenBy(r.call)
+	_, wrote := r.wrote.Load(e.tool.Upstream)
+	if a, ok := r.kept.get(call, as); ok && !(wrote && e.tool.Hints.ReadOnly) {
 		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
+	}
+	if e.m != nil && e.writes() {
+		r.wrote.Store(e.tool.Upstream, true)
 	}
 	a := batchAnswer{source: e.tool.Upstream}
 	res, failed := recovered(r.agg.log)(func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
@@ -155,15 +171,32 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (json.RawMessage, batchA
 	default:
 		a.result = res
 	}
-	r.kept.put(r.call, s, e, a)
+	if e.m != nil {
+		r.kept.put(call, as, e.tool.Hints.ReadOnly, a)
+	}
 	a.arguments = s.Arguments
 	return r.answered(a)
+}
+
+// writes reports whether calls of a source's tool keep their place among others of
+// the source, because it may change something there.
+func (e *entry) writes() bool {
+	return !e.tool.Hints.ReadOnly && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
+}
+
+// contained makes a fault of ours beside a call, which has a goroutine of its own,
+// that call's failure.
+func (r *batchRun) contained(s plan.Step, answer *batchAnswer, ok *bool) {
+	if v := recover(); v != nil {
+		source := upstream.ID(s.Node.Source)
+		*answer, *ok = batchAnswer{source: source, err: panicked(r.agg.log, &upstream.Call{ID: r.call.ID, Upstream: source, Name: s.Node.Tool, Exposed: s.Node.Tool}, v)}, false
+	}
 }
 
 // now returns the tool of a call as it is offered at this moment: the plan may have
 // been running for a while, and a call by itself would find no other either.
 func (r *batchRun) now(n *plan.Node) (*entry, *upstream.Error) {
-	e := (&View{agg: r.agg}).offer().list(upstream.Tools).index[n.Tool]
+	e := r.view.offer().list(upstream.Tools).index[n.Tool]
 	switch {
 	case e == nil:
 		return nil, &upstream.Error{Upstream: upstream.ID(n.Source), Tool: n.Tool, Kind: upstream.NotFound,
@@ -216,7 +249,7 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 	if err != nil {
 		return nil, r.unasked(c, err)
 	}
-	return (&View{agg: r.agg}).offer().exposeResult(e.m, res), nil
+	return r.view.offer().exposeResult(e.m, res), nil
 }
 
 // unasked says of a call that had something to ask how it can be made: the client

@@ -247,3 +247,68 @@ func TestBatchMemoryIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// What is said of a list of which some elements failed has nothing sent again that
+// has succeeded.
+func TestBatchSaysWhichElements(t *testing.T) {
+	v, _ := startBatches(t, aggregate.Options{}, newShop(t, "crm"))
+	const plan = `{"calls":[{"id":"l","tool":"crm_read","arguments":{"value":%s}},
+		{"id":"m","tool":"crm_write","map":{"$ref":"#/l/value"},"arguments":{"value":{"$ref":"#/item/v"},"fail":{"$ref":"#/item/f"}}}]}`
+	for rows, want := range map[string]string{
+		`[{"v":1,"f":""},{"v":2},{"v":3,"f":"lost"},{"v":4,"f":"never"}]`: "1 of 2 calls succeeded; m failed (crm invalid_arguments). " +
+			"Correct m (element 1 alone), and send nothing but that and what depends on it, as a new plan: as it is, it fails again. " +
+			"Nobody knows whether m (element 2 alone) happened: find out before you make such a call again. " +
+			"If you send the same plan again within 5 minutes, the other missing calls are made, but not these.",
+		`[{"v":1,"f":""},{"v":2},{"v":3}]`: "1 of 2 calls succeeded; m failed (crm invalid_arguments). " +
+			"Correct m (elements 1, 2 alone), and send nothing but that and what depends on it, as a new plan: as it is, it fails again.",
+		`[{"v":1,"f":"never"}]`: "1 of 2 calls succeeded; m failed (crm denied). Send the same plan again within 5 minutes to make only the missing calls.",
+		`[{"v":5,"f":"lost"}]`:  "1 of 2 calls succeeded; m failed (crm write_outcome_unknown). Nobody knows whether m (element 0 alone) happened: find out before you make such a call again.",
+	} {
+		if b := batch(t, v, "bulkhead_batch", fmt.Sprintf(plan, rows)); b.Summary != want {
+			t.Errorf("%s:\n%s\nwant\n%s", rows, b.Summary, want)
+		}
+	}
+}
+
+// A read that stands behind a write is made again with it, and no read is answered
+// from memory for longer than it is said.
+func TestBatchReadsThatAreOutOfDate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		crm, erp := newShop(t, "crm"), newShop(t, "erp")
+		v, stop := startBatches(t, aggregate.Options{}, crm, erp)
+		defer stop()
+		const plan = `{"calls":[{"id":"before","tool":"crm_read","arguments":{"value":1}},{"id":"w","tool":"crm_write","arguments":{"fail":"once"}},
+			{"id":"after","tool":"crm_read","arguments":{"value":2}},{"id":"other","tool":"erp_read","arguments":{"value":3}}]}`
+		if got := batch(t, v, "bulkhead_batch", plan).String(); got != "before ok, w error denied, after ok, other ok" {
+			t.Error(got)
+		}
+		if got := batch(t, v, "bulkhead_batch", plan).String(); got != "before ok reused, w ok, after ok, other ok reused" {
+			t.Error(got)
+		}
+		for range 2 {
+			time.Sleep(3 * time.Minute)
+			batch(t, v, "bulkhead_batch", plan)
+		}
+		for arguments, want := range map[string]int{`{"value":1}`: 2, `{"value":2}`: 3, `{"fail":"once"}`: 2} {
+			if n := crm.count(arguments); n != want {
+				t.Errorf("%s was asked %d times, want %d", arguments, n, want)
+			}
+		}
+	})
+}
+
+// Clients that have no session are told apart by their names: the plan of one is
+// none of the other's.
+func TestBatchOfAnotherClient(t *testing.T) {
+	crm := newShop(t, "crm")
+	v, _ := startBatches(t, aggregate.Options{}, crm)
+	for _, client := range []string{"a", "b", "a"} {
+		r := &aggregate.Request{Principal: upstream.Local(), Client: client}
+		if a := callAs(t, v, r, "bulkhead_batch", `{"calls":[{"id":"w","tool":"crm_write","arguments":{"value":1}}]}`); a.IsError {
+			t.Error(a.text())
+		}
+	}
+	if n := crm.count(`{"value":1}`); n != 2 {
+		t.Errorf("written %d times", n)
+	}
+}

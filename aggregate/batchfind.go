@@ -13,7 +13,7 @@ import (
 
 // find returns what a plan may call.
 func (r *batchRun) find(ctx context.Context) plan.Finder {
-	v := &View{agg: r.agg}
+	v := r.view
 	return func(name string) (plan.Tool, error) {
 		switch name {
 		case toolBatch, toolBatchRead:
@@ -29,7 +29,7 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 		t.Takes, _ = rawjson.Get(e.tool.Raw, "inputSchema")
 		t.Returns, _ = rawjson.Get(e.tool.Raw, "outputSchema")
 		if e.m != nil {
-			t.Writes = !t.Reads && (e.tool.HasHints || e.m.Limits.Unannotated == Serial)
+			t.Writes = e.writes()
 			if needs := e.m.Requires[e.tool.Name]; len(needs) > 0 {
 				t.Requires = v.offer().exposed(e.m, needs)
 			}

@@ -67,7 +67,7 @@ func TestBatchOfLongResults(t *testing.T) {
 		if err := json.Unmarshal(raw, &b); err != nil {
 			t.Fatal(err)
 		}
-		if s := b.Structured.Summary; !strings.Contains(s, "24 of 25 calls succeeded; p failed (what it refers to cannot be had). Correct p and send it with what depends on it as a new plan") || !strings.Contains(s, "results of ") || !strings.Contains(s, "were left out for their length: read them with bulkhead_read_more") {
+		if s := b.Structured.Summary; !strings.Contains(s, "24 of 25 calls succeeded; p failed (what it refers to cannot be had). Correct p, and send nothing but that and what depends on it, as a new plan") || !strings.Contains(s, "results of ") || !strings.Contains(s, "were left out for their length: read them with bulkhead_read_more") {
 			t.Error(s)
 		}
 		if why := b.Structured.Results[24].Error; why != "#/n0/rows/0: the result of n0 is too long to be referred to; have it answer less" {

@@ -58,14 +58,15 @@ type keptCall struct {
 	batchAnswer
 	reads bool
 	as    cache.Key // with which credential, and what the tool was then
+	made  time.Time
 	size  int
 }
 
 // of returns what is remembered of a plan, and waits until nobody else carries
 // it out: a client that has given up and asks again gets what the first attempt
 // has brought, and nothing is made twice.
-func (m *batchMemory) of(ctx context.Context, c *upstream.Call, calls json.RawMessage) (k *batchKept, release func(), err error) {
-	k = m.enter(planKeyOf(c, calls))
+func (m *batchMemory) of(ctx context.Context, c *upstream.Call, view upstream.ID, calls json.RawMessage) (k *batchKept, release func(), err error) {
+	k = m.enter(planKeyOf(c, view, calls))
 	select {
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -79,9 +80,10 @@ func (m *batchMemory) of(ctx context.Context, c *upstream.Call, calls json.RawMe
 }
 
 // planKeyOf tells plans apart that differ in more than white space and the order
-// of members: who sends one again may have written it anew.
-func planKeyOf(c *upstream.Call, calls json.RawMessage) planKey {
-	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Name), canonical(nil, calls))
+// of members: who sends one again may have written it anew. A client of the modern
+// revision has no session; its name is what is left to know it by.
+func planKeyOf(c *upstream.Call, view upstream.ID, calls json.RawMessage) planKey {
+	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), canonical(nil, calls))
 }
 
 func digest(parts ...[]byte) (sum [sha256.Size]byte) {
@@ -178,7 +180,7 @@ func (k *batchKept) shorten() {
 		if c.reads {
 			k.remove(key)
 		} else if c.err == nil {
-			k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, 0})
+			k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, c.made, 0})
 		}
 	}
 }
@@ -218,17 +220,14 @@ func (k *batchKept) forget() {
 	}
 }
 
-// get returns what a call brought when the plan was sent before.
-func (k *batchKept) get(by *upstream.Call, s plan.Step, e *entry) (batchAnswer, bool) {
-	if e.m == nil {
-		return batchAnswer{}, false
-	}
-	key, as := callKeyOf(s, e), e.seenBy(by)
+// get returns what a call brought when the plan was sent before. That a write was
+// made is known for as long as the plan is sent again; what was read grows old.
+func (k *batchKept) get(key callKey, as cache.Key) (batchAnswer, bool) {
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	c := k.calls[key]
 	switch {
-	case c == nil || c.reads && c.as != as: // it may say another thing now
+	case c == nil || c.reads && (c.as != as || time.Since(c.made) >= planLasts): // it may say another thing now
 		return batchAnswer{}, false
 	case c.as != as && c.err == nil: // made, but who asks may not be allowed to see it any longer
 		return batchAnswer{source: c.source, result: withoutResult()}, true
@@ -237,13 +236,14 @@ func (k *batchKept) get(by *upstream.Call, s plan.Step, e *entry) (batchAnswer, 
 }
 
 // put remembers a call that succeeded, and one of which nobody knows whether it was
-// carried out.
-func (k *batchKept) put(by *upstream.Call, s plan.Step, e *entry, a batchAnswer) {
+// carried out. as is from before the call: who made it may have another credential
+// by now.
+func (k *batchKept) put(key callKey, as cache.Key, reads bool, a batchAnswer) {
 	failed := a.err != nil || a.result != nil && a.result.IsError
-	if e.m == nil || failed && !a.unsure { // what is our own costs nothing
+	if failed && !a.unsure {
 		return
 	}
-	key, c := callKeyOf(s, e), keptCall{a, e.tool.Hints.ReadOnly, e.seenBy(by), 0}
+	c := keptCall{a, reads, as, time.Now(), 0}
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	k.set(key, c)
@@ -253,7 +253,7 @@ func (k *batchKept) put(by *upstream.Call, s plan.Step, e *entry, a batchAnswer)
 	if c.reads {
 		k.remove(key) // it is made again, which costs time and no more
 	} else if c.err == nil {
-		k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, 0})
+		k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, c.made, 0})
 	}
 }
 
@@ -273,13 +273,20 @@ func unsure(e *entry, err *upstream.Error) bool {
 }
 
 // callKeyOf tells a call from all others of its plan, and from the same one to
-// another source that has its name now.
+// another source that has its name now. What is our own is not remembered: it costs
+// nothing.
 func callKeyOf(s plan.Step, e *entry) callKey {
+	if e.m == nil {
+		return callKey{}
+	}
 	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), canonical(nil, s.Arguments))
 }
 
 // seenBy tells apart with which credential a call of this tool is made, and what
 // the tool is at this time.
 func (e *entry) seenBy(c *upstream.Call) cache.Key {
+	if e.m == nil {
+		return cache.Key{}
+	}
 	return e.m.memory.partition(c.Principal).Key([]byte("plan"), e.tool.Raw)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,7 +151,7 @@ func others(res *upstream.Result) json.RawMessage {
 
 // summaryOf says in a sentence what is missing and why, and what to do about it.
 func summaryOf(items []batchItem) string {
-	ok, reused, again := 0, 0, false
+	ok, reused, again, failed := 0, 0, false, false
 	var missing, unsure, wrong []string
 	for i := range items {
 		it := &items[i]
@@ -160,23 +161,24 @@ func summaryOf(items []batchItem) string {
 			if it.Reused {
 				reused++
 			}
+			continue
 		case plan.Failed:
 			why := strings.Trim(string(it.Source)+" "+it.Code, " ")
 			if it.astray {
 				why = "what it refers to cannot be had"
 			}
 			missing = append(missing, fmt.Sprintf("%s failed (%s)", it.ID, why))
-			if it.Code == upstream.InvalidArguments.Code() {
-				wrong = append(wrong, it.ID)
-			} else {
-				again = true
-			}
+			failed = true
 		case plan.Skipped:
 			missing = append(missing, it.ID+" was skipped")
 		}
-		if it.unsure {
-			unsure = append(unsure, it.ID)
+		if which := it.which(func(o *batchItem) bool { return o.unsure }); which != "" {
+			unsure = append(unsure, which)
 		}
+		if which := it.which((*batchItem).wrong); which != "" {
+			wrong = append(wrong, which)
+		}
+		again = again || it.which((*batchItem).missed) != ""
 	}
 	s := fmt.Sprintf("%d of %d calls succeeded", ok, len(items))
 	if reused > 0 {
@@ -185,19 +187,57 @@ func summaryOf(items []batchItem) string {
 	if len(missing) == 0 {
 		return s + "."
 	}
-	s += "; " + strings.Join(missing, ", ") + ". "
+	s += "; " + strings.Join(missing, ", ") + "."
 	if len(wrong) > 0 {
-		s += "Correct " + strings.Join(wrong, ", ") + " and send it with what depends on it as a new plan: as it is, it fails again."
-		if !again {
-			return s
+		s += " Correct " + strings.Join(wrong, ", ") + ", and send nothing but that and what depends on it, as a new plan: as it is, it fails again."
+	}
+	if len(unsure) > 0 {
+		s += " Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again."
+	}
+	switch {
+	case again && len(unsure) > 0:
+		s += " If you send the same plan again within 5 minutes, the other missing calls are made, but not these."
+	case again || !failed: // the time was up
+		s += " Send the same plan again within 5 minutes to make only the missing calls."
+	}
+	return s
+}
+
+// wrong reports whether a call failed and does so again however often it is made.
+func (it *batchItem) wrong() bool {
+	return it.Status == plan.Failed && it.Code == upstream.InvalidArguments.Code()
+}
+
+// missed reports whether a call failed that may succeed when it is made again.
+func (it *batchItem) missed() bool { return it.Status == plan.Failed && !it.unsure && !it.wrong() }
+
+// namedElements is how many elements of a list are named at most.
+const namedElements = 10
+
+// which names a call of which something is so, with the elements that this is about
+// where it was made for each of a list; "" if it is not so.
+func (it *batchItem) which(so func(*batchItem) bool) string {
+	if it.Items == nil {
+		if so(it) {
+			return it.ID
 		}
-		s += " "
+		return ""
 	}
-	if len(unsure) == 0 {
-		return s + "Send the same plan again within 5 minutes to make only the missing calls."
+	var at []string
+	for i := range it.Items {
+		if so(&it.Items[i]) {
+			at = append(at, strconv.Itoa(i))
+		}
 	}
-	return s + "Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again. " +
-		"If you send the same plan again within 5 minutes, the other missing calls are made, but not these."
+	switch n := len(at); {
+	case n == 0:
+		return ""
+	case n == 1:
+		return it.ID + " (element " + at[0] + " alone)"
+	case n > namedElements:
+		return fmt.Sprintf("%s (elements %s and %d more alone)", it.ID, strings.Join(at[:namedElements], ", "), n-namedElements)
+	}
+	return it.ID + " (elements " + strings.Join(at, ", ") + " alone)"
 }
 
 // cut holds the results within limit bytes together, as they are written twice in

@@ -42,7 +42,7 @@ func (a *Aggregate) build() {
 	}
 	s := &snapshot{alone: make(map[upstream.ID]*offer, len(members))}
 	for _, m := range members {
-		d := draft{members: []*member{m}, own: a.own, budget: a.opt.ListBudget, names: &m.names, alone: true}
+		d := draft{members: []*member{m}, own: m.own, budget: a.opt.ListBudget, names: &m.names, alone: true}
 		s.alone[m.ID] = d.offer(old.alone[m.ID])
 	}
 	d := draft{

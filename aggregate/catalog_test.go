@@ -316,3 +316,35 @@ func TestAnUnchangedListIsNotServedAnew(t *testing.T) {
 		}
 	})
 }
+
+// What is asked through the view of one source reaches no other, and is called what
+// that view calls it.
+func TestOwnToolsOfOneSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		agg, err := aggregate.New([]aggregate.Member{member(newFake(t, "a", "x")), member(newFake(t, "b", "x"))}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _ := run(t, agg)
+		names(t, all)
+		v, _ := agg.View("b")
+		const plan = `{"calls":[{"id":"c","tool":%q,"arguments":{"n":1}}]}`
+		for _, tool := range []string{"a_x", "b_x"} {
+			if a := call(t, v, "bulkhead_batch", fmt.Sprintf(plan, tool)); !a.IsError || !strings.Contains(a.text(), "unknown tool") {
+				t.Errorf("%s: %s", tool, a.text())
+			}
+		}
+		if a := call(t, v, "bulkhead_batch", fmt.Sprintf(plan, "x")); a.IsError || !strings.Contains(a.text(), `b:x:`) {
+			t.Error(a.text())
+		}
+		if a := call(t, all, "bulkhead_batch", fmt.Sprintf(plan, "x")); !a.IsError {
+			t.Error(a.text())
+		}
+		if a := call(t, v, "bulkhead_sources", `{}`); !strings.Contains(a.text(), `"name":"b"`) || strings.Contains(a.text(), `"name":"a"`) {
+			t.Error(a.text())
+		}
+		if a := call(t, v, "bulkhead_sources", `{"source":"a"}`); !a.IsError || !strings.HasPrefix(a.text(), "not_found: ") {
+			t.Error(a.text())
+		}
+	})
+}

@@ -54,7 +54,7 @@ func (o ownTools) find(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	v := &View{agg: o.agg}
+	v := o.view
 	v.await(ctx, upstream.Tools, c.Principal)
 	offer := v.offer()
 	source := upstream.ID(args.Source)

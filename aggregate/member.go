@@ -31,6 +31,7 @@ type member struct {
 	active    atomic.Int64            // calls in flight
 	presence  *presence
 	drifts    *drifts
+	own       []*entry           // our own tools where it is offered alone; none if Plain
 	cancel    context.CancelFunc // ends what runs; nil before it starts
 }
 
@@ -45,6 +46,9 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 	m := &member{
 		Member: cfg, agg: a, log: a.log.With("upstream", string(cfg.ID)),
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
+	}
+	if !a.opt.Plain {
+		m.own = a.ownTools(m.ID).entries()
 	}
 	m.memory = newMemory(m)
 	m.presence = &presence{m: m}

@@ -18,17 +18,19 @@ func recovered(log *slog.Logger) upstream.Middleware {
 		return func(ctx context.Context, c *upstream.Call) (res *upstream.Result, err error) {
 			defer func() {
 				if v := recover(); v != nil {
-					log.Error("panic in a call", "call", c.ID, "tool", c.Exposed,
-						"type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-					res, err = nil, &upstream.Error{
-						Upstream: c.Upstream, Tool: c.Name, Kind: upstream.Internal, Sent: true,
-						Err: errors.New("panic"),
-					}
+					res, err = nil, panicked(log, c, v)
 				}
 			}()
 			return next(ctx, c)
 		}
 	}
+}
+
+// panicked logs that a call has panicked and returns what it failed with. What the
+// panic says may be anything, a secret too.
+func panicked(log *slog.Logger, c *upstream.Call, v any) *upstream.Error {
+	log.Error("panic in a call", "call", c.ID, "tool", c.Exposed, "type", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+	return &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.Internal, Sent: true, Err: errors.New("panic")}
 }
 
 // How a call ends that does not fail; the other codes are those of [upstream.Kind].

@@ -68,7 +68,7 @@ func (r *batchRun) planned(p *plan.Plan, out []plan.Outcome[batchAnswer], wall t
 	told := &Planned{
 		Wall: wall, Critical: plan.Critical(p, out),
 		Whole:       PlannedCall{r.call.Name, r.call.Arguments, valueOf(res), codeOK},
-		Definitions: (&View{agg: r.agg}).offer().list(upstream.Tools).modern.whole,
+		Definitions: r.view.offer().list(upstream.Tools).modern.whole,
 	}
 	for i := range out {
 		each := out[i].Items
@@ -90,6 +90,8 @@ func plannedCall(tool string, o *plan.Outcome[batchAnswer]) PlannedCall {
 		c.Code = "reused"
 	case a.err != nil:
 		c.Code, c.Answer = a.err.Kind.Code(), rawjson.Quote(failureText(a.err))
+	case a.cut != nil: // it is not there any more to be read
+		c.Code = codeOK
 	case a.result == nil && o.Status == plan.Failed:
 		c.Code = upstream.InvalidArguments.Code() // what it refers to is not there
 	case a.result == nil:

@@ -19,13 +19,18 @@ const readMoreSchema = `{"type":"object","properties":{"handle":{"type":"string"
 	`"description":"The handle that the truncated answer names."},"page":{"type":"integer","minimum":1,` +
 	`"description":"Which page of the rest, from 1. Default 1."}},"required":["handle"],"additionalProperties":false}`
 
-// ownTools are the tools that answer about the aggregate itself.
-type ownTools struct{ agg *Aggregate }
+// ownTools are the tools by which a view answers about itself.
+type ownTools struct {
+	agg  *Aggregate
+	view *View
+}
+
+func (a *Aggregate) ownTools(view upstream.ID) ownTools { return ownTools{a, &View{a, view}} }
 
 // entries returns them for the catalog.
 func (o ownTools) entries() []*entry {
 	reads := upstream.Traits{ReadOnly: true, Idempotent: true}
-	plans := &batches{agg: o.agg, schemas: &schemaCache{log: o.agg.log}, done: newBatchMemory()}
+	plans := &batches{o.agg.plans, o.view}
 	return append(plans.entries(o),
 		o.entry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
 			readMoreSchema, reads, o.readMore),
@@ -52,8 +57,8 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 	if err := arguments(c, &args); err != nil {
 		return nil, err
 	}
-	st := statusFor(o.agg, c.Principal, args.Source)
-	for _, m := range o.agg.members() {
+	st := statusFor(c.Principal, o.view, args.Source)
+	for _, m := range o.view.members() {
 		if args.Source == "" || args.Source == string(m.ID) {
 			m.presence.tellSources(c)
 		}

@@ -76,13 +76,13 @@ type FailureStatus struct {
 }
 
 // Status returns the condition of every source.
-func (a *Aggregate) Status() Status { return statusFor(a, upstream.Principal{}, "") }
+func (a *Aggregate) Status() Status { return statusFor(upstream.Principal{}, &View{agg: a}, "") }
 
-// statusFor returns it as one user may see it; nobody is the operator. only is the
-// one source that is asked for, "" for all.
-func statusFor(a *Aggregate, p upstream.Principal, only string) Status {
-	st := Status{Sources: []SourceStatus{}, Note: a.snap.Load().offer("").note(a.opt.ListBudget)}
-	for _, m := range a.members() {
+// statusFor returns it as one user may see it in a view; nobody is the operator.
+// only is the one source that is asked for, "" for all.
+func statusFor(p upstream.Principal, v *View, only string) Status {
+	st := Status{Sources: []SourceStatus{}, Note: v.offer().note(v.agg.opt.ListBudget)}
+	for _, m := range v.members() {
 		if only == "" || only == string(m.ID) {
 			st.Sources = append(st.Sources, m.status(p))
 		}

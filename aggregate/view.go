@@ -35,6 +35,18 @@ func (v *View) offer() *offer {
 	return (&draft{names: new(newNamers())}).offer(nil)
 }
 
+// members returns the members that the view is of, sorted by ID.
+func (v *View) members() []*member {
+	all := v.agg.members()
+	if v.id == "" {
+		return all
+	}
+	if m := memberCalled(all, v.id); m != nil {
+		return []*member{m}
+	}
+	return nil
+}
+
 // Handle answers one request by its method: the whole result object, in the
 // client's era. The error is an *upstream.RPCError; for a method that is not
 // known here its code is CodeMethodNotFound.

@@ -105,7 +105,7 @@ func TestClientsSignIn(t *testing.T) {
 		return map[string]any{"client_id": id, "client_secret": "s-" + id, "token_endpoint_auth_method": "client_secret_post", "grant_types": []string{"client_credentials"}, "redirect_uris": []string{}, "response_types": []string{}}
 	}
 	issuer := newProvider(t, 600, machine("ann"), machine("bob"))
-	_, mcp := serveHTTP(t, "[server.auth]\ntype = 'oidc'\nissuer = '"+issuer+"'\nscopes = ['read']\n"+sandboxUpstream("crm", "crm", 0))
+	_, mcp := serveHTTP(t, "[server.auth]\ntype = 'oidc'\nissuer = '"+issuer+"'\nscopes = ['read']\n"+sandboxUpstream("crm", "crm", 0)+sandboxUpstream("tickets", "tickets", 0))
 	base := strings.TrimSuffix(mcp, "/mcp")
 	ann, bob, part := tokenFor(t, issuer, "ann", mcp), tokenFor(t, issuer, "bob", mcp), tokenFor(t, issuer, "ann", base+"/u/crm/mcp")
 
@@ -129,6 +129,18 @@ func TestClientsSignIn(t *testing.T) {
 		if resp.StatusCode != c.status || c.status == 401 && !strings.Contains(challenge, `resource_metadata="`+base+`/.well-known/oauth-protected-resource`+c.path+`"`) {
 			t.Errorf("%s with %.20s: %d %s", c.path, c.token, resp.StatusCode, challenge)
 		}
+	}
+
+	// A token for one source opens no other, in a plan neither.
+	one := joinHTTP(t, carry(t, part), base+"/u/crm/mcp", true).hello()
+	for tool, refused := range map[string]bool{"find_customers": false, "tickets_search_tickets": true, "search_tickets": true} {
+		r := one.mustCall("bulkhead_batch", map[string]any{"calls": []any{map[string]any{"id": "a", "tool": tool, "arguments": map[string]string{"query": "a"}}}})
+		if r.IsError != refused {
+			t.Errorf("%s: %+v", tool, r)
+		}
+	}
+	if r := one.mustCall("bulkhead_sources", map[string]string{}); strings.Contains(string(r.Structured), "tickets") || !strings.Contains(string(r.Structured), `"crm"`) {
+		t.Errorf("%s", r.Structured)
 	}
 
 	// What is ann's is not bob's.

@@ -101,6 +101,8 @@ func TestBombs(t *testing.T) {
 			5 << 20, "the arguments are longer than 4194304 bytes"},
 		"for each element": {`{"id":"a","tool":"a_read"},{"id":"b","tool":"b_read","map":{"$ref":"#/a/rows"},"arguments":{"x":[{"$ref":"#/a/row"},{"$ref":"#/a/row"},{"$ref":"#/a/row"}]}}`,
 			40 << 20, "the arguments of all calls are longer than"},
+		"literals for each element": {`{"id":"a","tool":"a_read"},{"id":"b","tool":"b_read","map":{"$ref":"#/a/rows"},"arguments":{"x":` + row + `}}`,
+			40 << 20, "the arguments of all calls are longer than"},
 		"each doubled by the next": {`{"id":"n0","tool":"e_read","arguments":{"x":"` + strings.Repeat("x", 1000) + `"}},` + repeated(40, func(i int) string {
 			return fmt.Sprintf(`{"id":"n%d","tool":"e_read","arguments":{"x":[{"$ref":"#/n%d"},{"$ref":"#/n%d"}]}}`, i+1, i, i)
 		}), 40 << 20, "longer than"},

@@ -28,7 +28,7 @@ const (
 	maxPointer = 2 << 10  // bytes of one
 	maxFaults  = 100      // that are found; who has more has time to come back
 	maxOne     = 4 << 20  // bytes of the arguments of a call, with what references put there
-	maxAll     = 32 << 20 // bytes that references put into the arguments of all calls
+	maxAll     = 32 << 20 // bytes that references and lists put into the arguments of all calls
 )
 
 // Tool is what a plan has to know of a tool.
@@ -99,7 +99,7 @@ type Faults []Fault
 
 // Error returns one line for each fault, the first of many.
 func (fs Faults) Error() string {
-	const most = 30
+	const most = MaxNodes + 10 // one of each call, and of the whole
 	var b strings.Builder
 	for i, f := range fs {
 		if i == most {

@@ -157,6 +157,10 @@ func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage) Outc
 		o.Why = fmt.Sprintf("the plan comes to more than %d calls", MaxCalls)
 		return o
 	}
+	if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll { // each element has them anew
+		o.Why = fmt.Sprintf("the arguments of all calls are longer than %d bytes together; write less of them into a call that is made for a list", maxAll)
+		return o
+	}
 	began, ok := time.Now(), false
 	o.Value, o.Result, ok = r.do(ctx, s)
 	if o.Took = time.Since(began); ok {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/credentials"
@@ -17,17 +19,24 @@ import (
 type userSides struct {
 	*accounts
 	sides *credentials.Holder[*userSide]
+	calls sync.Map        // *upstream.Call -> *userSide: all requests of a call go out with the account that it began with
 	base  context.Context // what sides live in; it does not end
 }
 
 // userSide is how the source is asked for one user.
-type userSide struct{ *httpSide }
+type userSide struct {
+	*httpSide
+	gone atomic.Bool // the user has left
+}
 
 // Busy implements credentials.Held.
-func (userSide) Busy() bool { return false }
+func (*userSide) Busy() bool { return false }
 
 // Close implements credentials.Held.
-func (s userSide) Close(context.Context) { s.release() }
+func (s *userSide) Close(context.Context) {
+	s.gone.Store(true)
+	s.release()
+}
 
 // eachUser builds how a source is asked with each user's own sign-in.
 func eachUser(ctx context.Context, w *wiring, u config.Upstream) (*httpSide, error) {
@@ -50,14 +59,14 @@ func (p *userSides) enter(ctx context.Context, c *upstream.Call) (leave func(), 
 	if err != nil {
 		return nil, p.unlinked(c, err)
 	}
-	_, leave, err = p.sides.Use(ctx, subjectOf(c.Principal), func() (*userSide, error) { //nolint:contextcheck // it outlives the call that makes it
+	side, left, err := p.sides.Use(ctx, subjectOf(c.Principal), func() (*userSide, error) { //nolint:contextcheck // it outlives the call that makes it
 		h, err := signedHTTP(p.base, p.u, s)
 		if err != nil {
 			return nil, err
 		}
 		base, signedOff := h.client, done
 		h.release, done = func() { base.CloseIdleConnections(); signedOff() }, nil // the sign-in is the side's now
-		return &userSide{h}, nil
+		return &userSide{httpSide: h}, nil
 	})
 	if done != nil {
 		done()
@@ -65,25 +74,34 @@ func (p *userSides) enter(ctx context.Context, c *upstream.Call) (leave func(), 
 	if err != nil {
 		return nil, p.unlinked(c, err)
 	}
-	return leave, nil
+	p.calls.Store(c, side)
+	return func() {
+		p.calls.Delete(c)
+		left()
+	}, nil
+}
+
+// of returns the side that a call began with, unless its user has left.
+func (p *userSides) of(c *upstream.Call) (*userSide, bool) {
+	v, _ := p.calls.Load(c)
+	s, ok := v.(*userSide)
+	return s, ok && !s.gone.Load()
 }
 
 // clientFor returns the client of the user of a call.
 func (p *userSides) clientFor(c *upstream.Call) *http.Client {
-	s, ok := p.sides.Peek(subjectOf(c.Principal))
-	if !ok || !c.Principal.Valid() { // signed out since the call began
-		return nobodysClient
+	if s, ok := p.of(c); ok {
+		return s.httpSide.of(c)
 	}
-	return s.of(c)
+	return nobodysClient
 }
 
 // value returns a member of the answer that the token of a call's user came with.
 func (p *userSides) value(ctx context.Context, c *upstream.Call, member string) (string, error) {
-	s, ok := p.sides.Peek(subjectOf(c.Principal))
-	if !ok || !c.Principal.Valid() {
-		return "", errSignedOut
+	if s, ok := p.of(c); ok {
+		return s.value(ctx, c, member)
 	}
-	return s.value(ctx, c, member)
+	return "", errSignedOut
 }
 
 var errSignedOut = errors.New("the user is not signed in any more")

@@ -157,25 +157,69 @@ func TestWhereAUsersSourceIs(t *testing.T) {
 		release()
 	}
 	for _, who := range []upstream.Principal{alice, bob, alice} {
-		leave, err := h.users.enter(t.Context(), get(who))
+		c := get(who)
+		leave, err := h.users.enter(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, want := who.Parts()
-		if at, err := h.value(t.Context(), get(who), "instance_url"); err != nil || at != want {
+		if at, err := h.value(t.Context(), c, "instance_url"); err != nil || at != want {
 			t.Errorf("%s is at %s: %v", want, at, err)
 		}
 		leave()
+		if at, err := h.value(t.Context(), c, "instance_url"); err == nil || h.clientFor(c) != nobodysClient {
+			t.Errorf("after the call %s is at %s", want, at)
+		}
 	}
-	leave, err := h.users.enter(t.Context(), get(bob))
+	c := get(bob)
+	leave, err := h.users.enter(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer leave()
 	h.users.sides.Drop(t.Context(), subjectOf(bob))
-	for _, who := range []upstream.Principal{bob, upstream.Local(), {}} {
-		if at, err := h.value(t.Context(), get(who), "instance_url"); err == nil || h.clientFor(get(who)) != nobodysClient {
-			t.Errorf("%v is at %s", who, at)
+	for _, c := range []*upstream.Call{c, get(upstream.Local()), get(upstream.Principal{})} {
+		for until := time.Now().Add(10 * time.Second); h.clientFor(c) != nobodysClient && time.Now().Before(until); time.Sleep(time.Millisecond) {
+		}
+		if at, err := h.value(t.Context(), c, "instance_url"); err == nil || h.clientFor(c) != nobodysClient {
+			t.Errorf("%v is at %s", c.Principal, at)
+		}
+	}
+}
+
+// Whoever connects another account while a call is under way: the call ends with
+// the account that it began with, and the next begins with the other.
+func TestACallKeepsItsAccount(t *testing.T) {
+	at := echo(t).URL
+	w := &wiring{cfg: &config.Config{}, log: slog.New(slog.DiscardHandler), shelf: &tokenShelf{turn: make(chan struct{}, 1), store: &credentials.MemoryStore{}}}
+	h, err := eachUser(t.Context(), w, shared(t, at)["rest"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.release()
+	calls := map[string]*upstream.Call{}
+	for _, token := range []string{"token-1", "token-2"} {
+		h.users.held.Retire(t.Context(), subjectOf(alice))
+		h.users.sides.Retire(t.Context(), subjectOf(alice))
+		put(t, h.users.accounts, alice, token)
+		c := get(alice)
+		leave, err := h.users.enter(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer leave()
+		calls[token] = c
+		for token, c := range calls {
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, at, nil)
+			resp, err := h.clientFor(c).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _ := io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+			if !strings.Contains(string(got), "Bearer "+token) {
+				t.Errorf("%s, want %s", got, token)
+			}
 		}
 	}
 }
