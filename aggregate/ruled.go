@@ -34,9 +34,7 @@ func (s *shapes) ruled(ctx context.Context, rule *shaping.Shaper, c *upstream.Ca
 				return nil, unshapable(ctx, c, err)
 			}
 			s.comment(rule, c, p, v)
-			if !rule.Sizes() || v.Total == len(v.Rows) { // else nothing is to be hidden, and what is cut can all be read
-				res = s.selected(selection{rule, c, res, p, v, limit})
-			}
+			res = s.selected(selection{rule, c, res, p, v, limit})
 		} else if !rule.Sizes() {
 			s.tell(c, "its answer is no JSON, so that only max_bytes has an effect")
 		}
@@ -72,19 +70,21 @@ type selection struct {
 // selected returns what is shown of a result: all of it as it came, all that jq
 // and fields have left, or so many rows as may be shown and fit.
 func (s *shapes) selected(x selection) *upstream.Result {
-	n := len(x.v.Rows)
+	n := x.v.Total
 	if x.rule.MaxRows > 0 {
 		n = min(n, x.rule.MaxRows)
 	}
-	if n == x.v.Total { // so it is where there are no rows
+	apart := len(x.v.Rows) == x.v.Total
+	if n == x.v.Total && (apart || x.rule.Fields == nil) { // so it is where there are no rows
 		all := x.res
 		if x.v.Changed || x.p.dropped > 0 {
 			all = x.p.with(x.res, x.v.Value(n), x.p.structured, x.note(n, ""))
 		}
-		if len(all.Raw) <= x.limit || !x.v.IsList {
+		if len(all.Raw) <= x.limit || !x.v.IsList || !apart {
 			return all
 		}
 	}
+	n = min(n, len(x.v.Rows))
 	if fit := x.fitting(n); fit >= 0 { // else what is around the rows is too long already, and all is cut
 		n = fit
 	}

@@ -450,6 +450,14 @@ func TestRowsBeyondAllBounds(t *testing.T) {
 		if diff := cmp.Diff([]string{`[0,0,0]`, "[crm: showing 3 of 150001 rows; the rest is too large to keep; ask for less]"}, []string{got.text(), got.Content[1].Text}); diff != "" {
 			t.Error(diff)
 		}
+		v = ruled(t, shaping.Rules{Fields: []string{"id"}}, aggregate.Options{MaxResult: 1 << 20}, plainTool, raw)
+		if got := call(t, v, "crm_get", `{}`); len(got.text()) != 200_001 || got.Content[1].Text != "[crm: showing 100000 of 150001 rows; the rest is too large to keep; ask for less]" {
+			t.Errorf("%d bytes, %+v", len(got.text()), got.Content[1:])
+		}
+		v = ruled(t, shaping.Rules{JQ: "map(. + 1)"}, aggregate.Options{MaxResult: 1 << 20}, plainTool, raw)
+		if got := call(t, v, "crm_get", `{}`); len(got.text()) != 300_003 || len(got.Content) != 1 {
+			t.Errorf("%d bytes", len(got.text()))
+		}
 		v = ruled(t, shaping.Rules{MaxBytes: 1 << 10}, aggregate.Options{}, plainTool, raw)
 		texts, _ := readAll(t, v, call(t, v, "crm_get", `{}`))
 		if all := strings.Join(texts, ""); len(all) != 300_003 || !strings.HasSuffix(all, ",0,1]") {

@@ -103,6 +103,7 @@ type Shaped struct {
 	Lost string
 
 	whole, before, after []byte
+	projected            bool // the rows are not those of whole
 }
 
 // Shape applies jq and fields to a value that has passed [rawjson.Check]. The
@@ -165,7 +166,7 @@ func (s *Shaper) project(out *Shaped, records json.RawMessage) {
 	}
 	if p.removed {
 		out.Changed, out.Kept, out.Fields = true, most.kept, most.all
-		if out.Rows = shown; !out.IsList {
+		if out.Rows, out.projected = shown, true; !out.IsList {
 			out.Rows = nil
 			out.whole = slices.Concat(out.before, shown[0], out.after)
 		}
@@ -177,16 +178,14 @@ func (s *Shaper) project(out *Shaped, records json.RawMessage) {
 	}
 }
 
-// Value returns the value with the first n rows: the text as it came if nothing
+// Value returns the value with the first n rows, which are no more than Rows, or
+// with all that there are where no field was taken away: the text as it came if nothing
 // has changed and n is all of them, else without space between its tokens.
 func (s *Shaped) Value(n int) json.RawMessage {
-	if !s.IsList {
+	if !s.IsList || n == s.Total && !s.projected {
 		if s.Changed {
 			return compact(nil, s.whole)
 		}
-		return s.whole
-	}
-	if n == s.Total && !s.Changed {
 		return s.whole
 	}
 	out := append(compact(nil, s.before), '[')
@@ -201,7 +200,7 @@ func (s *Shaped) Value(n int) json.RawMessage {
 
 // List returns rows as a JSON list without space between its tokens.
 func List(rows []json.RawMessage) json.RawMessage {
-	return (&Shaped{IsList: true, Changed: true, Rows: rows}).Value(len(rows))
+	return (&Shaped{IsList: true, projected: true, Rows: rows}).Value(len(rows))
 }
 
 // Compact returns JSON text without space between its tokens.
