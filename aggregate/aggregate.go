@@ -183,7 +183,7 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 	}
 	if !opt.Plain {
 		a.plans = &planning{a, &schemaCache{log: a.log}, newBatchMemory()}
-		a.own, a.finders = a.ownTools("").entries(), a.ownTools("").finders()
+		a.own, a.finders = ownToolsOf(a, "").entries(), ownToolsOf(a, "").finders()
 	}
 	list, err := a.assemble(members, nil)
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"slices"
+	"fmt"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/plan"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -27,13 +27,20 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 		}
 		t := plan.Tool{Source: string(e.tool.Upstream), Reads: e.tool.Hints.ReadOnly, Form: Printable(signature(e.tool), maxFound), Check: r.checker(e)}
 		t.Takes, _ = rawjson.Get(e.tool.Raw, "inputSchema")
-		t.Returns, _ = rawjson.Get(e.tool.Raw, "outputSchema")
-		if e.m != nil {
-			t.Writes = e.writes()
-			if needs := e.m.Requires[e.tool.Name]; len(needs) > 0 {
-				t.Requires = v.offer().exposed(e.m, needs)
+		if e.m == nil {
+			return t, nil
+		}
+		// A plan refers to what is shown. Fewer rows are what the source describes.
+		if rule := e.m.Shape[e.key]; rule == nil || rule.JQ == "" && rule.Fields == nil {
+			t.Returns, _ = rawjson.Get(e.tool.Raw, "outputSchema")
+		}
+		t.Writes = e.writes()
+		for i, need := range e.m.Requires[e.key] {
+			if e.needs[i] == "" {
+				return plan.Tool{}, fmt.Errorf("%s needs the output of %q, which %s does not offer: it can be in no plan", name, need, e.m.ID)
 			}
 		}
+		t.Requires = e.needs
 		return t, nil
 	}
 }
@@ -44,15 +51,4 @@ func (r *batchRun) checker(e *entry) func(json.RawMessage, [][]string) string {
 		arguments = withoutControls(e.tool, arguments)
 		return r.schemas.checkBut(e.tool, arguments, open)
 	}
-}
-
-// exposed returns the names under which clients know a member's tools.
-func (o *offer) exposed(m *member, own []string) []string {
-	out := slices.Clone(own)
-	for name, e := range o.list(upstream.Tools).index {
-		if i := slices.Index(own, e.key); i >= 0 && e.m == m {
-			out[i] = name
-		}
-	}
-	return out // one that is not offered stays as it is: no plan can have it
 }

@@ -107,6 +107,7 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 	if l != upstream.Tools {
 		return serialise(l, entries, from, clash)
 	}
+	requiring(entries)
 	if d.alone {
 		return d.whole(entries, from, clash)
 	}

@@ -123,14 +123,12 @@ func pointed(root json.RawMessage, ref string) (target json.RawMessage, ok bool)
 	if !ok || strings.Contains(path, "%") || path != "" && path[0] != '/' {
 		return nil, false
 	}
-	unescaped := strings.NewReplacer("~1", "/", "~0", "~")
-	for path != "" {
-		var token string
-		token, path, _ = strings.Cut(path[1:], "/")
-		if path != "" {
-			path = "/" + path
-		}
-		if root, ok = rawjson.Get(root, unescaped.Replace(token)); !ok {
+	if path == "" {
+		return root, true
+	}
+	for token := range strings.SplitSeq(path[1:], "/") {
+		name, escaped := rawjson.Unescape(token)
+		if root, ok = rawjson.Get(root, name); !ok || !escaped {
 			return nil, false
 		}
 	}

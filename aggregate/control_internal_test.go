@@ -48,6 +48,8 @@ func TestControlsThatAToolTakes(t *testing.T) {
 		`{"type":"object","propertyNames":{"enum":["x","y","wait_for_previous"]}}`:                                             left,
 		`{"type":"object","$ref":"#/$defs/a~1b","$defs":{"a/b":{"properties":{"wait_for_previous":{}}}}}`:                      left,
 		`{"type":"object","$ref":"#/$defs/no"}`:                                                                                arguments,
+		`{"type":"object","$ref":"#/$defs/","$defs":{"":{"properties":{"wait_for_previous":{}}}}}`:                             left,
+		`{"type":"object","$ref":"#/$defs/a~b","$defs":{"a~b":{}}}`:                                                            arguments, // no pointer
 		`{"type":"object","$ref":"https://example.com/schema"}`:                                                                arguments,
 		`{"type":"object","$ref":"#"}`:                                                                                         arguments, // without end
 		`{"type":"object","allOf":[` + deep + `]}`:                                                                             arguments,

@@ -82,7 +82,7 @@ const maxDetails = 2 << 10
 // described is what the search knows of a tool.
 func described(e *entry) search.Doc {
 	d := search.Doc{Name: e.name, Title: e.tool.Title}
-	d.Description, _ = rawjson.GetString(e.tool.Raw, "description")
+	d.Description, _ = rawjson.GetString(e.raw, "description")
 	var details strings.Builder
 	for m := range rawjson.Members(properties(e.tool)) {
 		d.Arguments = append(d.Arguments, m.Name)

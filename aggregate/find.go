@@ -91,7 +91,7 @@ func (e *entry) found(c *upstream.Call) foundTool {
 	if away != "" {
 		e.m.presence.tellSources(c)
 	}
-	description, _ := rawjson.GetString(e.tool.Raw, "description")
+	description, _ := rawjson.GetString(e.raw, "description")
 	if description == "" {
 		description = e.tool.Title
 	}

@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -41,9 +40,6 @@ func hints() []hint {
 // same to them as one that says no.
 func (m Member) present(t *upstream.Tool) *upstream.Tool {
 	override, set := m.Override[t.Name]
-	if needs := m.Requires[t.Name]; len(needs) > 0 {
-		t = m.requiring(t, needs)
-	}
 	if !m.Cautious && !set {
 		return t
 	}
@@ -66,26 +62,6 @@ func (m Member) present(t *upstream.Tool) *upstream.Tool {
 	}
 	shown := *t
 	shown.Raw, shown.Hints, shown.HasHints = parsed.Raw, parsed.Hints, parsed.HasHints
-	return &shown
-}
-
-// requiring returns a tool whose description begins with the tools whose output
-// it needs.
-func (m Member) requiring(t *upstream.Tool, needs []string) *upstream.Tool {
-	names := make([]string, len(needs))
-	for i, name := range needs {
-		if names[i] = name; m.Prefix != "" {
-			names[i] = m.Prefix + "_" + name
-		}
-	}
-	description, _ := rawjson.GetString(t.Raw, "description")
-	text := strings.TrimSpace("REQUIRES: output of " + strings.Join(names, ", ") + ". " + description)
-	raw, err := rawjson.Set(t.Raw, "description", rawjson.Quote(text))
-	if err != nil { // ParseTool has seen that it is an object
-		return t
-	}
-	shown := *t
-	shown.Raw = raw
 	return &shown
 }
 

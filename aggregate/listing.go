@@ -25,6 +25,7 @@ type entry struct {
 	*thing
 	m       *member          // nil for a tool of our own
 	handler upstream.Handler // of a tool of our own
+	needs   []string         // the names of tools whose output it needs, see requiring
 }
 
 // listing is one list of one view, serialised once for each era.

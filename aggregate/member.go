@@ -48,7 +48,7 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 		names: newNamers(), hub: newHub(cfg.Adapter), gates: newGates(cfg, others),
 	}
 	if !a.opt.Plain {
-		m.own = a.ownTools(m.ID).entries()
+		m.own = ownToolsOf(a, m.ID).entries()
 	}
 	m.memory = newMemory(m)
 	m.presence = &presence{m: m}

@@ -25,7 +25,7 @@ type ownTools struct {
 	view *View
 }
 
-func (a *Aggregate) ownTools(view upstream.ID) ownTools { return ownTools{a, &View{a, view}} }
+func ownToolsOf(a *Aggregate, view upstream.ID) ownTools { return ownTools{a, &View{a, view}} }
 
 // entries returns them for the catalog.
 func (o ownTools) entries() []*entry {

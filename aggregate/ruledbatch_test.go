@@ -60,3 +60,35 @@ func TestReferencesToTextsWithWordsBeside(t *testing.T) {
 		}
 	})
 }
+
+// What a tool says of its results holds of what is shown of them only where the
+// rules do not choose what a record has.
+func TestPlansAboutShapedResults(t *testing.T) {
+	const declared = `{"name":"get","inputSchema":{"type":"object"},"outputSchema":{"type":"object","additionalProperties":false,` +
+		`"properties":{"rows":{"type":"array","items":{"type":"object"}},"next":{"type":"string"}}}}`
+	for name, tt := range map[string]struct {
+		rules shaping.Rules
+		over  string
+		want  string // of the answer
+	}{
+		"jq":          {shaping.Rules{JQ: ".rows"}, "#/a", "2 of 2 calls succeeded"},
+		"fields":      {shaping.Rules{Fields: []string{"id"}}, "#/a/nosuch", `there is no \"nosuch\", but rows`},
+		"fewer rows":  {shaping.Rules{MaxRows: 2}, "#/a", "#/a is an object, not a list"},
+		"fewer bytes": {shaping.Rules{MaxBytes: 1 << 10}, "#/a", "#/a is an object, not a list"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, raw := table(3)
+				v := ruled(t, tt.rules, aggregate.Options{}, declared, raw)
+				got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"bulkhead_sources","map":{"$ref":"`+tt.over+`"}}]}`)
+				said := string(got.Structured)
+				if said == "" { // nothing has been called
+					said = got.text()
+				}
+				if early := len(got.Structured) == 0; !strings.Contains(said, tt.want) || early != (tt.over == "#/a" && tt.rules.JQ == "") {
+					t.Error(said)
+				}
+			})
+		})
+	}
+}

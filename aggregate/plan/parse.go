@@ -51,7 +51,6 @@ type reader struct {
 type written struct {
 	Node
 	at    string // its id, or its place where it has none
-	known bool   // there is such a tool
 	tool  Tool
 	after []string
 	needs []need
@@ -170,7 +169,7 @@ func (r *reader) tool(i int) {
 		r.fault(i, fmt.Sprintf("%.1000s", err.Error()), "")
 		return
 	}
-	c.tool, c.Source, c.known = t, t.Source, true
+	c.tool, c.Source = t, t.Source
 	if r.readOnly && !t.Reads {
 		r.fault(i, c.Tool+" does not say that it only reads", "send the plan with the batch tool that allows writes, or leave this call out")
 	}

@@ -21,8 +21,6 @@ type pointer struct {
 	text   string
 }
 
-func (p *pointer) String() string { return p.text }
-
 func parsePointer(text string) (*pointer, error) {
 	rest, ok := strings.CutPrefix(text, "#/")
 	if !ok {
@@ -40,10 +38,10 @@ func parsePointer(text string) (*pointer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%.40q is not escaped as a part of a URI", t)
 		}
-		if n := strings.Count(plain, "~"); n != strings.Count(plain, "~0")+strings.Count(plain, "~1") {
+		var ok bool
+		if tokens[i], ok = rawjson.Unescape(plain); !ok {
 			return nil, fmt.Errorf("in %.40q a tilde is not written ~0", t)
 		}
-		tokens[i] = strings.ReplaceAll(strings.ReplaceAll(plain, "~1", "/"), "~0", "~")
 	}
 	return &pointer{tokens[0], tokens[1:], text}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -124,11 +125,10 @@ func (r *run[R]) node(ctx context.Context, i int) {
 // hindered returns why a node is not begun; "" if nothing is in its way.
 func (r *run[R]) hindered(ctx context.Context, n *Node) string {
 	if ctx.Err() != nil {
-		why := context.Cause(ctx)
-		if why == context.Canceled {
-			return "the plan was cancelled before it"
+		if why := context.Cause(ctx); !errors.Is(why, context.Canceled) {
+			return "the plan ended before it: " + why.Error()
 		}
-		return "the plan ended before it: " + why.Error()
+		return "the plan was cancelled before it"
 	}
 	if first := r.stop.Load(); first != nil {
 		return "call " + first.ID + " failed, with which the plan ends"

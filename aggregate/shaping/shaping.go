@@ -287,10 +287,9 @@ func parsePointer(text string) ([]string, error) {
 	}
 	tokens := strings.Split(rest, "/")
 	for i, t := range tokens {
-		if strings.Contains(strings.NewReplacer("~0", "", "~1", "").Replace(t), "~") {
+		if tokens[i], ok = rawjson.Unescape(t); !ok {
 			return nil, fmt.Errorf("%q is no JSON pointer: ~ stands before 0 or 1 only", text)
 		}
-		tokens[i] = strings.ReplaceAll(strings.ReplaceAll(t, "~1", "/"), "~0", "~")
 	}
 	return tokens, nil
 }

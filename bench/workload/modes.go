@@ -91,17 +91,6 @@ func (r *Run) Agrees(p *Plan) error {
 	return nil
 }
 
-// Succeed is how many calls of the plan succeed if all is well.
-func (p *Plan) Succeed() int {
-	n := 0
-	for _, o := range p.expected() {
-		if o.Status == isOK {
-			n++
-		}
-	}
-	return n
-}
-
 const (
 	isOK      = "ok"
 	isError   = "error"

@@ -72,18 +72,31 @@ func TestLatencies(t *testing.T) {
 	}
 }
 
-// TestHalfOfASourceFails: two calls are refused, and what depends on them is not
-// made.
+// TestHalfOfASourceFails: two calls of one source are refused, and some calls, not
+// always as many, depend on these.
 func TestHalfOfASourceFails(t *testing.T) {
 	shapes := workload.Shapes()
 	shape := shapes[len(shapes)-1]
 	by := map[int]int{}
 	for number := range 50 {
 		p := shape.Draw(number, 1)
-		by[p.Succeed()]++
+		refused := map[string]int{}
+		lost := 0
+		for _, c := range p.Calls {
+			if c.Fails {
+				refused[c.Source]++
+			}
+			if slices.ContainsFunc(c.Of, func(j int) bool { return p.Calls[j].Fails }) {
+				lost++
+			}
+		}
+		if len(refused) != 1 || refused[workload.Sources()[1]] != 2 {
+			t.Fatalf("refused: %v", refused)
+		}
+		by[lost]++
 	}
-	if by[12]+by[13]+by[14] != 50 || by[12] == 0 || by[14] == 0 {
-		t.Errorf("calls that succeed: %v", by)
+	if by[0]+by[1]+by[2] != 50 || by[0] == 0 || by[2] == 0 {
+		t.Errorf("calls that depend on those: %v", by)
 	}
 }
 

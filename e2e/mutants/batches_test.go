@@ -16,8 +16,8 @@ var batching = []mutant{
 `}},
 	{"a place in a list may begin with zeros", "aggregate/plan/ref.go", "", "TestPointers", changes{
 		` || token != strconv.Itoa(n) {`, ` {`}},
-	{"an escaped tilde escapes what follows", "aggregate/plan/ref.go", "", "TestPointers", changes{
-		`strings.ReplaceAll(strings.ReplaceAll(plain, "~1", "/"), "~0", "~")`, `strings.ReplaceAll(strings.ReplaceAll(plain, "~0", "~"), "~1", "/")`}},
+	{"an escaped tilde escapes what follows", "upstream/rawjson/pointer.go", "aggregate/plan", "TestPointers", changes{
+		`strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")`, `strings.ReplaceAll(strings.ReplaceAll(token, "~0", "~"), "~1", "/")`}},
 	{"a member that is named twice is passed on", "aggregate/plan/run.go", "", "TestNamesTwice", changes{
 		`rawjson.Check(v, rawjson.Limits{})`, `rawjson.Check(v, rawjson.Limits{AllowDups: true})`}},
 	{"a call that was skipped is no hindrance", "aggregate/plan/run.go", "", "TestOnError", changes{
@@ -69,7 +69,7 @@ var batching = []mutant{
 	{"a plan takes the token of its progress along", "aggregate/batch.go", "", "TestBatchPassesOnWhatItCameWith", changes{
 		`meta = rawjson.Delete(meta, "progressToken")`, `meta = rawjson.Delete(meta, "")`}},
 	{"addresses in a plan's results lead to another source", "aggregate/batch.go", "", "TestBatchNamesResourcesAsCallsDo", changes{
-		`return (&View{agg: r.agg}).offer().exposeResult(e.m, res), nil`, `return res, nil`}},
+		`return r.view.offer().exposeResult(e.m, res), nil`, `return res, nil`}},
 	{"the progress of a plan stands still", "aggregate/batch.go", "", "TestBatchMoves", changes{
 		`			r.moved++
 `, ``}},
@@ -100,7 +100,23 @@ var batching = []mutant{
 	{"what does not say that it reads is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchDoesNotDoubleWhatDoesNotSay", changes{
 		`!err.Sent || e.tool.Hints.ReadOnly ||`, `!err.Sent || e.tool.Hints.ReadOnly || !e.tool.HasHints ||`}},
 	{"what another credential was answered is given again", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
-		`c == nil || c.reads && c.as != as:`, `c == nil:`}},
+		`c == nil || c.reads && (c.as != as || `, `c == nil || c.reads && (`}},
+	{"what was read for a plan never grows old", "aggregate/batchmemory.go", "", "TestBatchReadsThatAreOutOfDate", changes{
+		` || time.Since(c.made) >= planLasts)`, `)`}},
+	{"a plan reads what was there before its write", "aggregate/batch.go", "", "TestBatchReadsThatAreOutOfDate", changes{
+		`ok && !(wrote && e.tool.Hints.ReadOnly)`, `ok && !(wrote && e == nil)`}},
+	{"a plan at the address of one source reaches the others", "aggregate/batchfind.go", "", "TestOwnToolsOfOneSource", changes{
+		`	v := r.view
+`, `	v := &View{agg: r.agg}
+`}},
+	{"the plan of one client is another's", "aggregate/batchmemory.go", "", "TestBatchOfAnotherClient", changes{
+		`[]byte(c.Client), `, ``}},
+	{"what has succeeded for a list is to be sent again", "aggregate/batchresult.go", "", "TestBatchSaysWhichElements", changes{
+		`	if it.Items == nil {
+		if so(it) {`, `	if true {
+		if so(it) {`}},
+	{"what a list is made of costs nothing", "aggregate/plan/run.go", "", "TestBombs", changes{
+		`if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll {`, `if element != nil && r.put.Add(0) < 0 {`}},
 	{"a write to another source counts as made", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
 		`[]byte(e.m.Identity), `, ``}},
 	{"results of others have a write forgotten", "aggregate/batchmemory.go", "", "TestBatchMemoryIsBounded", changes{

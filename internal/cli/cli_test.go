@@ -112,6 +112,11 @@ func TestNearNames(t *testing.T) {
 	if code, _, errs := invoke(t, nil, "call", "wh_shema", "--config", file); code != 1 || !strings.Contains(errs, "hint: did you mean wh_schema? bulkhead tools lists the names\n") {
 		t.Errorf("%d %s", code, errs)
 	}
+	config(warehouse + "[upstream.wh.tools.override.recent_orders]\nrequires = ['shema', 'schema']\n")
+	warning := `warning: tools.override.recent_orders.requires names "shema", which is none of its tools: no plan can have recent_orders; did you mean schema?`
+	if code, out, errs := invoke(t, nil, "check", "--config", file); code != 0 || strings.Count(out, "warning: tools.override") != 1 || !strings.Contains(out, warning+"\n") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
 	config(warehouse + "discovery = 'search'\npinned = ['wh_schema']\n")
 	if code, out, errs := invoke(t, nil, "tools", "--config", file); code != 0 || !strings.Contains(out, "wh_top_customers") {
 		t.Errorf("%d %s%s", code, out, errs)

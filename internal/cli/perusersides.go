@@ -91,7 +91,7 @@ func (p *userSides) of(c *upstream.Call) (*userSide, bool) {
 // clientFor returns the client of the user of a call.
 func (p *userSides) clientFor(c *upstream.Call) *http.Client {
 	if s, ok := p.of(c); ok {
-		return s.httpSide.of(c)
+		return s.of(c)
 	}
 	return nobodysClient
 }

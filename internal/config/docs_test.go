@@ -138,6 +138,8 @@ func TestSchemaAgreesWithLoad(t *testing.T) {
 		"public_url over http":       "loopback addresses",
 		"field paths":                "names in a path",
 		"shapes without effect":      "compares two keys",
+		"requires itself":            "compares a key with its table's name",
+		"requires in a circle":       "follows names",
 	}
 	for _, c := range slices.Concat(faultCases, limitFaults, authFaults, cacheFaults, clientFaults, shapeFaults) {
 		v := instance(t, c.doc)

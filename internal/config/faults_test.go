@@ -41,6 +41,12 @@ var faultCases = []faultCase{
 	{"override of nothing", upstream("sandbox = 'crm'", "tools.override = true"), []string{"upstream.crm.tools.override: must be a table, not the boolean true |"}},
 	{"override contradicts", upstream("sandbox = 'crm'", "tools.override.get = { read_only = true, destructive = true }"), []string{
 		"upstream.crm.tools.override.get: contradicts itself: what only reads destroys nothing | remove read_only or destructive"}},
+	{"requires itself", upstream("sandbox = 'crm'", "tools.override.get.requires = ['find', 'get']", "tools.override.find.requires = ['list']"), []string{
+		"upstream.crm.tools.override.get.requires[1]: is the tool itself: no plan can have it | remove it"}},
+	{"requires in a circle", upstream("sandbox = 'crm'", "tools.override.a.requires = ['x', 'b']", "tools.override.b.requires = ['c']", "tools.override.c.requires = ['a', 'd']",
+		"tools.override.d.requires = ['c']", "tools.override.e.requires = ['a']"), []string{
+		"upstream.crm.tools.override.a.requires[1]: is part of a circle: a requires b requires c requires a: no plan can have them | remove one of these",
+		"upstream.crm.tools.override.d.requires[0]: is part of a circle: d requires c requires d: no plan can have them | remove one of these"}},
 	{"weak types", "[server]\nlisten = 8808\nmax_result = 1048576\ndrain = 10\ndeadline = true\nhosts = 'a'\n" + upstream("sandbox = ['crm']", "required = 'true'", "timeout = 7", "prefix = 1"), []string{
 		`server.deadline: must be "auto" or a duration in quotes, not the boolean true | deadline = "2m"`,
 		`server.drain: must be a duration in quotes, not the number 10 | drain = "30s"`,

@@ -131,7 +131,7 @@ var overrideKeys = []key{
 		"The scopes of the token that its calls are made with, in place of `auth.scopes` and `auth.write_scopes`; another token than that of the other tools. With an `auth` type that gets tokens only.",
 		func(t target) any { return &t.tool.Scopes }),
 	{name: "requires", kind: list, example: []any{"search_customers"}, pattern: toolName, expect: "the name of a tool on one line",
-		doc:   "Tools of the same upstream, by its own names, whose output it needs. Its description then begins with `REQUIRES: output of ...`, and `bulkhead_batch` refuses a plan in which it does not depend on them.",
+		doc:   "Tools of the same upstream, by its own names, whose output it needs. Its description then begins with `REQUIRES: output of ...`, and `bulkhead_batch` refuses a plan in which it does not depend on them. `check` warns of those that the upstream does not offer, because then no plan can have the tool.",
 		field: func(t target) any { return &t.tool.Requires }},
 	{name: "hedge", kind: flag, def: false, example: true,
 		doc:   "Whether a call that takes longer than 95 of 100 is made a second time beside the first, and whichever answers first counts. That happens in at most 5 % of its calls, and only where a place and a token of `limit` are free at once. Needs `read_only = true` here, because the source may carry both out, and of something that writes, even if it is idempotent, the slower one after the next write.",

@@ -50,6 +50,7 @@ func (d *decoder) checkUpstream(at string, u *Upstream) {
 			d.fault(join(at+".tools.override", tool)+".hedge", "makes calls twice, and nothing here says that the tool changes nothing", "add read_only = true if that is so, or remove hedge")
 		}
 	}
+	checkRequires(d.fault, at+".tools.override", u.Tools.Override)
 }
 
 // program checks a command line and returns it with its program's path made

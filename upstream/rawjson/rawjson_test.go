@@ -301,3 +301,16 @@ func FuzzCheck(f *testing.F) {
 		_ = rawjson.Delete(b, "k", "a")
 	})
 }
+
+func TestUnescape(t *testing.T) {
+	for token, want := range map[string]string{"": "", "a b": "a b", "~1": "/", "~0": "~", "~01": "~1", "~10~00": "/0~0"} {
+		if name, ok := rawjson.Unescape(token); !ok || name != want {
+			t.Errorf("%q: %q %v", token, name, ok)
+		}
+	}
+	for _, token := range []string{"~", "a~", "~2", "~~0", "~0~", "~ 1"} {
+		if name, ok := rawjson.Unescape(token); ok {
+			t.Errorf("%q: %q", token, name)
+		}
+	}
+}
