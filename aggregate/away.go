@@ -168,11 +168,7 @@ func (s *presence) recovered(c *upstream.Call, res *upstream.Result) *upstream.R
 	if rawjson.Kind(meta) != '{' {
 		meta = json.RawMessage("{}")
 	}
-	said, err := upstream.ParseResult(set(res.Raw, memberMeta, set(meta, MetaRecovered, facts)))
-	if err != nil { // it was an object before
-		return res
-	}
-	return said
+	return res.With(set(res.Raw, memberMeta, set(meta, MetaRecovered, facts)))
 }
 
 // noteMessage is the notification of a log message (MCP, logging).

@@ -135,8 +135,9 @@ type batchAnswer struct {
 	err    *upstream.Error
 	reused bool // it was made for the same plan before
 	unsure bool // it failed, and may have been carried out: it is not made again
-	// arguments are those that it was made with; nil in what is kept.
-	arguments json.RawMessage
+	// What is kept has none of these: the arguments that it was made with, and what
+	// [ownMeta] says of this one answer.
+	arguments, meta json.RawMessage
 }
 
 // do carries out one call as if the client had made it, unless it has succeeded
@@ -167,14 +168,16 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 		a.err = upstream.AsError(e.tool.Upstream, e.tool.Name, failed)
 		a.unsure = e.m != nil && unsure(e, a.err)
 	case !res.IsError && r.held.Add(int64(len(res.Raw))) > maxTogether:
-		a.cut = r.holdBack(valueOf(res), others(res), notesOf(res, e.tool.Upstream), e.tool.Upstream)
+		a.cut = r.holdBack(valueOf(res), besides(res), notesOf(res), e.tool.Upstream)
 	default:
 		a.result = res
 	}
 	if e.m != nil {
 		r.kept.put(call, as, e.tool.Hints.ReadOnly, a)
 	}
-	a.arguments = s.Arguments
+	if a.arguments = s.Arguments; failed == nil {
+		a.meta = ownMeta(res)
+	}
 	return r.answered(a)
 }
 
@@ -268,7 +271,7 @@ func (r *batchRun) answered(a batchAnswer) (json.RawMessage, batchAnswer, bool) 
 	switch {
 	case a.err != nil || a.result != nil && a.result.IsError:
 		return nil, a, false
-	case a.result == nil || isCut(a.result):
+	case a.result == nil || a.result.Marks.Cut:
 		return nil, a, true
 	}
 	return valueOf(a.result), a, true

@@ -187,7 +187,9 @@ func (k *batchKept) shorten() {
 
 // withoutResult stands for the result of a write that was not kept.
 func withoutResult() *upstream.Result {
-	return upstream.TextResult("It succeeded when this plan was sent before; its result was not kept.", false)
+	res := upstream.TextResult("It succeeded when this plan was sent before; its result was not kept.", false)
+	res.Marks.Cut = true
+	return res
 }
 
 func (k *batchKept) remove(key callKey) {

@@ -32,8 +32,9 @@ type batchItem struct {
 	Error        string          `json:"error,omitempty"`
 	RetryAfterMS int64           `json:"retry_after_ms,omitempty"`
 	Result       json.RawMessage `json:"result,omitempty"`  // its structured content, or its text
-	Content      json.RawMessage `json:"content,omitempty"` // where it is no text alone
-	Notes        []string        `json:"notes,omitempty"`   // what is said of it besides, such as how to read the rest
+	Content      json.RawMessage `json:"content,omitempty"` // what the source says besides, as items of content
+	Notes        []string        `json:"notes,omitempty"`   // what we say of it, such as how to read the rest
+	Meta         json.RawMessage `json:"meta,omitempty"`    // what we say of it to programs, see ownMeta
 	Truncated    *batchCut       `json:"truncated,omitempty"`
 	Items        []batchItem     `json:"items,omitempty"` // of a call made for each element of a list
 	// Reused says that it was made when the same plan was sent before.
@@ -84,7 +85,10 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 
 // item says what became of one call.
 func item(o *plan.Outcome[batchAnswer]) batchItem {
-	it := batchItem{Status: o.Status, Error: Printable(o.Why, maxQuote), MS: o.Took.Milliseconds(), Reused: o.Result.reused, unsure: o.Result.unsure}
+	it := batchItem{
+		Status: o.Status, Error: Printable(o.Why, maxQuote), Meta: o.Result.meta,
+		MS: o.Took.Milliseconds(), Reused: o.Result.reused, unsure: o.Result.unsure,
+	}
 	if o.Status == plan.Failed && o.Why != "" {
 		it.Code, it.astray = upstream.InvalidArguments.Code(), true
 	}
@@ -99,7 +103,7 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	case a.result == nil:
 	case a.result.IsError:
 		it.Code = codeToolError
-		it.Error = strings.Join(textsOf(a.result), "\n")
+		it.Error = strings.Join(textsIn(slices.Concat(contentOf(a.result))), "\n")
 		if v, ok := a.result.Get(memberStructured); ok && it.Error == "" {
 			it.Error = string(v)
 		}
@@ -107,8 +111,7 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 		if it.Result = o.Value; it.Result == nil {
 			it.Result = valueOf(a.result)
 		}
-		it.Content = others(a.result)
-		it.Notes = notesOf(a.result, a.source)
+		it.Content, it.Notes = besides(a.result), notesOf(a.result)
 	}
 	return it
 }
@@ -131,22 +134,6 @@ func (it *batchItem) elements() {
 		it.Code = it.Items[first].Code
 		it.Error = fmt.Sprintf("%d of %d elements failed, the first at %d", failed, len(it.Items), first)
 	}
-}
-
-// others returns the content items of a result that are no text, as a list; nil
-// if there are none.
-func others(res *upstream.Result) json.RawMessage {
-	content, _ := res.Get("content")
-	var out []json.RawMessage
-	for e := range rawjson.Elements(content) {
-		if !isText(e) {
-			out = append(out, e)
-		}
-	}
-	if out == nil {
-		return nil
-	}
-	return array(out)
 }
 
 // summaryOf says in a sentence what is missing and why, and what to do about it.
@@ -339,30 +326,36 @@ func valueOf(res *upstream.Result) json.RawMessage {
 	if p := payloadOf(res); p != nil && !res.IsError {
 		return p.value
 	}
-	texts := textsOf(res)
+	said, _ := contentOf(res)
+	texts := textsIn(said)
 	if len(texts) == 1 && rawjson.Check([]byte(texts[0]), rawjson.Limits{}) == nil {
 		return json.RawMessage(texts[0])
 	}
 	return rawjson.Quote(strings.Join(texts, "\n"))
 }
 
-func textsOf(res *upstream.Result) []string {
-	content, _ := res.Get("content")
-	var texts []string
-	for item := range rawjson.Elements(content) {
-		if text, ok := rawjson.GetString(item, "text"); ok {
+func textsIn(content []json.RawMessage) (texts []string) {
+	for _, item := range content {
+		if isText(item) {
+			text, _ := rawjson.GetString(item, "text")
 			texts = append(texts, text)
 		}
 	}
 	return texts
 }
 
-// isCut reports whether a result was cut for its length before it came here, so
-// that it is not what it seems.
-func isCut(res *upstream.Result) bool {
-	if _, whole := res.Get(memberStructured); whole {
-		return false
+// ownMeta returns what stands under our own keys in the _meta of a result; nil if
+// nothing does.
+func ownMeta(res *upstream.Result) json.RawMessage {
+	meta, _ := res.Get(memberMeta)
+	var own json.RawMessage
+	for _, key := range []string{MetaCache, MetaRecovered} {
+		if v, ok := rawjson.Get(meta, key); ok {
+			if own == nil {
+				own = json.RawMessage("{}")
+			}
+			own = set(own, key, v)
+		}
 	}
-	texts := textsOf(res)
-	return len(texts) > 1 && strings.HasPrefix(texts[len(texts)-1], noticeBegins)
+	return own
 }

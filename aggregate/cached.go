@@ -225,12 +225,7 @@ func impersonal(res *upstream.Result) *upstream.Result {
 	if len(rest) == len(meta) {
 		return res
 	}
-	clean, err := upstream.ParseResult(set(res.Raw, "_meta", rest))
-	if err != nil { // it has been seen to be an object
-		return res
-	}
-	clean.Type = res.Type
-	return clean
+	return res.With(set(res.Raw, "_meta", rest))
 }
 
 // forget drops everything that is kept of a member's answers, and of those of the

@@ -73,17 +73,17 @@ func recalled(f cache.Found[*memo], facts cacheFacts, note string) *upstream.Res
 		left := max(f.Value.dated-f.Age, 0).Milliseconds()
 		raw = set(raw, memberTTL, strconv.AppendInt(nil, left, 10))
 	}
+	notes := 0
 	if content, ok := res.Get("content"); ok && note != "" && rawjson.Kind(content) == '[' {
 		var items []json.RawMessage
 		for item := range rawjson.Elements(content) {
 			items = append(items, item)
 		}
 		raw = set(raw, "content", array(append(items, textPart(note))))
+		notes++
 	}
-	out, err := upstream.ParseResult(raw)
-	if err != nil { // it has been seen to be an object
-		return res
-	}
+	out := res.With(raw)
+	out.Marks.Notes += notes
 	return out
 }
 

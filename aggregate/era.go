@@ -27,6 +27,11 @@ func forEra(res *upstream.Result, modern bool, version string) json.RawMessage {
 	if res.Type != upstream.Final { // converse has made it for the client's era
 		return res.Raw
 	}
+	if res.Marks.Undeclared && !res.IsError {
+		// A host that checks the declared output schema refuses a result without
+		// structured content, unless it is marked as an error.
+		res = res.With(set(res.Raw, "isError", []byte("true")))
+	}
 	has := func(name string) bool { _, ok := res.Get(name); return ok }
 	if !modern {
 		raw := res.Raw

@@ -49,12 +49,7 @@ func (o *offer) exposeResult(m *member, res *upstream.Result) *upstream.Result {
 		return res
 	}
 	x := &exposer{o: o, m: m, room: maxLocated, done: make(map[string]string)}
-	after, err := upstream.ParseResult(x.in(res.Raw))
-	if err != nil { // it was an object before
-		return res
-	}
-	after.Type = res.Type
-	return after
+	return res.With(x.in(res.Raw))
 }
 
 // nested are the members of results under which the URIs of resources stand.

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -26,7 +25,7 @@ const memberStructured = "structuredContent"
 func older(res *upstream.Result, raw json.RawMessage, version string) json.RawMessage {
 	if structured, ok := res.Get(memberStructured); ok && rawjson.Kind(structured) != '{' {
 		raw = rawjson.Delete(raw, memberStructured)
-		if !saidByText(res, structured) {
+		if !saidByText(res) {
 			content, _ := res.Get("content")
 			raw = set(raw, "content", array(slices.Insert(slices.Collect(rawjson.Elements(content)), 0, textPart(string(structured)))))
 		}
@@ -43,17 +42,15 @@ func older(res *upstream.Result, raw json.RawMessage, version string) json.RawMe
 
 // saidByText reports whether a text of a result, or all of them, say what its
 // structured content says.
-func saidByText(res *upstream.Result, structured json.RawMessage) bool {
-	if compound(structured) {
-		return len(payloadOf(res).texts) > 0
+func saidByText(res *upstream.Result) bool {
+	again := repeating(res)
+	said, _ := contentOf(res)
+	for i, item := range said {
+		if text, _ := rawjson.GetString(item, "text"); isText(item) && again(i, text) {
+			return true
+		}
 	}
-	value := strings.TrimSpace(string(structured))
-	if rawjson.Kind(structured) == '"' {
-		value = rawjson.String(structured)
-	}
-	return slices.ContainsFunc(textsOf(res), func(text string) bool {
-		return text == value || text == string(structured)
-	})
+	return false
 }
 
 // olderPart returns one content item as a text where the revision does not know

@@ -101,7 +101,7 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 	}
 	note := fmt.Sprintf("[%s: page %d of %d of the rest%s; %s]", r.owner.source, args.Page, len(r.pages), what, next)
 	items := slices.Concat(page.items, []json.RawMessage{textPart(note)}) // pages are shared
-	return upstream.ParseResult(fmt.Appendf(nil, `{"content":%s}`, array(items)))
+	return &upstream.Result{Raw: fmt.Appendf(nil, `{"content":%s}`, array(items)), Marks: upstream.Marks{Notes: 1}}, nil
 }
 
 // arguments decodes the arguments of one of our own tools, which the schema

@@ -20,7 +20,7 @@ type payload struct {
 	structured bool
 	texts      []int    // the places in the content of those that say it, once or each a record of it
 	others     []int    // the places of those that are JSON and say something else than the structured content
-	prose      []string // what other text items say
+	prose      []string // what other text items of the source's say
 	dropped    int      // how many texts went with others, see claim
 }
 
@@ -32,12 +32,10 @@ func payloadOf(res *upstream.Result) *payload {
 	p := &payload{}
 	structured, _ := res.Get(memberStructured)
 	p.structured = compound(structured)
-	content, _ := res.Get("content")
+	said, _ := contentOf(res)
 	var texts []json.RawMessage
 	var at []int
-	i := -1
-	for item := range rawjson.Elements(content) {
-		i++
+	for i, item := range said {
 		if !isText(item) {
 			continue
 		}
@@ -143,8 +141,10 @@ func (p *payload) with(res *upstream.Result, value json.RawMessage, structured b
 			add(textPart(string(value)))
 		}
 	}
+	marks := res.Marks
 	if note != "" {
 		add(textPart(note))
+		marks.Notes++
 	}
 	raw := []byte(res.Raw)
 	if structured && !rawjson.IsNull(value) {
@@ -152,33 +152,61 @@ func (p *payload) with(res *upstream.Result, value json.RawMessage, structured b
 	} else { // also one that is neither object nor list: it may say the same as a text
 		raw = rawjson.Delete(raw, memberStructured)
 	}
-	out, err := upstream.ParseResult(set(raw, "content", append(items, ']')))
-	if err != nil { // it was an object before
-		return res
-	}
+	out := res.With(set(raw, "content", append(items, ']')))
+	out.Marks = marks
 	return out
 }
 
-// notesOf returns what the texts of a result say besides its value. Where that is
-// structured content only what we have put there counts: the others may say the
-// same again.
-func notesOf(res *upstream.Result, source upstream.ID) (notes []string) {
-	if _, ok := res.Get(memberStructured); !ok {
-		if p := payloadOf(res); p != nil {
-			notes = p.prose
-		}
-		return notes
-	}
+// contentOf returns what the source has put into the content of a result, and the
+// notes that we have put behind it.
+func contentOf(res *upstream.Result) (said, notes []json.RawMessage) {
 	content, _ := res.Get("content")
 	for item := range rawjson.Elements(content) {
-		if text, ok := rawjson.GetString(item, "text"); ok && isNote(text, source) {
-			notes = append(notes, text)
-		}
+		said = append(said, item)
 	}
-	return notes
+	n := max(len(said)-res.Marks.Notes, 0)
+	return said[:n:n], said[n:]
 }
 
-// isNote reports whether a text is one that we add to results of a source.
-func isNote(text string, source upstream.ID) bool {
-	return strings.HasPrefix(text, "["+string(source)+": ")
+// notesOf returns what we say of a result.
+func notesOf(res *upstream.Result) []string {
+	_, notes := contentOf(res)
+	return textsIn(notes)
+}
+
+// besides returns the items of content by which a source says more than the value
+// of its result, as a list; nil if there are none.
+func besides(res *upstream.Result) json.RawMessage {
+	said, _ := contentOf(res)
+	again := repeating(res)
+	var out []json.RawMessage
+	for i, item := range said {
+		text, _ := rawjson.GetString(item, "text")
+		if !isText(item) || strings.TrimSpace(text) != "" && !again(i, text) {
+			out = append(out, item)
+		}
+	}
+	if out == nil {
+		return nil
+	}
+	return array(out)
+}
+
+// repeating returns what reports of a text, and its place in the content, whether it
+// is the value of the result or a part of that.
+func repeating(res *upstream.Result) func(at int, text string) bool {
+	if structured, ok := res.Get(memberStructured); ok && !compound(structured) {
+		word := string(structured)
+		if rawjson.Kind(structured) == '"' {
+			word = rawjson.String(structured)
+		}
+		return func(_ int, text string) bool { return text == word || text == string(structured) }
+	}
+	if p := payloadOf(res); p != nil {
+		return func(at int, _ string) bool {
+			_, found := slices.BinarySearch(p.texts, at)
+			return found
+		}
+	}
+	return func(int, string) bool { return true } // all texts together are it
 }

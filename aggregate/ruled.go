@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
@@ -199,8 +198,7 @@ func (s *shapes) comment(rule *shaping.Shaper, c *upstream.Call, p *payload, v *
 	if p.dropped > 0 {
 		s.tell(c, "its answer has texts of JSON that says something else than the structured content; they are left out, since the rules are for the latter")
 	}
-	inWords := func(text string) bool { return !isNote(text, c.Upstream) }
-	if v.Changed && p.structured && len(p.texts) == 0 && slices.ContainsFunc(p.prose, inWords) {
+	if v.Changed && p.structured && len(p.texts) == 0 && p.prose != nil {
 		s.tell(c, "its answer says in words what is structured besides, and the words stay as they are")
 	}
 }

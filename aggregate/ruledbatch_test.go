@@ -50,12 +50,12 @@ func TestFailuresOfTwoTexts(t *testing.T) {
 	})
 }
 
-// A note beside a text does not keep it from being referred to.
+// Words beside a text do not keep it from being referred to.
 func TestReferencesToTextsWithWordsBeside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := ruled(t, shaping.Rules{}, aggregate.Options{}, plainTool, `{`+textual("Found:", `{"name":"crm"}`)+`}`)
 		got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"},{"id":"b","tool":"bulkhead_sources","arguments":{"source":{"$ref":"#/a/name"}}}]}`)
-		if s := string(got.Structured); !strings.Contains(s, "2 of 2 calls succeeded") || !strings.Contains(s, `"notes":["Found:"]`) {
+		if s := string(got.Structured); !strings.Contains(s, "2 of 2 calls succeeded") || !strings.Contains(s, `"content":[{"type":"text","text":"Found:"}]`) {
 			t.Error(s)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"unicode/utf8"
@@ -97,7 +98,8 @@ func declared(c *upstream.Call) int {
 // cut splits a result into its first limit bytes of content and the rest. promised
 // says that the client knows of an output schema.
 func (s *shapes) cut(res *upstream.Result, c *upstream.Call, limit int, promised bool) (*upstream.Result, error) {
-	parts := contentParts(res, limit)
+	said, notes := contentOf(res)
+	parts := contentParts(said, limit)
 	structured, hasStructured := res.Get(memberStructured)
 	switch {
 	case !hasStructured:
@@ -122,25 +124,30 @@ func (s *shapes) cut(res *upstream.Result, c *upstream.Call, limit int, promised
 		if err := json.Compact(&tight, res.Raw); err != nil {
 			return nil, upstream.AsError(c.Upstream, c.Name, err)
 		}
-		return upstream.ParseResult(tight.Bytes())
+		return res.With(tight.Bytes()), nil
 	}
 	handle := s.rests.put(owner(c), rest, limit)
-	items := append(shown, textPart(notice(c, len(res.Raw), handle, res.IsError)))
-
-	out, err := rawjson.Set(envelope, "content", array(items))
-	if err == nil && hasStructured && !res.IsError && promised {
-		// A host that checks the declared output schema refuses a result
-		// without structured content, unless it is marked as an error.
-		out, err = rawjson.Set(out, "isError", []byte("true"))
-	}
-	if err != nil { // ParseResult has seen that it is an object
-		return nil, upstream.AsError(c.Upstream, c.Name, err)
-	}
-	return &upstream.Result{Raw: out, IsError: res.IsError}, nil
+	notes = append(notes, textPart(notice(c, len(res.Raw), handle, res.IsError)))
+	out := res.With(set(envelope, "content", array(append(shown, notes...))))
+	out.Marks.Notes = len(notes)
+	out.Marks.Cut = res.Marks.Cut || !referable(res, out, rest)
+	out.Marks.Undeclared = hasStructured && promised
+	return out, nil
 }
 
-// noticeBegins is how every notice begins.
-const noticeBegins = "[truncated: "
+// referable reports whether the value of a result is still all there after it was
+// cut and the rest left out.
+func referable(res, cut *upstream.Result, rest []json.RawMessage) bool {
+	left := valueOf(cut)
+	structured, ok := res.Get(memberStructured)
+	switch {
+	case ok:
+		return rawjson.Kind(left) == rawjson.Kind(structured) && shaping.Same(left, structured)
+	case rawjson.Kind(left) == '"': // words, of which there may be megabytes: no more than what is left
+		return string(left) != `""` && !slices.ContainsFunc(rest, isText)
+	}
+	return shaping.Same(left, valueOf(res))
+}
 
 func notice(c *upstream.Call, total int, handle string, failed bool) string {
 	did := "The call succeeded, but its"
@@ -151,7 +158,7 @@ func notice(c *upstream.Call, total int, handle string, failed bool) string {
 	if handle != "" {
 		more = fmt.Sprintf(`For the rest call %s with {"handle":%q}.`, toolReadMore, handle)
 	}
-	return fmt.Sprintf(noticeBegins+"%s: %s result of %d bytes is longer than one answer may be. %s]",
+	return fmt.Sprintf("[truncated: %s: %s result of %d bytes is longer than one answer may be. %s]",
 		c.Upstream, did, total, more)
 }
 
@@ -160,13 +167,12 @@ func hasOutputSchema(t *upstream.Tool) bool {
 	return ok
 }
 
-// contentParts returns the items of a result's content. A text in an embedded
+// contentParts returns the items of a content. A text in an embedded
 // resource that is longer than limit bytes becomes an item of text behind one
 // that names the resource, because only text can be cut.
-func contentParts(res *upstream.Result, limit int) []json.RawMessage {
-	content, _ := res.Get("content")
+func contentParts(content []json.RawMessage, limit int) []json.RawMessage {
 	var parts []json.RawMessage
-	for item := range rawjson.Elements(content) {
+	for _, item := range content {
 		if len(item) > limit {
 			resource, _ := rawjson.Get(item, "resource")
 			if text, ok := rawjson.GetString(resource, "text"); ok {

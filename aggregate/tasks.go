@@ -113,11 +113,5 @@ func (t conversation) taskResult(res *upstream.Result) (*upstream.Result, error)
 	if asks, _ := res.Get(memberRequests); t.m.DenyAsk && rawjson.Kind(asks) == '{' {
 		return nil, t.denied()
 	}
-	raw := t.m.exposeTask(t.c.Principal, res.Raw)
-	out, err := upstream.ParseResult(raw)
-	if err != nil {
-		return nil, err
-	}
-	out.Type = res.Type
-	return out, nil
+	return res.With(t.m.exposeTask(t.c.Principal, res.Raw)), nil
 }

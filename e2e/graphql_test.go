@@ -300,7 +300,7 @@ func TestDrift(t *testing.T) {
 	if got := drift(); !strings.Contains(got, "the service refuses the operation: Cannot query field") {
 		t.Error(got)
 	}
-	if n := strings.Count(p.log.String(), "source has changed"); n != 2 {
+	if n := strings.Count(p.log.String(), "source has changed"); n != 3 {
 		t.Errorf("%d lines in the log", n)
 	}
 }

@@ -15,8 +15,23 @@ type Result struct {
 	IsError bool            // result.isError
 	Type    ResultType      // Final unless the adapter says otherwise
 	Quota   *Quota          // what the upstream says is left of its quota; nil if it says nothing
+	Marks   Marks           // what was done to it since; the zero value as an adapter returns it
 
 	members []rawjson.Member // of Raw; nil if they are to be looked for in it
+}
+
+// Marks are what is known of a result that was changed on its way. They stand
+// beside it, because nothing in its text could be told from what an upstream says.
+type Marks struct {
+	// Notes is how many of the last items of its content say something of the
+	// result and are not the upstream's.
+	Notes int
+	// Cut says that it was too long, and its value is not all there: the structured
+	// content or, where there is none, what the texts say.
+	Cut bool
+	// Undeclared says that the structured content is gone that its tool's output
+	// schema promises to the client.
+	Undeclared bool
 }
 
 // Quota is what an upstream says of the quota that a call was counted in.
@@ -62,6 +77,15 @@ func IndexedResult(raw json.RawMessage, members []rawjson.Member) (*Result, erro
 	isError, _ := r.Get("isError")
 	r.IsError = string(isError) == "true"
 	return r, nil
+}
+
+// With returns the result with another text, of which all else that is known of it
+// holds: whether it is an error too. raw must be an object and have passed
+// [rawjson.Check].
+func (r *Result) With(raw json.RawMessage) *Result {
+	out := *r
+	out.Raw, out.members = raw, listed(raw)
+	return &out
 }
 
 // listed returns the members of an object; nil if there are too many.

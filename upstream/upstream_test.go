@@ -197,3 +197,23 @@ func TestJSONResult(t *testing.T) {
 		}
 	}
 }
+
+// What is known of a result survives another text of it, and its members are those
+// of the new one.
+func TestResultsThatAreChanged(t *testing.T) {
+	r, err := upstream.ParseResult(json.RawMessage(`{"content":[],"isError":true}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Type, r.Quota, r.Marks = upstream.TaskCreated, &upstream.Quota{Remaining: 1}, upstream.Marks{Notes: 2, Cut: true, Undeclared: true}
+	got := r.With(json.RawMessage(`{"content":[1]}`))
+	if content, _ := got.Get("content"); string(content) != "[1]" || string(got.Raw) != `{"content":[1]}` {
+		t.Errorf("%s in %s", content, got.Raw)
+	}
+	if !got.IsError || got.Type != r.Type || got.Quota != r.Quota || got.Marks != r.Marks {
+		t.Errorf("%+v", got)
+	}
+	if content, _ := r.Get("content"); string(content) != "[]" {
+		t.Errorf("the one before is changed: %s", content)
+	}
+}

@@ -77,6 +77,17 @@ var batching = []mutant{
 		`return nil, r.unasked(c, err)`, `return nil, err`}},
 	{"a plan holds whatever it is answered", "aggregate/batch.go", "", "TestBatchOfManyResults", changes{
 		`> maxTogether:`, `< 0:`}},
+	{"a write whose answer was cut has failed", "aggregate/shape.go", "", "TestACutWriteHasSucceeded", changes{
+		`	out.Marks.Undeclared = hasStructured && promised
+`, `	out.Marks.Undeclared = hasStructured && promised
+	out.IsError = out.IsError || out.Marks.Undeclared
+`}},
+	{"what was cut can be referred to", "aggregate/shape.go", "", "TestReferencesToCutResults", changes{
+		`!slices.ContainsFunc(rest, isText)`, `slices.Index([]int{}, 0) < 0`}},
+	{"our words are the source's", "aggregate/payload.go", "", "TestStaleAnswersAreShaped", changes{
+		`max(len(said)-res.Marks.Notes, 0)`, `len(said)`}},
+	{"what a source says beside its value is lost", "aggregate/payload.go", "", "TestWhatIsSaidBesideAResult", changes{
+		`!again(i, text) {`, `again(i, text) {`}},
 	{"long results stay in a plan's answer", "aggregate/batchresult.go", "", "TestBatchOfManyResults", changes{
 		`total > limit && `, `total > 1<<40 && `}},
 	{"what is held back of a plan is anybody's", "aggregate/batchresult.go", "", "TestBatchHoldsBackForWhoAsked", changes{

@@ -70,16 +70,17 @@ var entering = []mutant{
 	{"a user is served with the operator's sign-in over plain HTTP", "internal/cli/perusersides.go", "", "TestEachUserHasAClient", changes{
 		`s, done, err := p.use(ctx, c.Principal)`, `s, done, err := p.use(ctx, upstream.Local())`}},
 	{"one user's client makes every user's calls", "internal/cli/perusersides.go", "", "TestEachUserHasAClient", changes{
-		`func (p *userSides) clientFor(c *upstream.Call) *http.Client {
-	s, ok := p.sides.Peek(subjectOf(c.Principal))`, `func (p *userSides) clientFor(c *upstream.Call) *http.Client {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.at == nil {
-		p.at, _ = p.sides.Peek(subjectOf(c.Principal))
+		`	v, _ := p.calls.Load(c)
+`, `	v, _ := p.calls.Load(c)
+	if first, ok := p.calls.LoadOrStore((*upstream.Call)(nil), v); ok {
+		v = first
 	}
-	s, ok := p.at, true`,
-		`	base  context.Context // what sides live in; it does not end`, `	base  context.Context
-	at    *userSide`}},
+`}},
+	{"a call goes on with whichever account its user has by then", "internal/cli/perusersides.go", "", "TestACallKeepsItsAccount", changes{
+		`	v, _ := p.calls.Load(c)
+`, `	var v any
+	v, _ = p.sides.Peek(subjectOf(c.Principal))
+`}},
 	{"a user's cursor of a REST source is anybody's", "upstream/rest/cursor.go", "", "TestCursorBelongsToItsCall", changes{
 		`	add([]byte(who.Key()))
 `, ``}},

@@ -29,7 +29,7 @@ var shaping = []mutant{
 	{"what is no object is not for older clients", "aggregate/payload.go", "", "TestShapedResults", changes{
 		`!(structured && rawjson.Kind(value) == '{')`, `!structured`}},
 	{"a list that no text says is lost to older clients", "aggregate/older.go", "", "TestEachRevisionGetsWhatItKnows", changes{
-		`		if !saidByText(res, structured) {`, `		if content, _ := res.Get("content"); len(content) < 3 {`}},
+		`		if !saidByText(res) {`, `		if content, _ := res.Get("content"); len(content) < 3 {`}},
 	{"any number of rows is kept", "aggregate/shaping/shaping.go", "", "TestRowsAreBounded", changes{
 		`size <= maxShaped && len(s.Rows) < maxRecords {`, `size <= maxShaped {`}},
 	{"an error quotes the answer", "aggregate/shaping/jq.go", "", "TestJQFails", changes{

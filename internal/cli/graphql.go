@@ -27,7 +27,7 @@ func newGraphQL(ctx context.Context, w *wiring, u config.Upstream, signedIn *ato
 	if err != nil {
 		return nil, err
 	}
-	opt.ClientFor = h.clientFor
+	opt.ClientFor, opt.Log = h.clientFor, w.log
 	a, err := graphql.New(opt, u.URL, h.client)
 	if err != nil {
 		h.release()

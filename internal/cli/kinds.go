@@ -39,9 +39,15 @@ func presets(base string, u map[string]any) (map[string]any, config.Faults) {
 	if !ok || kind == "mcp" {
 		return nil, nil
 	}
-	// What writes is not even listed until the operator says that it may be called.
-	// The descriptions that say what reads are the operator's or ours.
-	return map[string]any{"writes": "deny", "trust_annotations": true}, nil
+	return sourcePresets(), nil
+}
+
+// sourcePresets returns what stands under the table of every upstream that is no
+// MCP server. What writes is not even listed until the operator says that it may be
+// called. The descriptions that say what reads are the operator's or ours. An
+// answer is decoded and written anew, which takes a few times its size in memory.
+func sourcePresets() map[string]any {
+	return map[string]any{"writes": "deny", "trust_annotations": true, "max_message": "16MiB"}
 }
 
 // httpSide is how an upstream is asked over HTTP.

@@ -20,10 +20,6 @@ import (
 // maxDefinition is the largest file of a definition read, in bytes.
 const maxDefinition = 4 << 20
 
-// restMessage is how large an answer may be if nobody says it: what is made of one
-// takes a few times as much memory.
-const restMessage = "16MiB"
-
 // definition reads the definition of a REST source: one that is built in, or a
 // file.
 func definition(connector, file string) (*rest.Definition, error) {
@@ -117,7 +113,8 @@ func fromToken(u config.Upstream) (members, suffixes []string, err error) {
 
 // restPresets returns what a definition lays under the table of its upstream.
 func restPresets(base string, u map[string]any) (map[string]any, config.Faults) {
-	under := map[string]any{"kind": "rest", "writes": "deny", "trust_annotations": true, "max_message": restMessage}
+	under := sourcePresets()
+	under["kind"] = "rest"
 	connector, _ := u["connector"].(string)
 	file, _ := u["definition"].(string)
 	if connector == "" && file == "" {

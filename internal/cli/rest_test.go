@@ -134,3 +134,31 @@ func TestExamples(t *testing.T) {
 		}
 	}
 }
+
+// What is no MCP server has one rule, whatever its kind: nothing that writes, its
+// own words believed, answers of 16 MiB at most.
+func TestPresetsOfSources(t *testing.T) {
+	const size = 16 << 20
+	for kind, lines := range map[string]string{
+		"mcp":     "url = 'https://a.example'",
+		"rest":    "connector = 'github'\nauth.token = { env = 'TOKEN' }",
+		"openapi": "url = 'https://a.example'\ndocument = 'https://a.example/doc.json'\noperations = ['x']",
+		"graphql": "url = 'https://a.example'",
+		"sql":     "database = 'sqlite:a.db'",
+	} {
+		for more, want := range map[string]int64{"": size, "max_message = '64MiB'": 64 << 20} {
+			cfg, err := reader().Parse([]byte("[upstream.x]\nkind = '"+kind+"'\n"+lines+"\n"+more), "config.toml", nil)
+			if err != nil {
+				t.Fatalf("%s: %v", kind, err)
+			}
+			u := cfg.Upstreams[0]
+			source := kind != "mcp"
+			if !source {
+				want = 64 << 20
+			}
+			if u.MaxMessage != want || (u.Writes == "deny") != source || u.TrustAnnotations != source {
+				t.Errorf("%s with %q: %d bytes, writes %s, trusted %v", kind, more, u.MaxMessage, u.Writes, u.TrustAnnotations)
+			}
+		}
+	}
+}

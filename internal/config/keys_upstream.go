@@ -71,7 +71,7 @@ var upstreamKeys = []key{
 		doc:   "Limit of one attempt. `0s` is none but the deadline of the call.",
 		field: func(t target) any { return &t.upstream.Timeout }},
 	{name: "max_message", kind: size, def: "64MiB", example: "16MiB", least: 1 << 10, most: 1 << 30,
-		doc:   "The largest single message taken from the upstream; a larger one fails its call.",
+		doc:   "The largest single message taken from the upstream; a larger one fails its call. Left out it is `16MiB` where `kind` is another than `mcp`: such an answer is decoded and written anew, which takes a few times its size in memory.",
 		field: func(t target) any { return &t.upstream.MaxMessage }},
 	{name: "validate", kind: text, def: "structure", example: "schema", enum: []string{"structure", "schema"},
 		doc:   "What is checked before a call is sent: `structure` that the arguments are a JSON object, `schema` that they fit the tool's input schema too.",

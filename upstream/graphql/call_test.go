@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -332,7 +333,8 @@ func TestQuota(t *testing.T) {
 // more is told of until it takes it again.
 func TestRefusedOperationsAreDrift(t *testing.T) {
 	s := serve(t, "")
-	a := adapter(t, s, graphql.Options{Documents: docs(readers)})
+	var log strings.Builder
+	a := adapter(t, s, graphql.Options{ID: "shop", Documents: docs(readers), Writes: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	refuse := func(message string) {
 		s.answer(400, fmt.Sprintf(`{"errors":[{"message":%q}]}`, message))
 		_, err := try(t.Context(), a, "read", `{}`)
@@ -358,5 +360,10 @@ func TestRefusedOperationsAreDrift(t *testing.T) {
 	call(t, a, "read", `{}`)
 	if d := a.Drift(); len(d) != 0 {
 		t.Errorf("%+v", d)
+	}
+	refuse(`Cannot query field "a" on type "Thing".`) // which is logged already
+	_, line, _ := strings.Cut(log.String(), " ")
+	if want := "level=WARN msg=\"source has changed\" upstream=shop tool=read problem=\"the service refuses the operation\"\n"; line != want {
+		t.Errorf("the log is %q, want %q", line, want)
 	}
 }

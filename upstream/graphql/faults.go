@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -207,33 +205,4 @@ func (f faults) data() json.RawMessage {
 		return nil
 	}
 	return raw
-}
-
-// refusals are the operations that the service does not take any more. The zero
-// value has none.
-type refusals struct {
-	mu    sync.Mutex
-	known []upstream.Drift // one for each tool at most, the oldest first
-}
-
-// add remembers why an operation is refused.
-func (r *refusals) add(tool, why string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !slices.ContainsFunc(r.known, func(d upstream.Drift) bool { return d.Tool == tool }) {
-		r.known = append(r.known, upstream.Drift{Tool: tool, Problem: "the service refuses the operation: " + why, Since: time.Now()})
-	}
-}
-
-// drop forgets it: the operation was taken.
-func (r *refusals) drop(tool string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.known = slices.DeleteFunc(r.known, func(d upstream.Drift) bool { return d.Tool == tool })
-}
-
-func (r *refusals) list() []upstream.Drift {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.known)
 }

@@ -39,7 +39,8 @@ type Options struct {
 	// ClientFor chooses the client of a call; nil, or if it returns nil, it is
 	// that of [New].
 	ClientFor func(*upstream.Call) *http.Client
-	Log       *slog.Logger // nil discards
+	// Log is told when a service begins to refuse an operation; nil discards.
+	Log *slog.Logger
 }
 
 const defaultMaxMessage = 16 << 20
@@ -72,6 +73,7 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action), since: time.Now()}
+	a.refused.log = opt.Log.With("upstream", string(opt.ID))
 	var faults []error
 	hidden := 0
 	for _, op := range operations {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -195,6 +196,39 @@ func TestPages(t *testing.T) {
 	}
 	if one, _ := ask("one", `{}`); one != `{"id":1}` {
 		t.Errorf("what is no list: %s", one)
+	}
+}
+
+// TestReadsUnlessSaid tells that nothing but a read is offered unless writes are,
+// and that a POST is one only if the operator says so.
+func TestReadsUnlessSaid(t *testing.T) {
+	t.Parallel()
+	doc := document(`{"/a":{"get":{"operationId":"get"},"head":{"operationId":"head"},"post":{"operationId":"post"},"put":{"operationId":"put"},
+"patch":{"operationId":"patch"},"delete":{"operationId":"delete"}},"/search":{"post":{"operationId":"search"}}}`, "")
+	c, err := openapi.Compile(t.Context(), doc, openapi.Selection{Operations: []string{"POST /search read", "* *"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for writes, want := range map[bool]string{false: "get head search", true: "delete get head patch post put search"} {
+		a, err := rest.New(rest.Options{ID: "x", Definition: &c.Definition, BaseURL: "https://a.example", Writes: writes}, &http.Client{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tools, err := a.Tools(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, tool := range tools {
+			names = append(names, tool.Name)
+			if read := strings.Contains("get head search", tool.Name); tool.Hints.ReadOnly != read {
+				t.Errorf("%s reads: %v", tool.Name, tool.Hints.ReadOnly)
+			}
+		}
+		slices.Sort(names)
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("with writes %v: %s, want %s", writes, got, want)
+		}
 	}
 }
 

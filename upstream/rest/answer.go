@@ -140,6 +140,9 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 // structured is the content of an answer in JSON.
 func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMessage {
 	value, found := b.at(a.records)
+	if found {
+		a.drift.forget(a.def.Records)
+	}
 	kind := rawjson.Kind(value)
 	shape, seen := a.shape, []bool(nil)
 	switch {
@@ -160,7 +163,7 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMes
 		out = append(append(append(out, `{"note":`...), rawjson.Quote(a.missing(ans.Status))...), '}')
 	case kind == '{':
 		out = shape.project(out, value, seen)
-		a.drift.check(seen, 1, value)
+		a.drift.check(seen, 1)
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
@@ -190,9 +193,6 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 			out = append(out, ',')
 		}
 		out = shape.project(out, e, seen)
-		if given == 1 {
-			a.drift.types(e)
-		}
 	}
 	if rawjson.Kind(value) == '[' {
 		for e := range rawjson.Elements(value) {
@@ -206,7 +206,7 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 	if !found {
 		note = a.missing(ans.status)
 	}
-	a.drift.check(seen, given, nil)
+	a.drift.check(seen, given)
 	next, refused := a.next(ans, v, given)
 	if next != nil {
 		if cursor := v.cursor(next); cursor != "" {

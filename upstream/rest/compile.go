@@ -3,6 +3,7 @@ package rest
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,6 +37,8 @@ type maker struct {
 	body   *node       // nil for no body
 	// formConstants are the constants of a body that is no JSON.
 	formConstants []formConstant
+	// asked and sent are the names that a query and a form have already.
+	asked, sent names
 }
 
 type formConstant struct {
@@ -44,7 +47,7 @@ type formConstant struct {
 }
 
 // compile gets an action of a checked definition ready to be called.
-func compile(id upstream.ID, d *Definition, def *Action, values map[string]string) (*action, error) {
+func compile(id upstream.ID, d *Definition, def *Action, values map[string]string, log *slog.Logger) (*action, error) {
 	a := &action{maker: maker{def: def}, byArg: make(map[string]int), list: def.list(), records: pointerTokens(def.Records), refused: pointerTokens(def.Refused)}
 	for i := range def.Params {
 		a.byArg[def.Params[i].Arg] = i
@@ -63,7 +66,7 @@ func compile(id upstream.ID, d *Definition, def *Action, values map[string]strin
 	}
 	_, taken := a.byArg[argCursor]
 	a.goesOn = a.list && !taken && !def.Writes()
-	a.drift = newWatch(a)
+	a.drift = newWatch(a, log)
 	if err := a.compilePath(values); err != nil {
 		return nil, fmt.Errorf("action.%s.path: %w", def.Name, err)
 	}
@@ -78,25 +81,32 @@ func compile(id upstream.ID, d *Definition, def *Action, values map[string]strin
 	if err := a.compileBody(); err != nil {
 		return nil, fmt.Errorf("action.%s: %w", def.Name, err)
 	}
-	var names []string
-	for i := range def.Params {
-		names = append(names, def.Params[i].Arg)
-	}
-	if a.pager != nil && a.pager.size >= 0 {
-		names = append(names, argLimit)
-	}
-	if a.goesOn {
-		names = append(names, argCursor)
-	}
-	if a.choosable {
-		names = append(names, argFields)
-	}
-	if a.offered = strings.Join(names, ", "); a.offered == "" {
-		a.offered = "none at all"
-	}
+	a.reserve()
+	a.offered = a.offers()
 	var err error
 	a.tool, err = a.newTool(id)
 	return a, err
+}
+
+// offers names the arguments.
+func (a *action) offers() string {
+	var args []string
+	for i := range a.def.Params {
+		args = append(args, a.def.Params[i].Arg)
+	}
+	if a.pager != nil && a.pager.size >= 0 {
+		args = append(args, argLimit)
+	}
+	if a.goesOn {
+		args = append(args, argCursor)
+	}
+	if a.choosable {
+		args = append(args, argFields)
+	}
+	if args == nil {
+		return "none at all"
+	}
+	return strings.Join(args, ", ")
 }
 
 // compilePath splits the path at its constant slashes.

@@ -1,7 +1,7 @@
 package rest
 
 import (
-	"encoding/json"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -9,54 +9,37 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
-	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
-// watch notes where the answers of one action differ from what is declared. A
-// difference is forgotten when an answer is as declared again.
+// watch notes which declared fields the answers of one action lack. What has
+// another type than it should is seen by whoever holds results to the schema of
+// the tool. A difference is forgotten when an answer is as declared again.
 type watch struct {
+	log    *slog.Logger
 	tool   string
 	prefix string
-	fields []*shape            // the declared ones, by their numbers
-	kinds  map[string][]string // JSON types by member, where they are declared
+	fields []*shape // the declared ones, by their numbers
 	noted  atomic.Int32
 
 	mu    sync.Mutex
 	drift []upstream.Drift
+	said  map[string]time.Time // when a field was last said to be gone
 }
 
-// maxDrift is how many differences of one action are kept.
-const maxDrift = 20
+const (
+	// maxDrift is how many differences of one action are kept.
+	maxDrift = 20
+	// sayAgain is how long nothing is logged of a field that comes and goes.
+	sayAgain = time.Hour
+)
 
-func newWatch(a *action) *watch {
-	w := &watch{tool: a.def.Name}
+func newWatch(a *action, log *slog.Logger) *watch {
+	w := &watch{log: log, tool: a.def.Name}
 	if a.list {
 		w.prefix = "records[]."
 	}
 	if a.shape != nil {
 		w.fields = a.shape.fieldsOf()
-	}
-	properties, _ := a.def.Output["properties"].(map[string]any)
-	for name, schema := range properties {
-		s, _ := schema.(map[string]any)
-		var types []string
-		switch t := s["type"].(type) {
-		case string:
-			types = []string{t}
-		case []any:
-			for _, e := range t {
-				if name, ok := e.(string); ok {
-					types = append(types, name)
-				}
-			}
-		}
-		if types == nil {
-			continue
-		}
-		if w.kinds == nil {
-			w.kinds = make(map[string][]string)
-		}
-		w.kinds[name] = types
 	}
 	return w
 }
@@ -72,10 +55,7 @@ func (w *watch) tally() []bool {
 
 // check takes what one answer with so many records had. A field below one that
 // is not there says nothing of its own.
-func (w *watch) check(seen []bool, records int, record json.RawMessage) {
-	if record != nil {
-		w.types(record)
-	}
+func (w *watch) check(seen []bool, records int) {
 	if seen == nil || records == 0 || !slices.Contains(seen, false) && w.noted.Load() == 0 {
 		return
 	}
@@ -84,90 +64,50 @@ func (w *watch) check(seen []bool, records int, record json.RawMessage) {
 		there := slices.ContainsFunc(w.fields, func(p *shape) bool { return p.path == parent && !seen[p.seen] })
 		switch {
 		case seen[i]:
-			w.forget(w.prefix+f.path, gone)
+			w.forget(w.prefix + f.path)
 		case !there:
-			w.note(w.prefix+f.path, gone)
+			w.gone(w.prefix + f.path)
 		}
 	}
 }
 
-const gone = "is gone"
-
-// gone notes that there is nothing where the records were.
-func (w *watch) gone(path string) { w.note(path, gone) }
-
-// types compares the members of one record with their declared types.
-func (w *watch) types(record json.RawMessage) {
-	if w.kinds == nil {
-		return
-	}
-	for m := range rawjson.Members(record) {
-		want, ok := w.kinds[m.Name]
-		if !ok {
-			continue
-		}
-		got := typeOf(m.Value)
-		if got == "null" || slices.Contains(want, got) || got == "integer" && slices.Contains(want, "number") ||
-			got == "number" && slices.Contains(want, "integer") {
-			if w.noted.Load() > 0 {
-				w.forget(w.prefix+m.Name, "is a")
-			}
-			continue
-		}
-		w.note(w.prefix+m.Name, "is "+article(got)+", not "+article(want[0]))
+// gone notes that there is nothing at a path.
+func (w *watch) gone(path string) {
+	if w.add(path) {
+		w.log.Warn("source has changed", "tool", w.tool, "field", path, "problem", isGone)
 	}
 }
 
-func article(typ string) string {
-	if strings.IndexByte("aeiou", typ[0]) >= 0 {
-		return "an " + typ
-	}
-	return "a " + typ
-}
+const isGone = "is gone"
 
-// typeOf returns the JSON Schema type of a value.
-func typeOf(v json.RawMessage) string {
-	switch rawjson.Kind(v) {
-	case '{':
-		return "object"
-	case '[':
-		return "array"
-	case '"':
-		return "string"
-	case 't', 'f':
-		return "boolean"
-	case 'n', 0:
-		return "null"
-	}
-	if strings.ContainsAny(string(v), ".eE") {
-		return "number"
-	}
-	return "integer"
-}
-
-func (w *watch) note(field, problem string) {
+// add reports whether the difference is to be logged.
+func (w *watch) add(field string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, d := range w.drift {
-		if d.Field == field && d.Problem == problem {
-			return
-		}
+	if len(w.drift) >= maxDrift || slices.ContainsFunc(w.drift, func(d upstream.Drift) bool { return d.Field == field }) {
+		return false
 	}
-	if len(w.drift) < maxDrift {
-		w.drift = append(w.drift, upstream.Drift{Tool: w.tool, Field: field, Problem: problem, Since: time.Now()})
-		w.noted.Store(int32(len(w.drift))) //nolint:gosec // at most maxDrift
+	now := time.Now()
+	w.drift = append(w.drift, upstream.Drift{Tool: w.tool, Field: field, Problem: isGone, Since: now})
+	w.noted.Store(int32(len(w.drift))) //nolint:gosec // at most maxDrift
+	last, said := w.said[field]
+	if said && now.Sub(last) < sayAgain {
+		return false
 	}
+	if w.said == nil {
+		w.said = make(map[string]time.Time)
+	}
+	w.said[field] = now
+	return true
 }
 
-func (w *watch) forget(field, problem string) {
+func (w *watch) forget(field string) {
 	if w.noted.Load() == 0 {
 		return
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.drift = slices.DeleteFunc(w.drift, func(d upstream.Drift) bool {
-		return d.Field == field && strings.HasPrefix(d.Problem, problem)
-	})
+	w.drift = slices.DeleteFunc(w.drift, func(d upstream.Drift) bool { return d.Field == field })
 	w.noted.Store(int32(len(w.drift))) //nolint:gosec // at most maxDrift
 }
 

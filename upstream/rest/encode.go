@@ -87,12 +87,12 @@ func delimited(buf []byte, name string, v json.RawMessage, delimiter string) []b
 		buf = append(buf, '&')
 	}
 	buf = append(escape(buf, name), '=')
-	mark := len(buf)
+	some := false
 	item := func(s string) {
-		if len(buf) > mark {
+		if some {
 			buf = append(buf, delimiter...)
 		}
-		buf = escape(buf, s)
+		buf, some = escape(buf, s), true
 	}
 	for e := range rawjson.Elements(v) {
 		item(plain(e))
@@ -118,7 +118,7 @@ func joined(v json.RawMessage) string {
 
 // form returns a body as HTML forms send it (WHATWG URL, section 5), nested
 // values with brackets.
-func (m *maker) form(values []json.RawMessage) []byte {
+func (m *maker) form(values []json.RawMessage) ([]byte, error) {
 	var buf []byte
 	for _, c := range m.formConstants {
 		buf = styled(buf, c.name, c.value, "deep")
@@ -132,9 +132,12 @@ func (m *maker) form(values []json.RawMessage) []byte {
 		if style == "" {
 			style = "deep"
 		}
-		buf = styled(buf, formName(p.wire), values[i], style)
+		var err error
+		if buf, err = m.sent.field(buf, p, formName(p.wire), values[i], style); err != nil {
+			return nil, err
+		}
 	}
-	return buf
+	return buf, nil
 }
 
 // formName turns a JSON pointer into the name of a field with brackets.

@@ -205,9 +205,25 @@ func follow(from *url.URL, ref string) (next *page, refused bool) {
 		return nil, true
 	}
 	if u.RawQuery != "" {
-		path += "?" + u.RawQuery
+		path += "?" + printable(u.RawQuery)
 	}
 	return &page{Value: rawjson.Quote(path)}, false
+}
+
+// printable encodes what no request line can have, such as a space.
+func printable(query string) string {
+	if strings.IndexFunc(query, func(c rune) bool { return c <= ' ' || c >= 0x7f }) < 0 {
+		return query
+	}
+	out := make([]byte, 0, len(query)+16)
+	for i := range len(query) {
+		if c := query[i]; c <= ' ' || c >= 0x7f {
+			out = append(out, '%', upperHex[c>>4], upperHex[c&15])
+			continue
+		}
+		out = append(out, query[i])
+	}
+	return string(out)
 }
 
 // nextLink returns the target of the link to the next page (RFC 8288, section 3);

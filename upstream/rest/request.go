@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -72,7 +73,10 @@ func (m *maker) request(base *url.URL, in *input, at *page, key string) (*wire, 
 		if err := m.setPath(&w.url, in.values); err != nil {
 			return nil, err
 		}
-		w.url.RawQuery = m.rawQuery(in.values)
+		var err error
+		if w.url.RawQuery, err = m.rawQuery(in.values); err != nil {
+			return nil, err
+		}
 	}
 	if name := m.def.Idempotency; strings.HasPrefix(name, "?") {
 		w.url.RawQuery = string(pair([]byte(w.url.RawQuery), name[1:], key))
@@ -119,25 +123,30 @@ func (m *maker) setPath(u *url.URL, values []json.RawMessage) error {
 
 // lookAlikes are characters that some servers take for a dot or a slash, because
 // they normalise names (Unicode NFKC) or map them to their own character set.
-var lookAlikes = strings.NewReplacer("．", ".", "․", ".", "。", ".", "‥", "..", "…", "...", "／", "/", "∕", "/", "⁄", "/", "＼", "\\", "\\", "/")
+// The last four are UTF-8 that is longer than it may be (RFC 3629, section 10).
+var lookAlikes = strings.NewReplacer("．", ".", "․", ".", "。", ".", "‥", "..", "…", "...", "／", "/", "∕", "/", "⁄", "/", "＼", "/", "\\", "/",
+	"\xc0\xae", ".", "\xc0\xaf", "/", "\xe0\x80\xae", ".", "\xe0\x80\xaf", "/")
 
-// checkSegment refuses what a server might read as another path, decoded however
-// often.
+// maxDecoded is how often a server may decode a path that it is given.
+const maxDecoded = 4
+
+// checkSegment refuses what a server might read as another path or as the end of a
+// line, however often and however leniently it decodes it.
 func checkSegment(arg, text string) error {
 	if isName(text, "-_") { // which no server takes for anything else
 		return nil
 	}
-	if strings.ContainsFunc(text, isControl) {
-		return invalid("%s must not have control characters such as line breaks", arg)
-	}
-	for range 4 {
+	for range maxDecoded {
+		if strings.ContainsFunc(text, isControl) {
+			return invalid("%s must not have control characters such as line breaks, however they are encoded", arg)
+		}
 		for part := range strings.SplitSeq(lookAlikes.Replace(text), "/") {
 			if part == "." || part == ".." {
-				return invalid("%s must not have . or .. as a part of a path", arg)
+				return invalid("%s must not have . or .. as a part of a path, however they are encoded", arg)
 			}
 		}
-		again, err := url.PathUnescape(text)
-		if err != nil || again == text {
+		again := decodedOnce(text)
+		if again == text {
 			return nil
 		}
 		text = again
@@ -145,14 +154,36 @@ func checkSegment(arg, text string) error {
 	return invalid("%s is percent-encoded over and over", arg)
 }
 
-func (m *maker) rawQuery(values []json.RawMessage) string {
+// decodedOnce decodes the escapes of text and leaves what is none, such as %zz, as
+// lenient servers do.
+func decodedOnce(text string) string {
+	if strings.IndexByte(text, '%') < 0 {
+		return text
+	}
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		if text[i] == '%' && i+2 < len(text) {
+			if c, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				out, i = append(out, byte(c)), i+2
+				continue
+			}
+		}
+		out = append(out, text[i])
+	}
+	return string(out)
+}
+
+func (m *maker) rawQuery(values []json.RawMessage) (string, error) {
 	buf := append(make([]byte, 0, 256), m.query...)
 	for i := range m.params {
 		if p := &m.params[i]; p.in == inQuery && values[i] != nil {
-			buf = styled(buf, p.wire, values[i], p.style)
+			var err error
+			if buf, err = m.asked.field(buf, p, p.wire, values[i], p.style); err != nil {
+				return "", err
+			}
 		}
 	}
-	return string(buf)
+	return string(buf), nil
 }
 
 func (m *maker) setHeaders(w *wire, values []json.RawMessage) error {
@@ -171,14 +202,16 @@ func (m *maker) setHeaders(w *wire, values []json.RawMessage) error {
 }
 
 func (m *maker) setBody(w *wire, values []json.RawMessage) error {
-	typ, body := "", []byte(nil)
+	typ, body, err := "", []byte(nil), error(nil)
 	switch {
 	case m.body == nil:
 		return nil
 	case m.def.Body == "form":
-		typ, body = "application/x-www-form-urlencoded", m.form(values)
+		typ = "application/x-www-form-urlencoded"
+		if body, err = m.form(values); err != nil {
+			return err
+		}
 	case m.def.Body == "multipart":
-		var err error
 		if body, typ, err = m.multipart(values); err != nil {
 			return err
 		}
@@ -189,7 +222,6 @@ func (m *maker) setBody(w *wire, values []json.RawMessage) error {
 		}
 		typ, body = "text/plain; charset=utf-8", []byte(plain(v))
 		if m.params[m.body.param].format == "byte" {
-			var err error
 			if body, err = base64.StdEncoding.DecodeString(string(body)); err != nil {
 				return invalid("%s must be base64", m.params[m.body.param].arg)
 			}

@@ -41,6 +41,9 @@ func TestRequests(t *testing.T) {
 path = "/v1/things/{id}/parts/{part}.json"
 params.id.type = "integer"
 params.part = {}`, `{"id":9007199254740993,"part":"a b/c?d#e%2F"}`, "GET /v1/things/9007199254740993/parts/a%20b%2Fc%3Fd%23e%252F.json"},
+		{"escapes that are none", `method = "GET"
+path = "/x/{id}"
+params.id = {}`, `{"id":"100% of %zz%2"}`, "GET /x/100%25%20of%20%25zz%252"},
 		{"several in a segment", `method = "GET"
 path = "/x/{a}-{b}:go"
 params.a = {}
@@ -224,7 +227,21 @@ params.must = { required = true }`, rec.serve(t))
 		{`{"id":"%2e%2e","must":"x"}`, "id must not"},
 		{`{"id":"..%252fadmin","must":"x"}`, "id must not"},
 		{`{"id":"..\\b","must":"x"}`, "id must not"},
+		{`{"id":"a＼..＼b","must":"x"}`, "id must not"},
 		{`{"id":"．．／admin","must":"x"}`, "id must not"},
+		{`{"id":"..%2f..%2fadmin%zz","must":"x"}`, "id must not have . or .."},
+		{`{"id":"%zz..%2f..","must":"x"}`, "id must not have . or .."},
+		{`{"id":"a%2f%2e%2e%2f%zz","must":"x"}`, "id must not have . or .."},
+		{`{"id":"%252e%252e%%zz%252f%2e%2e","must":"x"}`, "id must not have . or .."},
+		{`{"id":"x%255c%2e%2e%5c%2","must":"x"}`, "id must not have . or .."},
+		{`{"id":"%c0%ae%c0%ae%c0%afadmin","must":"x"}`, "id must not have . or .."},
+		{`{"id":"%ef%bc%8e%ef%bc%8e%ef%bc%8fadmin","must":"x"}`, "id must not have . or .."},
+		{`{"id":"%0d%0aHost: evil","must":"x"}`, "control characters"},
+		{`{"id":"a%00","must":"x"}`, "control characters"},
+		{`{"id":"a%2500%zz","must":"x"}`, "control characters"},
+		{`{"id":"%25250a","must":"x"}`, "control characters"},
+		{`{"id":"%7f","must":"x"}`, "control characters"},
+		{`{"id":"%252525252e","must":"x"}`, "over and over"},
 		{`{"id":"a\r\nb","must":"x"}`, "control characters"},
 		{`{"id":"a\u0000","must":"x"}`, "control characters"},
 		{`{"id":"1","must":"x","h":"a\r\nX-Evil: 1"}`, "h must not have line breaks"},

@@ -42,7 +42,9 @@ type Options struct {
 	MaxMessage int64 // bytes of an answer; default 16 MiB
 	MaxRecords int   // records of one result, the rest has a cursor of its own; default 1000
 	Writes     bool  // whether actions that are more than a read are offered
-	Log        *slog.Logger
+	// Log is told when an answer lacks a declared field for the first time, by name;
+	// nil discards.
+	Log *slog.Logger
 	// ClientFor returns the client for a call, where it needs another credential
 	// than the others; nil is the one that the adapter was made with. May be nil.
 	ClientFor func(*upstream.Call) *http.Client
@@ -114,12 +116,13 @@ func New(o Options, hc *http.Client) (*Adapter, error) {
 		return nil, err
 	}
 	_, _ = rand.Read(a.salt[:]) // it never fails
+	log := o.Log.With("upstream", string(o.ID))
 	for i := range o.Definition.Actions {
 		def := &o.Definition.Actions[i]
 		if def.Writes() && !o.Writes {
 			continue
 		}
-		act, err := compile(o.ID, o.Definition, def, values)
+		act, err := compile(o.ID, o.Definition, def, values, log)
 		if err != nil {
 			return nil, err
 		}

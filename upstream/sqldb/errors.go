@@ -49,6 +49,7 @@ const (
 	crowded
 	away
 	late
+	large // a row, or what it is made of, is longer than what is taken
 )
 
 // refusal is an error of ours that the model may read.
@@ -61,6 +62,9 @@ func (r *refusal) Error() string { return r.text }
 
 // errClosed is why calls end when the adapter is closed.
 var errClosed = errors.New("the source has been closed")
+
+// errLarge is why a connection is given up whose server sends too long a row.
+var errLarge = errors.New("the server sends a row that is too large")
 
 // serverText bounds what a server says.
 const serverText = 400
@@ -134,6 +138,12 @@ func kindOf(c cause, s stage, free bool, said string) (upstream.Kind, string) {
 		return upstream.RateLimited, "the database has too many connections"
 	case away:
 		return upstream.Unavailable, "the database is not taking statements: " + said
+	case large:
+		text := "a row of the answer, or a value that is needed for it, is too large; ask for fewer columns, or for the beginning of long values only, as with substr()"
+		if free {
+			return upstream.InvalidArguments, text
+		}
+		return upstream.UpstreamError, text
 	case late:
 		return upstream.Timeout, "the database ended the statement because it took too long"
 	}

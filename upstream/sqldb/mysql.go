@@ -18,7 +18,10 @@ import (
 )
 
 // mysqlDB asks MySQL and MariaDB.
-type mysqlDB struct{ opt *Options }
+type mysqlDB struct {
+	opt  *Options
+	side *sync.WaitGroup
+}
 
 // connector implements dialect. The driver reads no option file; it sends one
 // statement at a time, prepared at the server.
@@ -39,6 +42,7 @@ func (m *mysqlDB) connector(dsn string) (driver.Connector, error) {
 	cfg := mysql.NewConfig()
 	cfg.Net, cfg.Addr, cfg.User, cfg.Passwd, cfg.DBName, cfg.TLSConfig = "tcp", hostPort(a), a.user, a.password, a.database, secure
 	cfg.Timeout = dialTimeout
+	cfg.DialFunc = m.dial
 	cfg.MaxAllowedPacket = max(m.opt.MaxBytes, 1<<20) * 4
 	cfg.Logger = &mysql.NopLogger{}
 	// With this each connection gets a copy of its own: of the one that they share
@@ -62,45 +66,50 @@ type mysqlConnector struct {
 
 // Connect implements driver.Connector.
 func (c *mysqlConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	conn, err := c.Connector.Connect(ctx)
+	d := &dialling{}
+	conn, err := c.Connector.Connect(context.WithValue(ctx, diallingKey{}, d))
 	if err != nil {
 		return nil, err
 	}
-	if err := c.admit(ctx, conn); err != nil {
+	s, err := c.admit(ctx, conn)
+	if err != nil {
 		_ = conn.Close() // what failed is known
 		return nil, err
 	}
-	return conn, nil
+	s.wire, s.again = d.wire, c.Connector
+	return s, nil
 }
 
 // admit begins the session of a connection and looks at its role.
-func (c *mysqlConnector) admit(ctx context.Context, conn driver.Conn) error {
-	version, err := askRaw(ctx, conn, "SELECT VERSION()")
+func (c *mysqlConnector) admit(ctx context.Context, dc driver.Conn) (*mysqlSession, error) {
+	conn, err := asMySQLConn(dc)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	thread, server, err := identify(ctx, conn)
+	if err != nil {
+		return nil, err
 	}
 	if !c.opt.AllowPrivileged {
 		grants, err := askRaw(ctx, conn, "SHOW GRANTS")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if found := mighty(grants); found != "" {
-			return tooMighty(found)
+			return nil, tooMighty(found)
 		}
 	}
 	limit := fmt.Sprintf("max_execution_time = %d", c.opt.Timeout.Milliseconds()) // MySQL; of SELECT
-	if len(version) == 1 && strings.Contains(version[0], "MariaDB") {
+	if version, _, _ := strings.Cut(server, " "); strings.Contains(version, "MariaDB") {
 		limit = "max_statement_time = " + strconv.FormatFloat(c.opt.Timeout.Seconds(), 'f', 3, 64)
 	}
 	// The limit of rows is for statements without a LIMIT of their own; those are
 	// cut short by closing the connection.
 	set := fmt.Sprintf("SET SESSION time_zone = '+00:00', sql_select_limit = %d, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, %s", m1(c.opt), limit)
-	exec, ok := conn.(driver.ExecerContext)
-	if !ok {
-		return errors.New("the driver cannot set the session")
+	if _, err := conn.ExecContext(ctx, set, nil); err != nil {
+		return nil, err
 	}
-	_, err = exec.ExecContext(ctx, set, nil)
-	return err
+	return &mysqlSession{mysqlConn: conn, thread: thread, server: server}, nil
 }
 
 // m1 is one row more than any answer has.
@@ -169,9 +178,38 @@ func mighty(grants []string) string {
 	return "has " + strings.Join(slices.Sorted(maps.Keys(found)), ", ") + " on all databases"
 }
 
-// run implements dialect.
+// run implements dialect. What the server may still be running is ended there; the
+// call does not wait for it, but the connection's place in the pool does.
 func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
-	defer conn.Close() //nolint:errcheck // back to the pool; what failed is known
+	s, err := sessionOf(conn)
+	if err != nil {
+		_ = conn.Close() // what failed is known
+		return at(connecting, err)
+	}
+	s.wire.row()
+	err = m.ask(ctx, conn, s.wire.row, req, out)
+	full := s.wire.full.Load()
+	if full && err != nil {
+		err = at(running, errLarge) // the driver says only that the connection is lost
+	}
+	if ctx.Err() == nil && !full && out.over == "" {
+		_ = conn.Close() // back to the pool
+		return err
+	}
+	m.side.Go(func() {
+		defer conn.Close() //nolint:errcheck // what failed is known
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sideTimeout)
+		defer cancel()
+		if err := s.kill(ctx); err != nil {
+			m.opt.Log.Info("statement was not ended at the server, which will do so in its time", "upstream", m.opt.ID, "error", err)
+		}
+		_ = conn.Raw(func(any) error { return driver.ErrBadConn }) // not back to the pool
+	})
+	return err
+}
+
+// ask carries out a request, and calls after after each row.
+func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, after func(), req *request, out *table) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the connection if rows are left to read
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: !req.write})
@@ -194,6 +232,7 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 		if err := m.change(ctx, stmt, args, out); err != nil {
 			return err
 		}
+		after()
 		done = true
 		return at(running, tx.Commit())
 	}
@@ -202,7 +241,7 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 		return at(running, err)
 	}
 	defer rows.Close() //nolint:errcheck // what failed is known
-	if err := readRows(rows, mysqlColumn, out); err != nil {
+	if err := readRows(rows, mysqlColumn, out, after); err != nil {
 		return at(running, err)
 	}
 	if out.over != "" {
@@ -238,6 +277,11 @@ func (m *mysqlDB) read(ctx context.Context, tx *sql.Tx, req *request) (*sql.Stmt
 
 // prepare implements dialect.
 func (m *mysqlDB) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
+	s, err := sessionOf(conn)
+	if err != nil {
+		return at(connecting, err)
+	}
+	s.wire.row()
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return at(connecting, err)
@@ -284,7 +328,10 @@ var account = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`
 // meaning implements dialect.
 func (m *mysqlDB) meaning(err error) (cause, string) {
 	e, ok := errors.AsType[*mysql.MySQLError](err)
-	if !ok {
+	switch {
+	case errors.Is(err, errLarge):
+		return large, ""
+	case !ok:
 		return lost, ""
 	}
 	said := account().ReplaceAllString(e.Message, "this role")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -65,7 +66,7 @@ func (p *postgres) connector(dsn string) (driver.Connector, error) {
 	cfg.RuntimeParams = p.session(a)
 	cfg.DialFunc = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	cfg.OnNotice, cfg.OnNotification = nil, nil
-	cfg.MaxProtocolMessageBodyLen = max(p.opt.MaxBytes, 1<<20) * 4
+	cfg.MaxProtocolMessageBodyLen = p.opt.rowBytes()
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // never the simple protocol
 	cfg.StatementCacheCapacity, cfg.DescriptionCacheCapacity = 0, 0
 	return stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(p.admit)), nil
@@ -154,6 +155,9 @@ func (p *postgres) admit(ctx context.Context, conn *pgx.Conn) error {
 func (p *postgres) meaning(err error) (cause, string) {
 	e, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
+		if _, long := errors.AsType[*pgproto3.ExceededMaxBodyLenErr](err); long {
+			return large, ""
+		}
 		return lost, ""
 	}
 	said := e.Message

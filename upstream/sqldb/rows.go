@@ -6,18 +6,31 @@ import (
 	"time"
 )
 
-// readRows writes rows until there are no more, or enough.
-func readRows(rows *sql.Rows, describe func(*sql.ColumnType) column, out *table) error {
+// cell writes what is scanned into it to the table, so that long values are not
+// copied. The bytes are the driver's, and can be used until Scan returns.
+type cell struct {
+	out   *table
+	class class
+}
+
+// Scan implements [sql.Scanner].
+func (c *cell) Scan(v any) error {
+	c.out.value(c.class, v)
+	return nil
+}
+
+// readRows writes rows until there are no more, or enough. It calls after after
+// each.
+func readRows(rows *sql.Rows, describe func(*sql.ColumnType) column, out *table, after func()) error {
 	types, err := rows.ColumnTypes()
 	if err != nil {
 		return err
 	}
 	columns := make([]column, len(types))
-	values := make([]any, len(types))
 	into := make([]any, len(types))
 	for i, t := range types {
 		columns[i] = describe(t)
-		into[i] = &values[i]
+		into[i] = &cell{out, columns[i].class}
 	}
 	if len(columns) > 0 {
 		out.head(columns)
@@ -29,10 +42,8 @@ func readRows(rows *sql.Rows, describe func(*sql.ColumnType) column, out *table)
 		if err := rows.Scan(into...); err != nil {
 			return err
 		}
-		for i, v := range values {
-			out.value(columns[i].class, v)
-		}
 		out.endRow()
+		after()
 	}
 	return rows.Err()
 }

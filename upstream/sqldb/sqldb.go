@@ -95,6 +95,11 @@ func (o *Options) defaults() {
 	}
 }
 
+// rowBytes is how long one row may be that is taken from a database. Of one that
+// is longer than any answer nothing could be used; bytes are twice as long where
+// they come in hexadecimal digits.
+func (o *Options) rowBytes() int { return max(o.MaxBytes, 2*o.MaxCell, 1<<20) }
+
 // dialect is what differs between the databases.
 type dialect interface {
 	// connector makes connections of the address: a URL, for SQLite a path after
@@ -129,7 +134,7 @@ func newDialect(o *Options, side *sync.WaitGroup) (dialect, error) {
 	case Postgres:
 		return &postgres{opt: o, side: side}, nil
 	case MySQL:
-		return &mysqlDB{opt: o}, nil
+		return &mysqlDB{opt: o, side: side}, nil
 	case SQLite:
 		return &sqliteDB{opt: o, side: side}, nil
 	}
@@ -184,7 +189,7 @@ type Adapter struct {
 // adapter closes db.
 func New(ctx context.Context, opt Options, db *sql.DB) (*Adapter, error) {
 	opt.defaults()
-	a := &Adapter{opt: opt, db: db, side: &sync.WaitGroup{}, board: newBoard(), drift: &drifts{}}
+	a := &Adapter{opt: opt, db: db, side: &sync.WaitGroup{}, board: newBoard(), drift: &drifts{log: opt.Log.With("upstream", opt.ID)}}
 	a.ended, a.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	var err error
 	if a.dialect, err = newDialect(&a.opt, a.side); err != nil {
@@ -238,10 +243,16 @@ func (a *Adapter) Call(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	}
 	out := &table{maxRows: req.rows, maxCell: a.opt.MaxCell, maxBytes: a.opt.MaxBytes, affected: -1, buf: make([]byte, 0, 4<<10)}
 	if err = a.run(ctx, req, out); err != nil {
-		return a.explain(ctx, c.Name, act.free, err)
+		res, explained := a.explain(ctx, c.Name, act.free, err)
+		if act.statement != nil && a.unfit(err) {
+			a.drift.unfit(c.Name, explained)
+		}
+		return res, explained
 	}
 	a.board.up()
-	a.drift.compare(c.Name, req.key, out.columns)
+	if act.statement != nil { // what the model asks is different each time
+		a.drift.compare(c.Name, out.columns)
+	}
 	return out.result(a.opt.Clean), nil
 }
 

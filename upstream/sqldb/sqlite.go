@@ -27,15 +27,18 @@ type sqliteDB struct {
 	side *sync.WaitGroup
 }
 
-// Limits of every connection (https://sqlite.org/c3ref/c_limit_attached.html).
+// limits are those of every connection (https://sqlite.org/c3ref/c_limit_attached.html).
 // One step of a statement cannot be interrupted, so that what one may make is
-// bounded.
-var sqliteLimits = map[int]int{
-	sqlite3.SQLITE_LIMIT_ATTACHED:            0,
-	sqlite3.SQLITE_LIMIT_LENGTH:              10 << 20,
-	sqlite3.SQLITE_LIMIT_SQL_LENGTH:          1 << 20,
-	sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
-	sqlite3.SQLITE_LIMIT_WORKER_THREADS:      0,
+// bounded. There is none for columns: it would refuse the file that has a table
+// with more. What all values of a row take together is bounded by [sqliteHeap].
+func (s *sqliteDB) limits() map[int]int {
+	return map[int]int{
+		sqlite3.SQLITE_LIMIT_ATTACHED:            0,
+		sqlite3.SQLITE_LIMIT_LENGTH:              max(min(s.opt.rowBytes(), 10<<20), s.opt.MaxCell),
+		sqlite3.SQLITE_LIMIT_SQL_LENGTH:          1 << 20,
+		sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 1000,
+		sqlite3.SQLITE_LIMIT_WORKER_THREADS:      0,
+	}
 }
 
 // connector implements dialect.
@@ -79,6 +82,7 @@ func (c *sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
 	case err != nil || !info.Mode().IsRegular():
 		return nil, &refusal{upstream.Unavailable, "the database file cannot be opened"}
 	}
+	boundHeap()
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {
 		return nil, err
@@ -132,14 +136,14 @@ func policy(write bool) sqlite.AuthorizerFn {
 
 // guard puts the policy and the limits on a connection, whatever it was used for
 // before, and returns what interrupts it.
-func guard(ctx context.Context, conn *sql.Conn, write bool) (interrupt func(), err error) {
+func (s *sqliteDB) guard(ctx context.Context, conn *sql.Conn, write bool) (interrupt func(), err error) {
 	if err := authorize(conn, nil); err != nil {
 		return nil, err
 	}
 	if _, err := conn.ExecContext(ctx, map[bool]string{true: "PRAGMA query_only = 0", false: "PRAGMA query_only = 1"}[write]); err != nil {
 		return nil, err
 	}
-	for id, limit := range sqliteLimits {
+	for id, limit := range s.limits() {
 		if _, err := sqlite.Limit(conn, id, limit); err != nil {
 			return nil, err
 		}
@@ -197,7 +201,7 @@ func (s *sqliteDB) run(ctx context.Context, conn *sql.Conn, req *request, out *t
 }
 
 func (s *sqliteDB) ask(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
-	interrupt, err := guard(ctx, conn, req.write)
+	interrupt, err := s.guard(ctx, conn, req.write)
 	if err != nil {
 		return at(connecting, err)
 	}
@@ -220,10 +224,10 @@ func (s *sqliteDB) ask(ctx context.Context, conn *sql.Conn, req *request, out *t
 	}
 	rows, err := conn.QueryContext(ctx, req.text.sql, sqliteValues(req.args)...)
 	if err != nil {
-		return at(runs(err), err)
+		return s.why(ctx, conn, req, err)
 	}
 	defer rows.Close() //nolint:errcheck // what failed is known
-	if err := readRows(rows, sqliteColumn, out); err != nil {
+	if err := readRows(rows, sqliteColumn, out, func() {}); err != nil {
 		return at(running, err)
 	}
 	return nil
@@ -254,9 +258,9 @@ func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out
 	defer tx.Rollback() //nolint:errcheck // of a failed one
 	rows, err := tx.QueryContext(ctx, req.text.sql, sqliteValues(req.args)...)
 	if err != nil {
-		return at(running, err)
+		return s.why(ctx, conn, req, err)
 	}
-	err = readRows(rows, sqliteColumn, out)
+	err = readRows(rows, sqliteColumn, out, func() {})
 	if closed := rows.Close(); err == nil {
 		err = closed
 	}
@@ -271,18 +275,27 @@ func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out
 
 // prepare implements dialect.
 func (s *sqliteDB) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
-	if _, err := guard(ctx, conn, req.write); err != nil {
+	if _, err := s.guard(ctx, conn, req.write); err != nil {
 		return at(connecting, err)
 	}
 	return s.probe(ctx, conn, req)
 }
 
-// runs says how far a statement came whose first step failed.
-func runs(err error) stage {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok && e.Code()&0xff == sqlite3.SQLITE_AUTH {
-		return preparing
+// why says how far a statement came whose first step failed. It may have been
+// prepared for tables that are not there any more, which SQLite notices only with
+// that step; then it cannot be prepared again.
+func (s *sqliteDB) why(ctx context.Context, conn *sql.Conn, req *request, err error) error {
+	if e, ok := errors.AsType[*sqlite.Error](err); ok && ctx.Err() == nil {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_AUTH:
+			return at(preparing, err)
+		case sqlite3.SQLITE_ERROR:
+			if again := s.probe(ctx, conn, req); again != nil && ctx.Err() == nil {
+				return again
+			}
+		}
 	}
-	return running
+	return at(running, err)
 }
 
 // sqliteColumn goes by the declared type, which says little; values bring their own.
@@ -307,7 +320,9 @@ func (s *sqliteDB) meaning(err error) (cause, string) {
 		return again, e.Error()
 	case sqlite3.SQLITE_INTERRUPT:
 		return late, e.Error()
-	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_FULL:
+	case sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_NOMEM:
+		return large, ""
+	case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL:
 		return away, "the file cannot be read as a database"
 	}
 	return faulty, e.Error()

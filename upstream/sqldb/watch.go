@@ -2,7 +2,6 @@ package sqldb
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -15,33 +14,40 @@ const (
 	lookTimeout = 30 * time.Second
 	againFirst  = 5 * time.Second // doubles
 	againAtMost = 2 * time.Minute
-	maxDrift    = 50
+	lookAgain   = 5 * time.Minute // at statements that do not fit
 )
 
-// Watch implements [upstream.Watcher]. It looks once whether the database can be
+// Watch implements [upstream.Watcher]. It looks whether the database can be
 // reached, whether its role may be used, and whether the statements fit; until
-// then it tries again. It keeps no connection.
+// then it tries again. While a statement does not fit it looks once in a while
+// whether it does again. It keeps no connection.
 func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(a.ended, cancel)() //nolint:contextcheck // the adapter ends its watch
 	tell.Change("")
-	for wait := againFirst; ; wait = min(2*wait, againAtMost) {
-		err := a.look(ctx)
-		if err == nil || ctx.Err() != nil {
-			break
+	for wait, due := againFirst, true; ; {
+		pause := lookAgain
+		if due {
+			err := a.look(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return nil
+			case err != nil:
+				a.board.down(err, wait)
+				a.opt.Log.Warn("database cannot be used", "upstream", a.opt.ID, "error", err, "retry_in", wait)
+				pause, wait = wait, min(2*wait, againAtMost)
+			default:
+				due, wait = false, againFirst
+			}
 		}
-		a.board.down(err, wait)
-		a.opt.Log.Warn("database cannot be used", "upstream", a.opt.ID, "error", err, "retry_in", wait)
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait):
-			continue
+			return nil
+		case <-time.After(pause):
+			due = due || a.drift.anyUnfit()
 		}
-		break
 	}
-	<-ctx.Done()
-	return nil
 }
 
 // look connects, and has the server read every statement of the operator.
@@ -67,9 +73,10 @@ func (a *Adapter) look(ctx context.Context) *upstream.Error {
 			if e.Kind == upstream.Unavailable || ctx.Err() != nil {
 				return e
 			}
-			a.opt.Log.Warn("statement does not fit the database", "upstream", a.opt.ID, "tool", name, "error", err)
-			a.drift.note(name, "", "does not fit the database: "+e.Public)
+			a.drift.unfit(name, e)
+			continue
 		}
+		a.drift.fits(name)
 	}
 	a.board.up() // when all that is to be said of it is known
 	return nil
@@ -126,65 +133,4 @@ func (a *Adapter) Health() upstream.Health {
 		h.RetryIn = max(time.Until(a.board.next), 0)
 	}
 	return h
-}
-
-// drifts notices columns that change, and statements that stop fitting.
-type drifts struct {
-	mu    sync.Mutex
-	known map[string][]column
-	notes []upstream.Drift
-}
-
-// compare holds the columns of an answer against those of the first.
-func (d *drifts) compare(tool, key string, columns []column) {
-	if key == "" || key != tool {
-		return // what the model asks, and what we ask, is different each time
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.known == nil {
-		d.known = map[string][]column{}
-	}
-	first, ok := d.known[tool]
-	if !ok {
-		d.known[tool] = slices.Clone(columns)
-		return
-	}
-	if slices.Equal(first, columns) {
-		return
-	}
-	for _, c := range first {
-		i := slices.IndexFunc(columns, func(n column) bool { return n.name == c.name })
-		switch {
-		case i < 0:
-			d.add(tool, c.name, "is gone")
-		case columns[i].typ != c.typ:
-			d.add(tool, c.name, fmt.Sprintf("is %s, not %s", columns[i].typ, c.typ))
-		}
-	}
-	for _, c := range columns {
-		if !slices.ContainsFunc(first, func(f column) bool { return f.name == c.name }) {
-			d.add(tool, c.name, "is new")
-		}
-	}
-}
-
-func (d *drifts) note(tool, field, problem string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.add(tool, field, problem)
-}
-
-func (d *drifts) add(tool, field, problem string) {
-	same := func(n upstream.Drift) bool { return n.Tool == tool && n.Field == field && n.Problem == problem }
-	if len(d.notes) < maxDrift && !slices.ContainsFunc(d.notes, same) {
-		d.notes = append(d.notes, upstream.Drift{Tool: tool, Field: field, Problem: problem, Since: time.Now()})
-	}
-}
-
-// Drift implements [upstream.Drifter].
-func (a *Adapter) Drift() []upstream.Drift {
-	a.drift.mu.Lock()
-	defer a.drift.mu.Unlock()
-	return slices.Clone(a.drift.notes)
 }
