@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -151,22 +150,30 @@ func signature(t *upstream.Tool) string {
 	return strings.Join(members(schema, maxNesting), ", ")
 }
 
-// members says what the properties of an object are.
-func members(schema json.RawMessage, depth int) []string {
+// members says what the properties of an object are, those first that are needed:
+// so many as a signature has room for, and one more.
+func members(schema json.RawMessage, depth int) (out []string) {
 	required, _ := rawjson.Get(schema, "required")
-	var needed, must, may []string
+	needed := make(map[string]bool)
 	for e := range rawjson.Elements(required) {
-		needed = append(needed, rawjson.String(e))
+		needed[rawjson.String(e)] = true
 	}
 	p, _ := rawjson.Get(schema, "properties")
-	for m := range rawjson.Members(p) {
-		if slices.Contains(needed, m.Name) {
-			must = append(must, m.Name+": "+typeOf(m.Value, depth))
-		} else {
-			may = append(may, m.Name+"?: "+typeOf(m.Value, depth))
+	size := 0
+	add := func(must bool, sign string) {
+		for m := range rawjson.Members(p) {
+			if size > maxSignature {
+				return
+			}
+			if needed[m.Name] == must {
+				out = append(out, m.Name+sign+typeOf(m.Value, depth))
+				size += len(out[len(out)-1])
+			}
 		}
 	}
-	return append(must, may...)
+	add(true, ": ")
+	add(false, "?: ")
+	return out
 }
 
 // maxValues is how much of the values of an enumeration is told, in bytes.
@@ -215,11 +222,18 @@ func typeOf(schema json.RawMessage, depth int) string {
 	}
 }
 
+// alternatives names each of a list once: so many as a signature has room for, and
+// one more.
 func alternatives(list json.RawMessage, name func(json.RawMessage) string) string {
 	var out []string
+	size, seen := 0, make(map[string]bool)
 	for v := range rawjson.Elements(list) {
-		if n := name(v); !slices.Contains(out, n) {
-			out = append(out, n)
+		if size > maxSignature {
+			break
+		}
+		if n := name(v); !seen[n] {
+			seen[n] = true
+			out, size = append(out, n), size+len(n)+1
 		}
 	}
 	return strings.Join(out, "|")

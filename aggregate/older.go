@@ -3,6 +3,7 @@ package aggregate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -18,14 +19,15 @@ const (
 const memberStructured = "structuredContent"
 
 // older returns a result as a client of a revision before 2026-07-28 can read
-// it: there structured content is an object (MCP schema, CallToolResult), and
-// the earliest do not know every kind of content. version is "" where it is not
-// known, which then may be any.
+// it: there structured content is an object (MCP schema, CallToolResult), so
+// that another is said by a text, and the earliest do not know every kind of
+// content. version is "" where it is not known, which then may be any.
 func older(res *upstream.Result, raw json.RawMessage, version string) json.RawMessage {
 	if structured, ok := res.Get(memberStructured); ok && rawjson.Kind(structured) != '{' {
 		raw = rawjson.Delete(raw, memberStructured)
-		if content, _ := res.Get("content"); none(content) { // the only place where it is said
-			raw = set(raw, "content", array([]json.RawMessage{textPart(string(structured))}))
+		if !saidByText(res) {
+			content, _ := res.Get("content")
+			raw = set(raw, "content", array(slices.Insert(slices.Collect(rawjson.Elements(content)), 0, textPart(string(structured)))))
 		}
 	}
 	if version == "" || version >= revisionLinks || !mentions(raw, "resource_link", "audio") {
@@ -38,11 +40,17 @@ func older(res *upstream.Result, raw json.RawMessage, version string) json.RawMe
 	})
 }
 
-func none(arr json.RawMessage) bool {
-	for range rawjson.Elements(arr) {
-		return false
+// saidByText reports whether a text of a result, or all of them, say what its
+// structured content says.
+func saidByText(res *upstream.Result) bool {
+	again := repeating(res)
+	said, _ := contentOf(res)
+	for i, item := range said {
+		if text, _ := rawjson.GetString(item, "text"); isText(item) && again(i, text) {
+			return true
+		}
 	}
-	return true
+	return false
 }
 
 // olderPart returns one content item as a text where the revision does not know

@@ -2,6 +2,8 @@ package aggregate
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"slices"
 	"strings"
 
@@ -16,9 +18,10 @@ type payload struct {
 	// structured says that it is the structured content. Else it is what the texts
 	// say.
 	structured bool
-	items      []json.RawMessage // the content
-	texts      []int             // the items that say it, once or each a record of it
-	prose      []string          // what other text items of the source's say
+	texts      []int    // the places in the content of those that say it, once or each a record of it
+	others     []int    // the places of those that are JSON and say something else than the structured content
+	prose      []string // what other text items of the source's say
+	dropped    int      // how many texts went with others, see claim
 }
 
 // payloadOf finds the payload of a result: its structured content; else the only
@@ -26,27 +29,30 @@ type payload struct {
 // them, because many servers answer each record as a text of its own. It is nil if
 // there is none.
 func payloadOf(res *upstream.Result) *payload {
-	said, notes := contentOf(res)
-	p := &payload{items: slices.Concat(said, notes)}
+	p := &payload{}
+	structured, _ := res.Get(memberStructured)
+	p.structured = compound(structured)
+	said, _ := contentOf(res)
 	var texts []json.RawMessage
 	var at []int
 	for i, item := range said {
 		if !isText(item) {
 			continue
 		}
-		text, _ := rawjson.GetString(item, "text")
-		if !compound([]byte(text)) || rawjson.Check([]byte(text), rawjson.Limits{}) != nil {
+		switch text, _ := rawjson.GetString(item, "text"); {
+		case compound([]byte(text)) && rawjson.Check([]byte(text), rawjson.Limits{}) == nil:
+			texts, at = append(texts, json.RawMessage(text)), append(at, i)
+		case p.structured && compound([]byte(text)) && isJSON(text):
+			p.others = append(p.others, i)
+		default:
 			p.prose = append(p.prose, text)
-			continue
 		}
-		texts, at = append(texts, json.RawMessage(text)), append(at, i)
-	}
-	if structured, _ := res.Get(memberStructured); compound(structured) {
-		p.value, p.structured = structured, true
-		p.texts = saying(structured, texts, at)
-		return p
 	}
 	switch {
+	case p.structured:
+		p.value = structured
+		p.compare(texts, at)
+		return p
 	case len(texts) == 1:
 		p.value = texts[0]
 	case len(texts) > 1 && p.prose == nil:
@@ -63,50 +69,90 @@ func compound(v []byte) bool {
 	return k == '{' || k == '['
 }
 
-// saying returns the places of the texts that say what structured says: all of
-// it, or each one of its records.
-func saying(structured json.RawMessage, texts []json.RawMessage, at []int) (places []int) {
-	for i, text := range texts {
-		if shaping.Same(text, structured) {
-			places = append(places, at[i])
+// isJSON reports whether a text is JSON that has not passed [rawjson.Check], such
+// as an object that names a member twice, or several values one after another.
+func isJSON(text string) bool {
+	in := json.NewDecoder(strings.NewReader(text))
+	for {
+		var v json.RawMessage
+		switch err := in.Decode(&v); {
+		case errors.Is(err, io.EOF):
+			return true
+		case err != nil:
+			return false
 		}
 	}
-	if rows := shaping.Rows(structured); places == nil && len(texts) > 0 && len(rows) == len(texts) && shaping.Same(shaping.List(texts), shaping.List(rows)) {
-		return at
+}
+
+// compare tells the texts that say what the value says (all of it, or each one of
+// its records) from those that say something else.
+func (p *payload) compare(texts []json.RawMessage, at []int) {
+	if len(texts) == 0 {
+		return
 	}
-	return places
+	if shaping.AreRows(texts, p.value) {
+		p.texts = at
+		return
+	}
+	forms := shaping.FormsOf(p.value)
+	for i, text := range texts {
+		if forms.Has(text) {
+			p.texts = append(p.texts, at[i])
+		} else {
+			p.others = append(p.others, at[i])
+		}
+	}
+}
+
+// claim has the value stand also for the texts that say something else: they are
+// JSON that no rule has been applied to.
+func (p *payload) claim() {
+	if p.dropped = len(p.others); p.dropped == 0 {
+		return
+	}
+	p.texts = append(p.texts, p.others...)
+	slices.Sort(p.texts)
+	p.others = nil
 }
 
 // with returns the result with another value in place of the payload, and a note
-// behind it. Without structured it is said by a text only.
+// behind it. Without structured it is said by a text only. One that is no object is
+// always said by a text too: older clients are not given it otherwise.
 func (p *payload) with(res *upstream.Result, value json.RawMessage, structured bool, note string) *upstream.Result {
-	var items []json.RawMessage
-	if len(p.texts) == 0 && !structured {
-		items = append(items, textPart(string(value)))
+	items := []byte{'['}
+	add := func(item json.RawMessage) {
+		if len(items) > 1 {
+			items = append(items, ',')
+		}
+		items = append(items, item...)
 	}
-	said := 0
-	for i, item := range p.items {
+	if len(p.texts) == 0 && !(structured && rawjson.Kind(value) == '{') {
+		add(textPart(string(value)))
+	}
+	content, _ := res.Get("content")
+	i, said := -1, 0
+	for item := range rawjson.Elements(content) {
+		i++
 		if said == len(p.texts) || p.texts[said] != i {
-			items = append(items, item)
+			add(item)
 			continue
 		}
 		if said++; said == 1 {
-			items = append(items, textPart(string(value)))
+			add(textPart(string(value)))
 		}
 	}
 	marks := res.Marks
 	if note != "" {
-		items = append(items, textPart(note))
+		add(textPart(note))
 		marks.Notes++
 	}
 	raw := []byte(res.Raw)
-	switch {
-	case structured && !rawjson.IsNull(value):
+	if structured && !rawjson.IsNull(value) {
 		raw = set(raw, memberStructured, value)
-	case p.structured:
+	} else { // also one that is neither object nor list: it may say the same as a text
 		raw = rawjson.Delete(raw, memberStructured)
 	}
-	out := res.With(set(raw, "content", array(items)))
+	out := res.With(set(raw, "content", append(items, ']')))
 	out.Marks = marks
 	return out
 }

@@ -17,6 +17,13 @@ const (
 	restsExpire = 15 * time.Minute // how long a rest can be read
 )
 
+// What is kept costs besides the bytes in it, roughly.
+const (
+	itemCost = 40  // its header, and what memory is rounded up by
+	pageCost = 160 // its own, the list of its items and what it says
+	restCost = 512 // its handle, its place among the others and its timer
+)
+
 // restStore keeps what did not fit into an answer until it is read or expires.
 // A rest can be read only by whom it was held back from.
 type restStore struct {
@@ -29,7 +36,7 @@ type restStore struct {
 type rest struct {
 	owner   restOwner
 	pages   []restPage
-	size    int // bytes
+	size    int // bytes, and what they cost
 	expires time.Time
 }
 
@@ -38,6 +45,8 @@ type restPage struct {
 	items []json.RawMessage // of content, within the result limit
 	what  string            // they are, such as "rows 51 to 100 of 120"; "" for a part of a text
 }
+
+func (p *restPage) size() int { return pageCost + sizeOf(p.items) }
 
 // restOwner is who may read a rest.
 type restOwner struct {
@@ -66,9 +75,9 @@ func (s *restStore) put(o restOwner, items []json.RawMessage, limit int) string 
 // large to keep. Reading leaves them in place, so that a repeated read answers the
 // same.
 func (s *restStore) keep(o restOwner, pages []restPage) string {
-	size := 0
-	for _, p := range pages {
-		size += sizeOf(p.items)
+	size := restCost
+	for i := range pages {
+		size += pages[i].size()
 	}
 	if size > maxRest {
 		return ""
@@ -88,7 +97,7 @@ func (s *restStore) keep(o restOwner, pages []restPage) string {
 func sizeOf(items []json.RawMessage) int {
 	size := 0
 	for _, item := range items {
-		size += len(item)
+		size += itemCost + len(item)
 	}
 	return size
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -24,6 +25,9 @@ func (s *shapes) ruled(ctx context.Context, rule *shaping.Shaper, c *upstream.Ca
 	}
 	if !res.IsError {
 		if p := payloadOf(res); p != nil {
+			if !rule.Sizes() {
+				p.claim()
+			}
 			v, err := rule.Shape(ctx, p.value)
 			if err != nil {
 				return nil, unshapable(ctx, c, err)
@@ -65,27 +69,30 @@ type selection struct {
 // selected returns what is shown of a result: all of it as it came, all that jq
 // and fields have left, or so many rows as may be shown and fit.
 func (s *shapes) selected(x selection) *upstream.Result {
-	n := len(x.v.Rows)
+	n := x.v.Total
 	if x.rule.MaxRows > 0 {
 		n = min(n, x.rule.MaxRows)
 	}
-	if n == len(x.v.Rows) { // so it is where there are no rows
+	apart := len(x.v.Rows) == x.v.Total
+	if n == x.v.Total && (apart || x.rule.Fields == nil) { // so it is where there are no rows
 		all := x.res
-		if x.v.Changed {
+		if x.v.Changed || x.p.dropped > 0 {
 			all = x.p.with(x.res, x.v.Value(n), x.p.structured, x.note(n, ""))
 		}
-		if len(all.Raw) <= x.limit || !x.v.IsList {
+		if len(all.Raw) <= x.limit || !x.v.IsList || !apart {
 			return all
 		}
 	}
-	n = x.fitting(n)
-	if n < 0 { // what is around the rows is too long already
-		return x.p.with(x.res, x.v.Value(len(x.v.Rows)), x.p.structured, "")
+	n = min(n, len(x.v.Rows))
+	if fit := x.fitting(n); fit >= 0 { // else what is around the rows is too long already, and all is cut
+		n = fit
 	}
-	if n == len(x.v.Rows) { // as a text alone, they all fit
-		return x.p.with(x.res, x.v.Value(n), false, x.note(n, ""))
+	handle := ""
+	if n < x.v.Total {
+		if pages, ok := s.pages(x, n); ok {
+			handle = s.rests.keep(owner(x.call), pages)
+		}
 	}
-	handle := s.rests.keep(owner(x.call), s.pages(x, n))
 	// Hosts that show the model the structured content do not show it a note.
 	return x.p.with(x.res, x.v.Value(n), false, x.note(n, handle))
 }
@@ -96,7 +103,7 @@ const sampleHandle = "AAAAAAAAAAAAAAAAAAAAAAAAAA"
 // fitting returns how many of the first n rows fit into the limit as a text, with
 // the note of those that do not; -1 if not even none do.
 func (x *selection) fitting(n int) int {
-	room := x.limit - len(x.p.with(x.res, x.v.Value(0), false, x.note(len(x.v.Rows), sampleHandle)).Raw)
+	room := x.limit - len(x.p.with(x.res, x.v.Value(0), false, x.note(x.v.Total, sampleHandle)).Raw)
 	if room < 0 {
 		return -1
 	}
@@ -111,44 +118,47 @@ func (x *selection) fitting(n int) int {
 
 // note says what is left out; "" if nothing that can be counted is.
 func (x *selection) note(n int, handle string) string {
-	var said []string
-	rows := len(x.v.Rows)
-	if n < rows || handle != "" {
-		said = append(said, fmt.Sprintf("%d of %d rows", n, rows))
+	var shown, said []string
+	less := n < x.v.Total || handle != ""
+	if less {
+		shown = append(shown, fmt.Sprintf("%d of %d rows", n, x.v.Total))
 	}
 	if x.v.Fields > 0 {
 		text := fmt.Sprintf("%d of %d fields", x.v.Kept, x.v.Fields)
 		if x.v.IsList {
 			text += " of each row"
 		}
-		said = append(said, text)
+		shown = append(shown, text)
+	}
+	if shown != nil {
+		said = append(said, "showing "+strings.Join(shown, " and "))
 	}
 	switch {
+	case x.p.dropped == 1:
+		said = append(said, "1 text was left out, which was JSON other than the structured content")
+	case x.p.dropped > 1:
+		said = append(said, fmt.Sprintf("%d texts were left out, which were JSON other than the structured content", x.p.dropped))
+	}
+	switch {
+	case handle != "":
+		said = append(said, fmt.Sprintf(`for the rest call %s with {"handle":%q}`, toolReadMore, handle))
+	case less:
+		said = append(said, "the rest is too large to keep; ask for less")
 	case said == nil:
 		return ""
-	case n == rows && handle == "":
-		return fmt.Sprintf("[%s: showing %s]", x.call.Upstream, said[0])
 	}
-	rest := "the rest is too large to keep; ask for less"
-	if handle != "" {
-		rest = fmt.Sprintf(`for the rest call %s with {"handle":%q}`, toolReadMore, handle)
-	}
-	return fmt.Sprintf("[%s: showing %s; %s]", x.call.Upstream, joined(said), rest)
-}
-
-func joined(said []string) string {
-	if len(said) == 1 {
-		return said[0]
-	}
-	return said[0] + " and " + said[1]
+	return fmt.Sprintf("[%s: %s]", x.call.Upstream, strings.Join(said, "; "))
 }
 
 // pages puts the rows from the nth on into pages of whole rows, each within the
-// limits of a result. Only a row that is longer than any answer may be is cut.
-func (s *shapes) pages(x selection, n int) []restPage {
-	var pages []restPage
-	most := x.rule.MaxRows
+// limits of a result. Only a row that is longer than any answer may be is cut. ok is
+// false if they are too many to keep.
+func (s *shapes) pages(x selection, n int) (pages []restPage, ok bool) {
+	most, size := x.rule.MaxRows, restCost
 	rows := x.v.Rows
+	if len(rows) < x.v.Total {
+		return nil, false
+	}
 	for from := n; from < len(rows); {
 		to, room := from, x.limit-len(textPart("[]"))
 		for to < len(rows) && (most == 0 || to-from < most) {
@@ -163,11 +173,15 @@ func (s *shapes) pages(x selection, n int) []restPage {
 			what = fmt.Sprintf("row %d of %d", to, len(rows))
 		}
 		for _, items := range paginate([]json.RawMessage{textPart(string(shaping.List(rows[from:to])))}, max(x.limit, s.max)) {
-			pages = append(pages, restPage{items, what})
+			page := restPage{items, what}
+			if size += page.size(); size > maxRest {
+				return nil, false
+			}
+			pages = append(pages, page)
 		}
 		from = to
 	}
-	return pages
+	return pages, true
 }
 
 // comment logs what is odd about an answer and its rules.
@@ -180,6 +194,9 @@ func (s *shapes) comment(rule *shaping.Shaper, c *upstream.Call, p *payload, v *
 		s.tell(c, v.Lost+" in its answer")
 	case rule.MaxRows > 0 && !v.IsList:
 		s.tell(c, "its answer has no list, or several, so that max_rows has no effect; rows_at says which it is")
+	}
+	if p.dropped > 0 {
+		s.tell(c, "its answer has texts of JSON that says something else than the structured content; they are left out, since the rules are for the latter")
 	}
 	if v.Changed && p.structured && len(p.texts) == 0 && p.prose != nil {
 		s.tell(c, "its answer says in words what is structured besides, and the words stay as they are")

@@ -98,6 +98,25 @@ func TestShapedResults(t *testing.T) {
 		{"no JSON", fields, `{` + textual("id: 1, x: 2") + `}`, ""},
 		{"JSON of no records", fields, `{` + textual("1") + `}`, ""},
 		{"a failure", fields, `{` + textual(value) + `,"isError":true}`, ""},
+		{"one text that is the list", fields, `{` + textual(`[{"id":1,"x":"é"}, {"id":2,"x":3}]`) + `,"structuredContent":` + value + `}`,
+			`{` + textual(fewer, note) + `,"structuredContent":` + fewer + `}`},
+		{"one text that is the only member", fields, `{` + textual(`{"x":2,"id":1}`) + `,"structuredContent":{"result":{"id":1,"x":2}}}`,
+			`{` + textual(`{}`, "[crm: showing 0 of 1 fields]") + `,"structuredContent":{}}`},
+		{"a member that is the text", shaping.Rules{JQ: ".result | fromjson | .id"}, `{` + textual(`{"id":1,"x":2}`) + `,"structuredContent":{"result":"{\"id\":1,\"x\":2}"}}`,
+			`{` + textual(`1`) + `,"structuredContent":1}`},
+		{"a text of other numbers", fields, `{` + textual(`[{"id":1.0,"x":"canary"}]`) + `,"structuredContent":{"items":[{"id":1,"x":3}]}}`,
+			`{` + textual(`{"items":[{"id":1}]}`, "[crm: showing 1 of 2 fields of each row; 1 text was left out, which was JSON other than the structured content]") + `,"structuredContent":{"items":[{"id":1}]}}`},
+		{"a text of other things", fields, `{` + textual("Here:", `{"id":1}`, `{"x":"canary"}`, "{\"x\":\"canary\"}\n{\"x\":1}", `{"x":"canary","x":1}`) + `,"structuredContent":{"id":1}}`,
+			`{` + textual("Here:", `{"id":1}`, "[crm: 3 texts were left out, which were JSON other than the structured content]") + `,"structuredContent":{"id":1}}`},
+		{"other things within max_bytes", shaping.Rules{MaxBytes: 1 << 10}, `{` + textual(`{"x":1}`) + `,"structuredContent":{"id":1}}`, ""},
+		{"a list in place of words", shaping.Rules{JQ: ".items | map(.id)"}, `{` + textual("Two customers.") + `,"structuredContent":` + value + `}`,
+			`{` + textual("[1,2]", "Two customers.") + `,"structuredContent":[1,2]}`},
+		{"nothing in place of words", shaping.Rules{JQ: ".nothing"}, `{` + textual("Two customers.") + `,"structuredContent":` + value + `}`,
+			`{` + textual("null", "Two customers.") + `}`},
+		{"nothing but structured", shaping.Rules{JQ: ".items", Fields: []string{"id"}}, `{"structuredContent":` + value + `}`,
+			`{"structuredContent":[{"id":1},{"id":2}],` + textual(`[{"id":1},{"id":2}]`, note) + `}`},
+		{"a text beside what is neither", fields, `{` + textual(`{"id":1,"x":"canary"}`) + `,"structuredContent":"{\"x\":\"canary\"}"}`,
+			`{` + textual(`{"id":1}`, "[crm: showing 1 of 2 fields]") + `}`},
 		{"jq", shaping.Rules{JQ: ".items | map(.id)"}, `{` + textual(value) + `,"structuredContent":` + value + `}`,
 			`{` + textual(`[1,2]`) + `,"structuredContent":[1,2]}`},
 		{"jq that finds nothing", shaping.Rules{JQ: ".nothing"}, `{` + textual(value) + `,"structuredContent":` + value + `}`,
@@ -371,6 +390,78 @@ func TestRulesThatDoNotFit(t *testing.T) {
 			if n := strings.Count(log.String(), want); n != 1 {
 				t.Errorf("%q is logged %d times in %s", want, n, log.String())
 			}
+		}
+	})
+}
+
+// Servers that answer a list as one text and wrap it for the structured content
+// are not a way around the rules.
+func TestRowsOfAWrappedList(t *testing.T) {
+	var rows, others []string
+	for i := range 1312 {
+		rows = append(rows, fmt.Sprintf(`{"id":%d,"secret":"canary"}`, i))
+		others = append(others, fmt.Sprintf(`{"id":%d.0,"secret":"canary"}`, i))
+	}
+	for name, tt := range map[string]struct {
+		text []string
+		want string
+	}{
+		"the same":      {rows, "[crm: showing 50 of 1312 rows; for the rest "},
+		"other numbers": {others, "[crm: showing 50 of 1312 rows; 1 text was left out, which was JSON other than the structured content; for the rest "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var log strings.Builder
+				opt := aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
+				raw := `{` + textual("["+strings.Join(tt.text, ",")+"]") + `,"structuredContent":{"result":[` + strings.Join(rows, ",") + `]}}`
+				v := ruled(t, shaping.Rules{MaxRows: 50}, opt, plainTool, raw)
+				for range 2 {
+					first := call(t, v, "crm_get", `{}`)
+					if n := strings.Count(first.text(), "canary"); n != 50 || first.Structured != nil || len(first.Content) != 2 || !strings.HasPrefix(first.Content[1].Text, tt.want) {
+						t.Errorf("%d rows, %q", n, first.Content[1].Text)
+					}
+				}
+				if n, want := strings.Count(log.String(), "JSON that says something else"), strings.Count(tt.want, "left out"); n != want {
+					t.Errorf("it is logged %d times, want %d: %s", n, want, log.String())
+				}
+			})
+		})
+	}
+}
+
+// What is too long beside the rows does not undo how many may be shown.
+func TestRowsBesideWhatIsTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{MaxBytes: 1 << 10, MaxRows: 2}, aggregate.Options{}, plainTool,
+			`{`+textual(`{"rows":[101,102,103,104],"x":"`+strings.Repeat("x", 3000)+`"}`)+`}`)
+		texts, _ := readAll(t, v, call(t, v, "crm_get", `{}`))
+		if all := strings.Join(texts, ""); !strings.HasPrefix(all, `{"rows":[101,102],"x":`) || strings.Contains(all, "104") || !strings.Contains(all, "[crm: showing 2 of 4 rows; for the rest call") {
+			t.Errorf("%.100s … %s", all, all[len(all)-200:])
+		}
+	})
+}
+
+// More rows than can be told apart are counted, and not kept.
+func TestRowsBeyondAllBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		raw := `{` + textual(`[`+strings.Repeat(`0,`, 150_000)+`1]`) + `}`
+		v := ruled(t, shaping.Rules{MaxRows: 3}, aggregate.Options{}, plainTool, raw)
+		got := call(t, v, "crm_get", `{}`)
+		if diff := cmp.Diff([]string{`[0,0,0]`, "[crm: showing 3 of 150001 rows; the rest is too large to keep; ask for less]"}, []string{got.text(), got.Content[1].Text}); diff != "" {
+			t.Error(diff)
+		}
+		v = ruled(t, shaping.Rules{Fields: []string{"id"}}, aggregate.Options{MaxResult: 1 << 20}, plainTool, raw)
+		if got := call(t, v, "crm_get", `{}`); len(got.text()) != 200_001 || got.Content[1].Text != "[crm: showing 100000 of 150001 rows; the rest is too large to keep; ask for less]" {
+			t.Errorf("%d bytes, %+v", len(got.text()), got.Content[1:])
+		}
+		v = ruled(t, shaping.Rules{JQ: "map(. + 1)"}, aggregate.Options{MaxResult: 1 << 20}, plainTool, raw)
+		if got := call(t, v, "crm_get", `{}`); len(got.text()) != 300_003 || len(got.Content) != 1 {
+			t.Errorf("%d bytes", len(got.text()))
+		}
+		v = ruled(t, shaping.Rules{MaxBytes: 1 << 10}, aggregate.Options{}, plainTool, raw)
+		texts, _ := readAll(t, v, call(t, v, "crm_get", `{}`))
+		if all := strings.Join(texts, ""); len(all) != 300_003 || !strings.HasSuffix(all, ",0,1]") {
+			t.Errorf("%d bytes", len(all))
 		}
 	})
 }

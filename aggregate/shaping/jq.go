@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -40,6 +41,7 @@ var denied = map[string]string{
 // program is a compiled jq program.
 type program struct {
 	code         *gojq.Code
+	says         map[string]bool // the texts with which it may fail, which are its own
 	limit, grace time.Duration
 	places       chan struct{} // capacity: how many run at once
 }
@@ -66,7 +68,9 @@ func compile(text string) (*program, error) {
 	if err != nil {
 		return nil, fmt.Errorf("is no jq program: %w", err)
 	}
-	return &program{code: code, limit: runFor, grace: graceTime, places: make(chan struct{}, atOnce)}, nil
+	says := make(map[string]bool)
+	literals(reflect.ValueOf(query), false, says)
+	return &program{code: code, says: says, limit: runFor, grace: graceTime, places: make(chan struct{}, atOnce)}, nil
 }
 
 // deniedIn returns the first denied name that is called in a part of a program,
@@ -170,7 +174,7 @@ func (p *program) apply(ctx context.Context, v json.RawMessage) (_ json.RawMessa
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, errors.New("jq: " + unquoted(err))
+		return nil, errors.New("jq: " + p.told(err))
 	}
 	if more, again := results.Next(); again {
 		if _, failed := more.(error); !failed || ctx.Err() == nil {
@@ -181,12 +185,52 @@ func (p *program) apply(ctx context.Context, v json.RawMessage) (_ json.RawMessa
 	return encode(out)
 }
 
-// unquoted returns an error of a program up to where it begins to quote the value
-// that it failed on: what fields leave out must not come back this way.
-func unquoted(err error) string {
-	text := err.Error()
-	if i := strings.IndexAny(text, `("[{`); i >= 0 {
-		text = text[:i]
+// told says what an error of the program is, without a word of the value that it
+// failed on: what fields leave out must not come back this way. The library quotes
+// it in most of its errors, and a program can make one of it.
+func (p *program) told(err error) string {
+	if own, ok := errors.AsType[gojq.ValueError](err); ok {
+		if said, ok := own.Value().(string); ok && p.says[said] {
+			return "error: " + said
+		}
+		return "the program failed with an error of its own"
 	}
-	return strings.TrimRight(text, " :")
+	text := err.Error()
+	if said := known.FindString(text); said != "" {
+		return said
+	}
+	if function := calledWith.FindStringSubmatch(text); function != nil {
+		return function[1] + " cannot be applied to this"
+	}
+	return "the program failed on this answer"
+}
+
+// What errors of gojq (its error.go) say before they begin to quote.
+var (
+	known = regexp.MustCompile(strings.ReplaceAll(`^(?:`+
+		`expected an? [a-z ]+ but got: TYPE|expected an array of 8 numbers|cannot iterate over: TYPE|cannot [a-z]+:? TYPE|[a-z0-9_]+ cannot be applied to(?:: TYPE)?|`+
+		`array index (?:too large|should not be negative)|flatten depth should not be negative|repeat string result too large|length mismatch|`+
+		`number(?: of seconds)? is out of range|invalid path (?:on iterating )?against: TYPE)\b`, "TYPE", `(?:null|boolean|number|string|array|object)`))
+	calledWith = regexp.MustCompile(`^([a-z0-9_]+)\(.* cannot be applied to`)
+)
+
+// literals adds the texts that stand in a part of a program as they are to those
+// that it may say: in says whether it is the argument of error.
+func literals(part reflect.Value, in bool, says map[string]bool) {
+	switch part.Kind() {
+	case reflect.Pointer:
+		if s, ok := reflect.TypeAssert[*gojq.String](part); ok && s != nil && in && s.Queries == nil {
+			says[s.Str] = true
+		}
+		f, ok := reflect.TypeAssert[*gojq.Func](part)
+		literals(part.Elem(), in || ok && f != nil && f.Name == "error", says)
+	case reflect.Struct:
+		for _, field := range part.Fields() {
+			literals(field, in, says)
+		}
+	case reflect.Slice:
+		for i := range part.Len() {
+			literals(part.Index(i), in, says)
+		}
+	}
 }

@@ -78,10 +78,18 @@ func (s *Shaper) Sizes() bool { return s.program == nil && s.tree == nil && s.Ma
 // Path returns the names that lead to the records where RowsAt is set.
 func (s *Shaper) Path() []string { return s.at }
 
+// The bounds of what is told apart. Where a list has more, the others are counted.
+const (
+	maxRecords = 100_000
+	maxShaped  = 32 << 20 // bytes of them together, and of a record that is no list's
+)
+
 // Shaped is a value to which jq and fields have been applied, in parts.
 type Shaped struct {
-	// Rows are the records, where they are a list; IsList says whether they are.
+	// Rows are the records, where they are a list; IsList says whether they are. Of a
+	// list that has more than 100,000, or more than 32 MiB of them, they are the first.
 	Rows   []json.RawMessage
+	Total  int // how many the list has
 	IsList bool
 	// Changed reports whether jq or fields have changed anything.
 	Changed bool
@@ -95,6 +103,7 @@ type Shaped struct {
 	Lost string
 
 	whole, before, after []byte
+	projected            bool // the rows are not those of whole
 }
 
 // Shape applies jq and fields to a value that has passed [rawjson.Check]. The
@@ -118,12 +127,25 @@ func (s *Shaper) Shape(ctx context.Context, v json.RawMessage) (*Shaped, error) 
 	records := out.whole[from:to]
 	out.before, out.after = out.whole[:from], out.whole[to:]
 	if out.IsList = rawjson.Kind(records) == '['; out.IsList {
-		out.Rows = slices.Collect(rawjson.Elements(records))
+		out.split(records)
+	} else if s.tree != nil && len(records) > maxShaped {
+		return nil, fmt.Errorf("the answer's record of %d bytes is longer than fields are looked for in, which is %d", len(records), maxShaped)
 	}
 	if s.tree != nil {
 		s.project(out, records)
 	}
 	return out, nil
+}
+
+// split tells the records of a list apart.
+func (s *Shaped) split(records json.RawMessage) {
+	size := 0
+	for row := range rawjson.Elements(records) {
+		if size += len(row); size <= maxShaped && len(s.Rows) < maxRecords {
+			s.Rows = append(s.Rows, row)
+		}
+		s.Total++
+	}
 }
 
 // project takes from the records what is no field of theirs.
@@ -144,7 +166,7 @@ func (s *Shaper) project(out *Shaped, records json.RawMessage) {
 	}
 	if p.removed {
 		out.Changed, out.Kept, out.Fields = true, most.kept, most.all
-		if out.Rows = shown; !out.IsList {
+		if out.Rows, out.projected = shown, true; !out.IsList {
 			out.Rows = nil
 			out.whole = slices.Concat(out.before, shown[0], out.after)
 		}
@@ -156,16 +178,14 @@ func (s *Shaper) project(out *Shaped, records json.RawMessage) {
 	}
 }
 
-// Value returns the value with the first n rows: the text as it came if nothing
+// Value returns the value with the first n rows, which are no more than Rows, or
+// with all that there are where no field was taken away: the text as it came if nothing
 // has changed and n is all of them, else without space between its tokens.
 func (s *Shaped) Value(n int) json.RawMessage {
-	if !s.IsList {
+	if !s.IsList || n == s.Total && !s.projected {
 		if s.Changed {
 			return compact(nil, s.whole)
 		}
-		return s.whole
-	}
-	if n == len(s.Rows) && !s.Changed {
 		return s.whole
 	}
 	out := append(compact(nil, s.before), '[')
@@ -180,14 +200,7 @@ func (s *Shaped) Value(n int) json.RawMessage {
 
 // List returns rows as a JSON list without space between its tokens.
 func List(rows []json.RawMessage) json.RawMessage {
-	return (&Shaped{IsList: true, Changed: true, Rows: rows}).Value(len(rows))
-}
-
-// Rows returns the records of a value where nothing is said of where they are; nil
-// if they are no list.
-func Rows(v json.RawMessage) []json.RawMessage {
-	from, to, _ := listIn(v, len(v)-len(trimLeft(v)), len(v))
-	return slices.Collect(rawjson.Elements(v[from:to]))
+	return (&Shaped{IsList: true, projected: true, Rows: rows}).Value(len(rows))
 }
 
 // Compact returns JSON text without space between its tokens.

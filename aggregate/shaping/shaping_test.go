@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -273,6 +274,75 @@ func TestSame(t *testing.T) {
 	})
 	if !shaping.Same([]byte(`{"a":"\u00e9", "b":[1]}`), []byte(` {"b":[ 1 ],"a":"é"}`)) {
 		t.Error("other order and escapes make a difference")
+	}
+}
+
+func TestTextsThatSayTheSame(t *testing.T) {
+	const wrapped = `{"result":[{"id":1},{"id":2}]}`
+	for _, tt := range []struct {
+		value, text string
+		want        bool
+	}{
+		{wrapped, `{"result": [{"id": 1}, {"id": 2}]}`, true},
+		{wrapped, `[{"id":1}, {"i\u0064":2}]`, true},
+		{wrapped, `[{"id":1}]`, false},
+		{wrapped, `[{"id":1.0},{"id":2}]`, false},
+		{wrapped, `{"id":1}`, false},
+		{`{"items":[1],"total":1}`, `[1]`, true},
+		{`{"items":[1],"total":{"a":1}}`, `{"a":1}`, false},
+		{`{"result":{"a":1,"b":2}}`, `{"b":2,"a":1}`, true},
+		{`{"result":"{\"a\": 1}"}`, `{"a": 1}`, true},
+		{`{"result":""}`, `{}`, false},
+		{`[1]`, ` [1] `, true},
+		{`[[1]]`, `[1]`, false},
+	} {
+		if got := shaping.FormsOf([]byte(tt.value)).Has([]byte(tt.text)); got != tt.want {
+			t.Errorf("%v for %s and %s", got, tt.value, tt.text)
+		}
+	}
+	rows := []json.RawMessage{[]byte(`{ "id":1 }`), []byte(`{"id":2}`)}
+	if !shaping.AreRows(rows, []byte(wrapped)) || shaping.AreRows(rows[:1], []byte(wrapped)) || shaping.AreRows(rows, []byte(`[{"id":1}]`)) ||
+		shaping.AreRows(rows[1:], []byte(`{"id":2}`)) || shaping.AreRows(nil, []byte(`[]`)) {
+		t.Error("the rows are others")
+	}
+}
+
+// allocated returns how many bytes f takes from memory altogether.
+func allocated(f func()) int {
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	return int(after.TotalAlloc - before.TotalAlloc)
+}
+
+// However many rows a list has: so many are told apart, and the others counted.
+func TestRowsAreBounded(t *testing.T) {
+	for _, fields := range [][]string{nil, {"id"}} {
+		s, err := shaping.New(shaping.Rules{Fields: fields, MaxRows: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		small := json.RawMessage(`[` + strings.Repeat(`{},`, 2<<20) + `{"x":1}]`)
+		var out *shaping.Shaped
+		if n := allocated(func() { out, err = s.Shape(t.Context(), small) }); err != nil || n > 32<<20 || out.Total != 2<<20+1 || len(out.Rows) != 100_000 {
+			t.Errorf("%v: %d bytes for %d of %d rows", err, n, len(out.Rows), out.Total)
+		}
+		if got := string(out.Value(2)); got != `[{},{}]` {
+			t.Error(got)
+		}
+		row := `{"id":"` + strings.Repeat("x", 4<<20) + `"}`
+		if out, err = s.Shape(t.Context(), json.RawMessage(`[`+strings.Repeat(row+`,`, 9)+`{}]`)); err != nil || len(out.Rows) != 7 || out.Total != 10 {
+			t.Errorf("%v: %d of %d rows", err, len(out.Rows), out.Total)
+		}
+	}
+	s, err := shaping.New(shaping.Rules{Fields: []string{"id"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Shape(t.Context(), json.RawMessage(`{"id":"`+strings.Repeat("x", 32<<20)+`"}`))
+	if err == nil || err.Error() != "the answer's record of 33554441 bytes is longer than fields are looked for in, which is 33554432" {
+		t.Error(err)
 	}
 }
 

@@ -14,7 +14,12 @@ var finding = []mutant{
 	{"a source that is not there yet is not missed", "aggregate/find.go", "", "TestFindSaysWhatIsMissing", changes{
 		`m.contents(upstream.Tools) != nil {`, `m != nil {`}},
 	{"a required argument may be left out", "aggregate/find.go", "", "TestFoundTools", changes{
-		`slices.Contains(needed, m.Name)`, `!slices.Contains(needed, m.Name)`}},
+		`if needed[m.Name] == must {`, `if needed[m.Name] != must {`}},
+	{"a signature is made whole before it is cut", "aggregate/find.go", "", "TestSignaturesOfHostileTools", changes{
+		`			if size > maxSignature {
+				return
+			}
+`, ``}},
 	{"a rare word says no more than a common one", "aggregate/search/search.go", "", "TestRareWordsSayMore", changes{
 		`	return math.Log(1 + (float64(len(x.effects))-n+0.5)/(n+0.5))`, `	return math.Log(2 + n/1e9)`}},
 	{"the longest tool is found first", "aggregate/search/search.go", "", "TestRecall", changes{

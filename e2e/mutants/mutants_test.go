@@ -46,7 +46,7 @@ func TestMutants(t *testing.T) {
 	if testing.Short() || raced {
 		t.Skip("compiles a package for each mutant")
 	}
-	mutants := slices.Concat(limiting, writing, keeping, telling, bleeding, entering, requesting, asking, batching, shaping, finding)
+	mutants := slices.Concat(limiting, writing, keeping, telling, bleeding, entering, requesting, asking, batching, shaping, finding, querying)
 	var mu sync.Mutex
 	var found []string
 	t.Cleanup(func() { // when all are done

@@ -12,24 +12,36 @@ var shaping = []mutant{
 	{"a list that is short of records breaks its schema", "aggregate/ruled.go", "", "TestRowsThatAreLeftOut", changes{
 		`	return x.p.with(x.res, x.v.Value(n), false, x.note(n, handle))`, `	return x.p.with(x.res, x.v.Value(n), x.p.structured, x.note(n, handle))`}},
 	{"the next page begins a record late", "aggregate/ruled.go", "", "TestRowsThatAreLeftOut", changes{
-		`s.pages(x, n))`, `s.pages(x, n+1))`}},
+		`s.pages(x, n); ok`, `s.pages(x, n+1); ok`}},
 	{"a failure is shaped", "aggregate/ruled.go", "", "TestShapedResults", changes{
 		`	if !res.IsError {`, `	if true {`}},
 	{"no tool has rules", "aggregate/ruled.go", "", "TestTheOutputSchemaOfAShapedTool", changes{
 		`	if m.Shape[t.Name] == nil {`, `	if true {`}},
 	{"a rule that does not fit is told of each call", "aggregate/ruled.go", "", "TestRulesThatDoNotFit", changes{
 		`if _, told := s.told.LoadOrStore(c.Name+"\x00"+what, true); !told {`, `{`}},
-	{"a text that repeats the result stays", "aggregate/payload.go", "", "TestShapedResults", changes{
-		`	for i, text := range texts {
-		if shaping.Same(text, structured) {`, `	for i, text := range texts {
-		if i < 0 && shaping.Same(text, structured) {`}},
+	{"a text that repeats the result is taken for another", "aggregate/payload.go", "", "TestShapedResults", changes{
+		`		if forms.Has(text) {`, `		if i < 0 && forms.Has(text) {`}},
+	{"a text that says something else is not shaped", "aggregate/ruled.go", "", "TestRowsOfAWrappedList", changes{
+		`				p.claim()`, `				_ = p.claim`}},
+	{"each text is compared with all of the result", "aggregate/payload.go", "", "TestFindingThePayloadIsLinear", changes{
+		`		if forms.Has(text) {`, `		if shaping.Same(p.value, text) {`, `	forms := shaping.FormsOf(p.value)
+`, ``}},
+	{"what is no object is not for older clients", "aggregate/payload.go", "", "TestShapedResults", changes{
+		`!(structured && rawjson.Kind(value) == '{')`, `!structured`}},
+	{"a list that no text says is lost to older clients", "aggregate/older.go", "", "TestEachRevisionGetsWhatItKnows", changes{
+		`		if !saidByText(res) {`, `		if content, _ := res.Get("content"); len(content) < 3 {`}},
+	{"any number of rows is kept", "aggregate/shaping/shaping.go", "", "TestRowsAreBounded", changes{
+		`size <= maxShaped && len(s.Rows) < maxRecords {`, `size <= maxShaped {`}},
+	{"an error quotes the answer", "aggregate/shaping/jq.go", "", "TestJQFails", changes{
+		`said, ok := own.Value().(string); ok && p.says[said] {`, `said, ok := own.Value().(string); ok {`}},
+	{"what the library says is shown as it is", "aggregate/shaping/jq.go", "", "TestJQFails", changes{
+		`	return "the program failed on this answer"`, `	return text`}},
 	{"each text is the whole", "aggregate/payload.go", "", "TestShapedResults", changes{
 		`		if said++; said == 1 {`, `		if said++; said > 0 {`}},
 	{"prose is a record", "aggregate/payload.go", "", "TestShapedResults", changes{
 		`	case len(texts) > 1 && p.prose == nil:`, `	case len(texts) > 1:`}},
 	{"what is not shown is still there as structured content", "aggregate/payload.go", "", "TestReferencesToShapedResults", changes{
-		`	case p.structured:
-		raw = rawjson.Delete(raw, memberStructured)`, `	case false:`}},
+		`	} else { // also one`, `	} else if false { // also one`}},
 	{"a value that stays the same is written anew", "aggregate/shaping/shaping.go", "", "TestJQ", changes{
 		`if !Same(made, v) { // else every byte stays`, `if true {`}},
 	{"a program rounds numbers", "aggregate/shaping/jq.go", "", "TestJQ", changes{

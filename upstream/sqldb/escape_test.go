@@ -1,12 +1,14 @@
 package sqldb_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/sqldb"
 )
 
@@ -32,6 +34,8 @@ var escapes = map[sqldb.Driver][]string{
 		"EXPLAIN ANALYZE DELETE FROM orders", "EXPLAIN (ANALYZE) INSERT INTO orders VALUES (50, 'x', 1)", "EXPLAIN ANALYZE CREATE TABLE t AS SELECT 1", "EXPLAIN EXECUTE p", "EXPLAIN ANALYZE SELECT sneaky()",
 		"DO $$ BEGIN DELETE FROM orders; END $$", "CALL sneaky()", "LISTEN a", "NOTIFY a", "LOCK TABLE orders", "VACUUM", "CLUSTER", "REINDEX TABLE orders", "REFRESH MATERIALIZED VIEW v", "LOAD 'x'", "CHECKPOINT",
 		"GRANT ALL ON orders TO PUBLIC", "CREATE ROLE evil SUPERUSER", "ALTER ROLE reader SUPERUSER", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "FETCH ALL FROM c", "IMPORT FOREIGN SCHEMA a FROM SERVER b INTO c",
+		"SELECT 1 --\r, pg_sleep(0)\nAS x", "SELECT 1 -- a\r\n, pg_sleep(0)", "SELECT E'a'\n'b\\'' || pg_sleep(0)::text || 'z' AS x -- '", "SELECT E'a' -- '\r\t'b\\'' || pg_sleep(0)::text || 'z' AS x -- '", "SELECT e'a'\n-- b\n'c'\n'\\'' || pg_sleep(0)::text -- '",
+		"SELECT U&'a'\n'b\\' || pg_sleep(0)::text || 'z", "SELECT B'1'\n'0' || pg_sleep(0)::text", "SELECT N'a\\' || pg_sleep(0)::text", "SELECT a$$, pg_sleep(0) FROM (SELECT 1 AS a$$) AS b", "SELECT $a$ $b$ $a$ || pg_sleep(0)::text || $b$ $b$", "SELECT 1 /* /*/ */ */ || pg_sleep(0)::text /* */", "SELECT 1 /**//***/, pg_sleep(0)", "SELECT 1 WHERE 1 < 1e5for update", "SELECT 1 +--\r pg_sleep(0)::text::int",
 		"SELECT :x", "SELECT $1", "", ";", "-- nothing", "\xff\xfe",
 	},
 	sqldb.MySQL: {
@@ -45,6 +49,8 @@ var escapes = map[sqldb.Driver][]string{
 		"SET SESSION TRANSACTION READ WRITE", "SET @x = 1", "SET STATEMENT max_statement_time = 0 FOR SELECT 1", "SET GLOBAL general_log = 1", "START TRANSACTION", "ROLLBACK", "XA START 'a'", "SAVEPOINT a",
 		"CALL sneaky()", "DO SLEEP(60)", "HANDLER orders OPEN", "LOCK TABLES orders WRITE", "FLUSH TABLES", "RENAME TABLE orders TO t", "ANALYZE TABLE orders", "OPTIMIZE TABLE orders", "ANALYZE SELECT 1", "ANALYZE UPDATE orders SET total = 0", "EXPLAIN UPDATE orders SET total = 0", "EXPLAIN FOR CONNECTION 1",
 		"PREPARE p FROM 'DELETE FROM orders'", "EXECUTE IMMEDIATE 'DELETE FROM orders'", "KILL 1", "USE mysql", "GRANT ALL ON *.* TO reader", "CREATE USER evil", "INSTALL SONAME 'x'", "BACKUP STAGE START", "SHUTDOWN", "BEGIN NOT ATOMIC DELETE FROM orders; END",
+		"SELECT 5--1 AS six", "SELECT 1 --\x7f'\n, SLEEP(0) -- '", "SELECT 1 --\x01'\n, SLEEP(0) -- '", "SELECT 1 --a'\n, SLEEP(0) -- '", "SELECT 1 --\u00a0\n, SLEEP(0)", "SELECT 1 --\r\n, SLEEP(0)", "SELECT 1 #\r\n, SLEEP(0)", "SELECT 1 /*/ */, SLEEP(0)", "SELECT 1 /* /* */, SLEEP(0)", "SELECT 1 /*+ SET_VAR(max_execution_time=0) */", "SELECT 1 /*M!100000 , SLEEP(0) */",
+		"SELECT 'a\\', SLEEP(0), '", "SELECT \"a\\\", SLEEP(0), \"", "SELECT \"SLEEP\"(0)", "SELECT 'a\\\\', SLEEP(0)", "SELECT id FROM orders WHERE id < 1e5for update", "SELECT 1e5into @x", "SELECT counter.nextval", "SELECT counter.NEXTVAL FROM orders", "SELECT N'a\\', SLEEP(0), '", "SELECT _utf8mb4'a' 'b\\', SLEEP(0), '",
 		"SELECT ?", "SELECT 1 'open", "SELECT `open", "", ";",
 	},
 	sqldb.SQLite: {
@@ -53,34 +59,55 @@ var escapes = map[sqldb.Driver][]string{
 		"ATTACH 'FILE' AS t", "ATTACH ':memory:' AS t", "DETACH main", "VACUUM INTO 'FILE'", "VACUUM", "PRAGMA query_only = 0", "PRAGMA writable_schema = 1", "PRAGMA table_info(orders)", "PRAGMA journal_mode = WAL", "PRAGMA wal_checkpoint",
 		"SELECT * FROM pragma_query_only", "SELECT * FROM pragma_journal_mode", "SELECT load_extension('x')", "SELECT \"load_extension\"('x')", "SELECT readfile('/etc/passwd')", "SELECT writefile('FILE', 'x')", "SELECT fts3_tokenizer('a')",
 		"SELECT 1) AS q; DELETE FROM orders; --", "BEGIN", "SAVEPOINT a", "REINDEX", "ANALYZE", "CREATE VIRTUAL TABLE t USING fts5(a)", "CREATE TRIGGER x AFTER INSERT ON orders BEGIN DELETE FROM orders; END", "ALTER TABLE orders RENAME TO t",
-		"SELECT randomblob(900000000)", "SELECT zeroblob(2000000000)", "SELECT printf('%.*c', 1000000000, 'x')", "SELECT hex(randomblob(9000000))", "EXPLAIN DELETE FROM orders", "EXPLAIN QUERY PLAN DELETE FROM orders", "SELECT 'open", "SELECT /* open", "", "SELECT ?", "SELECT ?1", "SELECT :a", "SELECT @a", "SELECT $a",
+		"SELECT randomblob(900000000)", "SELECT zeroblob(2000000000)", "SELECT printf('%.*c', 1000000000, 'x')", "SELECT hex(randomblob(9000000))", "EXPLAIN DELETE FROM orders", "EXPLAIN QUERY PLAN DELETE FROM orders", "SELECT 'open", "SELECT /* open", "", "SELECT ?", "SELECT ?1", "SELECT 1 --\r\n, load_extension('x')", "SELECT \ufeffload_extension('x')", "SELECT [a]]load_extension('x')", "SELECT :a", "SELECT @a", "SELECT $a",
 	},
 }
 
 func TestEscapes(t *testing.T) {
 	each(t, func(t *testing.T, d sqldb.Driver) {
 		for _, user := range []string{"reader", "boss"} {
-			t.Run(user, func(t *testing.T) {
-				a := start(t, sqldb.Options{Driver: d, Query: true, AllowPrivileged: true, Concurrency: 2}, user)
-				file := filepath.Join(os.TempDir(), "bulkhead-escape-"+string(d)+user)
-				for _, text := range escapes[d] {
-					text = strings.ReplaceAll(text, "FILE", file)
-					r, err := query(t, a, text)
-					kind := kindOf(err)
-					if err == nil && r.IsError {
-						kind = "failed"
-					}
-					if !slices.Contains([]string{"invalid_arguments", "denied", "failed"}, kind) {
-						t.Errorf("%q: %s, %v", text, kind, err)
-					}
-				}
-				if _, err := os.Stat(file); err == nil {
-					t.Errorf("%s was written", file)
-				}
-				unharmed(t, a, d)
-			})
+			t.Run(user, func(t *testing.T) { refuses(t, d, user) })
 		}
 	})
+}
+
+// TestModes has MariaDB read texts in its other ways.
+func TestModes(t *testing.T) {
+	mode := func(name string) {
+		t.Helper()
+		if err := execAll(sqldb.Options{Driver: sqldb.MySQL}, mariaServer.need(t).dsn("boss"), "SET GLOBAL sql_mode = "+name); err != nil {
+			t.Error(err)
+		}
+	}
+	defer mode("DEFAULT")
+	for _, name := range []string{"ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "ORACLE", "IGNORE_SPACE"} {
+		t.Run(name, func(t *testing.T) {
+			mode("'" + name + "'")
+			refuses(t, sqldb.MySQL, "boss")
+		})
+	}
+}
+
+// refuses asks for all that has to be refused.
+func refuses(t *testing.T, d sqldb.Driver, user string) {
+	t.Helper()
+	a := start(t, sqldb.Options{Driver: d, Query: true, AllowPrivileged: true, Concurrency: 2}, user)
+	file := filepath.Join(os.TempDir(), "bulkhead-escape-"+string(d)+user)
+	for _, text := range escapes[d] {
+		text = strings.ReplaceAll(text, "FILE", file)
+		r, err := query(t, a, text)
+		kind := kindOf(err)
+		if err == nil && r.IsError {
+			kind = "failed"
+		}
+		if !slices.Contains([]string{"invalid_arguments", "denied", "failed"}, kind) {
+			t.Errorf("%q: %s, %v", text, kind, err)
+		}
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Errorf("%s was written", file)
+	}
+	unharmed(t, a, d)
 }
 
 // unharmed looks whether everything is as it was.
@@ -103,13 +130,30 @@ func unharmed(t *testing.T, a *sqldb.Adapter, d sqldb.Driver) {
 	}
 }
 
+// TestProbe has the database say that a text is no query before it is asked.
+func TestProbe(t *testing.T) {
+	texts := map[sqldb.Driver]string{
+		sqldb.Postgres: "WITH x AS (DELETE FROM orders RETURNING id) SELECT count(*) FROM x",
+		sqldb.MySQL:    "WITH x AS (SELECT 1) SELECT 1 FROM x WHERE 1=0) AS q UNION SELECT * FROM (SELECT 1",
+		sqldb.SQLite:   "WITH x AS (SELECT 1) DELETE FROM orders",
+	}
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		a := start(t, sqldb.Options{Driver: d, Query: true, AllowPrivileged: true}, "boss")
+		_, err := query(t, a, texts[d])
+		e, _ := errors.AsType[*upstream.Error](err)
+		if kindOf(err) != "invalid_arguments" || e.Sent || !strings.Contains(e.Public, "does not take this statement") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // TestReads has what looks like an escape and is none.
 func TestReads(t *testing.T) {
 	texts := map[sqldb.Driver][]string{
 		sqldb.Postgres: {"SELECT ';' AS a", "SELECT 1;", "SELECT 1;;", "  (SELECT 1) UNION (SELECT 2) ; ", "WITH x AS (SELECT 1) SELECT * FROM x", "VALUES (1), (2)", "TABLE orders", "SHOW server_version", "EXPLAIN SELECT 1", "EXPLAIN (ANALYZE, BUFFERS) SELECT * FROM orders",
-			"SELECT 1 AS a, 2 AS a", "SELECT $$;'$$ AS a", "SELECT 'a\\' AS b", "SELECT E'\\n' AS b", "SELECT 1 /* ; /* ; */ ; */ AS a -- ;", "SELECT '2026-01-01'::date::text", "SELECT (ARRAY[1,2,3])[1:2]", "SELECT id AS \"into\" FROM orders", "SELECT 1 AS \"a;b\"", "SELECT 5 - -1", "SELECT count(*) FROM orders WHERE customer LIKE '%;%'"},
-		sqldb.MySQL:  {"SELECT ';' AS a", "SELECT 1;", "(SELECT 1) UNION (SELECT 2)", "WITH x AS (SELECT 1) SELECT * FROM x", "SHOW TABLES", "DESCRIBE orders", "DESC sales.orders", "EXPLAIN SELECT * FROM orders", "EXPLAIN FORMAT=JSON SELECT 1", "SELECT 5--1 AS six", "SELECT 1 # ;", "SELECT 1 -- ;", "SELECT 'it''s' AS a", "SELECT 'a\\n' AS a", "SELECT @@version", "SELECT `id` AS `a;b` FROM orders"},
-		sqldb.SQLite: {"SELECT ';' AS a", "SELECT 1;", "WITH x AS (SELECT 1) SELECT * FROM x", "VALUES (1), (2)", "EXPLAIN QUERY PLAN SELECT * FROM orders", "SELECT 1 AS [a;b]", "SELECT 'a\\' AS b", "SELECT 1 -- ;", "SELECT * FROM pragma_table_info('orders')", "SELECT date('now')", "SELECT sum(id) OVER (ORDER BY id) FROM orders"},
+			"SELECT 1 AS a, 2 AS a", "SELECT $$;'$$ AS a", "SELECT 'a\\' AS b", "SELECT E'\\n' AS b", "SELECT 1 /* ; /* ; */ ; */ AS a -- ;", "SELECT '2026-01-01'::date::text", "SELECT (ARRAY[1,2,3])[1:2]", "SELECT id AS \"into\" FROM orders", "SELECT 1 AS \"a;b\"", "SELECT 5 - -1", "SELECT 5--1\n", "SELECT 1 --\r + 1", "SELECT 'a'\n'b\\'", "SELECT U&'a'\n'b'", "SELECT E'a', 'b\\'", "SELECT 1.5e3, .5, 1., 1e-3", "SELECT count(*) FROM orders WHERE customer LIKE '%;%'"},
+		sqldb.MySQL:  {"SELECT ';' AS a", "SELECT 1;", "(SELECT 1) UNION (SELECT 2)", "WITH x AS (SELECT 1) SELECT * FROM x", "SHOW TABLES", "DESCRIBE orders", "DESC sales.orders", "EXPLAIN SELECT * FROM orders", "EXPLAIN FORMAT=JSON SELECT 1", "SELECT 5 - -1 AS six", "SELECT 1 --\t\r, SLEEP(0)", "SELECT 1 --", "SELECT 1 #\r, SLEEP(0)", "SELECT 1.5e3, .5, 0x1F, 1e-3", "SELECT 1 # ;", "SELECT 1 -- ;", "SELECT 'it''s' AS a", "SELECT 'a\\n' AS a", "SELECT @@version", "SELECT `id` AS `a;b` FROM orders"},
+		sqldb.SQLite: {"SELECT ';' AS a", "SELECT 1;", "WITH x AS (SELECT 1) SELECT * FROM x", "VALUES (1), (2)", "EXPLAIN QUERY PLAN SELECT * FROM orders", "SELECT 1 AS [a;b]", "SELECT 'a\\' AS b", "SELECT 1 -- ;", "SELECT 1 --\r, load_extension('x')", "SELECT 5--1\n", "SELECT 1.5e3, .5, 0x1F, 1e-3", "SELECT * FROM pragma_table_info('orders')", "SELECT date('now')", "SELECT sum(id) OVER (ORDER BY id) FROM orders"},
 	}
 	each(t, func(t *testing.T, d sqldb.Driver) {
 		a := start(t, sqldb.Options{Driver: d, Query: true}, "reader")

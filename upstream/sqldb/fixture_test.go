@@ -41,10 +41,15 @@ func fillPostgres(s *server) error {
 		"CREATE FUNCTION broken() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'out of luck'; END $$",
 		"CREATE ROLE reader LOGIN PASSWORD '"+superPassword+"'", "GRANT SELECT ON orders, lines TO reader",
 		"CREATE ROLE writer LOGIN PASSWORD '"+superPassword+"'", "GRANT SELECT, INSERT, UPDATE ON orders TO writer", "GRANT USAGE, SELECT, UPDATE ON SEQUENCE counter TO reader, writer",
-		"CREATE ROLE filer LOGIN PASSWORD '"+superPassword+"' IN ROLE pg_execute_server_program",
+		"CREATE ROLE filer LOGIN PASSWORD '"+superPassword+"' IN ROLE pg_execute_server_program, pg_read_server_files, pg_write_server_files",
+		"CREATE ROLE allreader LOGIN PASSWORD '"+superPassword+"' IN ROLE pg_read_all_data, pg_monitor", "CREATE ROLE allwriter LOGIN PASSWORD '"+superPassword+"' IN ROLE pg_write_all_data",
+		"CREATE ROLE owner LOGIN PASSWORD '"+superPassword+"'", "CREATE SCHEMA AUTHORIZATION owner",
+		"CREATE ROLE keeper LOGIN CREATEDB CREATEROLE REPLICATION BYPASSRLS PASSWORD '"+superPassword+"'", "CREATE ROLE underling LOGIN NOINHERIT PASSWORD '"+superPassword+"' IN ROLE keeper",
+		"CREATE ROLE rds_superuser", "CREATE ROLE clouded LOGIN PASSWORD '"+superPassword+"' IN ROLE rds_superuser",
 		"CREATE ROLE heir LOGIN NOINHERIT PASSWORD '"+superPassword+"' IN ROLE boss",
 		"REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA public FROM PUBLIC", "GRANT EXECUTE ON FUNCTION sneaky(), broken() TO PUBLIC",
 		"CREATE ROLE linker LOGIN PASSWORD '"+superPassword+"'", "GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO linker", "GRANT SELECT ON orders TO linker",
+		"CREATE ROLE halflinker LOGIN PASSWORD '"+superPassword+"'", "GRANT EXECUTE ON FUNCTION dblink(text, text) TO halflinker",
 	)
 }
 
@@ -65,6 +70,14 @@ func fillMariaDB(s *server) error {
 		"CREATE USER 'reader"+of+by, "GRANT SELECT ON sales.* TO 'reader"+of, "GRANT EXECUTE ON sales.* TO 'reader"+of,
 		"CREATE USER 'writer"+of+by, "GRANT SELECT, INSERT, UPDATE, EXECUTE, CREATE, DROP ON sales.* TO 'writer"+of,
 		"CREATE USER 'filer"+of+by, "GRANT SELECT, FILE ON *.* TO 'filer"+of,
+		"CREATE ROLE harmless", "GRANT SELECT, SHOW VIEW, PROCESS ON *.* TO harmless", "CREATE USER 'roled"+of+by, "GRANT harmless TO 'roled"+of, "SET DEFAULT ROLE harmless FOR 'roled"+of,
+		"CREATE ROLE inner_role", "GRANT INSERT, FILE ON *.* TO inner_role", "CREATE ROLE outer_role", "GRANT inner_role TO outer_role",
+		"CREATE USER 'heir"+of+by, "GRANT SELECT ON sales.* TO 'heir"+of, "GRANT outer_role TO 'heir"+of, "SET DEFAULT ROLE outer_role FOR 'heir"+of,
+		"CREATE USER 'idle"+of+by, "GRANT SELECT ON sales.* TO 'idle"+of, "GRANT outer_role TO 'idle"+of, // which nobody activates
+		"CREATE USER 'accounts"+of+by, "GRANT SELECT ON sales.* TO 'accounts"+of, "GRANT ALL ON mysql.* TO 'accounts"+of,
+		"CREATE USER 'pattern"+of+by, "GRANT SELECT ON sales.* TO 'pattern"+of, "GRANT SELECT, INSERT ON `my_q%`.* TO 'pattern"+of,
+		"CREATE USER 'columns"+of+by, "GRANT SELECT ON sales.* TO 'columns"+of, "GRANT SELECT (Host, User, Db), UPDATE (Host, User, Db) ON mysql.db TO 'columns"+of,
+		"CREATE USER 'giver"+of+by, "GRANT SELECT ON *.* TO 'giver"+of+" WITH GRANT OPTION",
 	)
 }
 

@@ -3,7 +3,9 @@ package sqldb
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
+	"sync"
 )
 
 // tokenKind is what a piece of SQL text is.
@@ -39,6 +41,9 @@ type lexer struct {
 	params bool // whether :name is a parameter
 	at     int
 	tokens []token
+	// escaped is how many tokens there were when the last one was an E'...'; 0 if
+	// there was none.
+	escaped int
 }
 
 // lex takes sql apart.
@@ -70,9 +75,13 @@ func (l *lexer) add(kind tokenKind, to int, name string) {
 func (l *lexer) next() error {
 	c := l.sql[l.at]
 	switch {
-	case c == ' ' || c >= '\t' && c <= '\r':
+	case space(c):
 		l.at++
-	case c == '-' && l.peek(1) == '-' && (l.driver != MySQL || l.peek(2) <= ' '), c == '#' && l.driver == MySQL:
+	// https://dev.mysql.com/doc/refman/8.4/en/comments.html; and to MariaDB in the
+	// mode ORACLE it needs nothing behind it.
+	case c == '-' && l.peek(1) == '-' && l.driver == MySQL && l.at+2 < len(l.sql) && !space(l.peek(2)):
+		return errors.New("it has -- without a space after it, which is a comment to some servers only; write a space after it, or between the two")
+	case c == '-' && l.peek(1) == '-', c == '#' && l.driver == MySQL:
 		l.line()
 	case c == '/' && l.peek(1) == '*':
 		return l.block()
@@ -91,7 +100,7 @@ func (l *lexer) next() error {
 	case begins(c):
 		l.word()
 	case c >= '0' && c <= '9':
-		l.number()
+		return l.number()
 	case c == ':' && l.peek(1) == ':':
 		l.add(other, l.at+2, "")
 	case c == ':' && l.params && begins(l.peek(1)):
@@ -110,8 +119,17 @@ func begins(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || 
 
 func continues(c byte) bool { return begins(c) || c >= '0' && c <= '9' }
 
+func space(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+
+// line skips a comment that ends with the line. To PostgreSQL, and to no other, a
+// carriage return ends it too
+// (https://github.com/postgres/postgres/blob/master/src/backend/parser/scan.l).
 func (l *lexer) line() {
-	end := strings.IndexByte(l.sql[l.at:], '\n')
+	ends := "\n"
+	if l.driver == Postgres {
+		ends = "\r\n"
+	}
+	end := strings.IndexAny(l.sql[l.at:], ends)
 	if end < 0 {
 		l.at = len(l.sql)
 		return
@@ -153,6 +171,9 @@ func (l *lexer) quotes(kind tokenKind) error {
 	if l.unicodeName(quote) {
 		return errors.New(`it has a name with Unicode escapes (U&"..."); write it without`)
 	}
+	if kind == text && l.escaped > 0 && l.escaped == len(l.tokens) {
+		return errors.New("it has a string E'...' that goes on in another; write it as one")
+	}
 	escapes := l.escapes(quote)
 	from := l.at + 1
 	for i := from; i < len(l.sql); i++ {
@@ -170,6 +191,9 @@ func (l *lexer) quotes(kind tokenKind) error {
 				name = strings.ReplaceAll(l.sql[from:i], string([]byte{quote, quote}), string(quote))
 			}
 			l.add(kind, i+1, name)
+			if escapes && l.driver == Postgres {
+				l.escaped = len(l.tokens)
+			}
 			return nil
 		}
 	}
@@ -238,10 +262,19 @@ func (l *lexer) word() {
 	l.add(word, end, strings.ToLower(l.sql[l.at:end]))
 }
 
-func (l *lexer) number() {
-	end := l.at
-	for end < len(l.sql) && (l.sql[end] >= '0' && l.sql[end] <= '9') {
-		end++
+// numeral is a number as most servers write it.
+var numeral = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(0[xXoObB][0-9A-Fa-f_]+|[0-9][0-9_]*(\.[0-9_]*)?([eE][+-]?[0-9_]+)?)`)
+})
+
+// number reads a number. In the model's text no name may begin right behind it:
+// where the one ends and the other begins differs. To MySQL 1e5for is two words,
+// but 1for is one.
+func (l *lexer) number() error {
+	end := l.at + len(numeral().FindString(l.sql[l.at:]))
+	if !l.params && end < len(l.sql) && continues(l.sql[end]) {
+		return errors.New("it has a number and a name without a space between them; write one, or put a name that begins with a digit in quotes")
 	}
 	l.add(number, end, "")
+	return nil
 }

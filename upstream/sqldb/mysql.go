@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -90,8 +88,9 @@ func (c *mysqlConnector) admit(ctx context.Context, dc driver.Conn) (*mysqlSessi
 	if err != nil {
 		return nil, err
 	}
+	version, _, _ := strings.Cut(server, " ")
 	if !c.opt.AllowPrivileged {
-		grants, err := askRaw(ctx, conn, "SHOW GRANTS")
+		grants, err := grantsOf(ctx, conn, version)
 		if err != nil {
 			return nil, err
 		}
@@ -100,7 +99,7 @@ func (c *mysqlConnector) admit(ctx context.Context, dc driver.Conn) (*mysqlSessi
 		}
 	}
 	limit := fmt.Sprintf("max_execution_time = %d", c.opt.Timeout.Milliseconds()) // MySQL; of SELECT
-	if version, _, _ := strings.Cut(server, " "); strings.Contains(version, "MariaDB") {
+	if strings.Contains(version, "MariaDB") {
 		limit = "max_statement_time = " + strconv.FormatFloat(c.opt.Timeout.Seconds(), 'f', 3, 64)
 	}
 	// The limit of rows is for statements without a LIMIT of their own; those are
@@ -145,39 +144,6 @@ func askRaw(ctx context.Context, conn driver.Conn, query string) ([]string, erro
 	}
 }
 
-// globals are rights on everything that no reader has. FILE writes files of the
-// server; the others reach all accounts and data
-// (https://mariadb.com/docs/server/reference/sql-statements/account-management-sql-statements/grant,
-// https://dev.mysql.com/doc/refman/8.4/en/privileges-provided.html).
-var globals = []string{
-	"ALL PRIVILEGES", "FILE", "SUPER", "CREATE USER", "SHUTDOWN", "RELOAD", "PROXY", "INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "CREATE", "EVENT", "TRIGGER",
-	"CONNECTION ADMIN", "CONNECTION_ADMIN", "SET USER", "SYSTEM_USER", "SYSTEM_VARIABLES_ADMIN", "REPLICATION SLAVE", "REPLICATION SLAVE ADMIN", "BINLOG ADMIN", "READ_ONLY ADMIN", "GROUP_REPLICATION_ADMIN",
-}
-
-// mighty returns what of the grants a reader should not have; "" if there is
-// nothing.
-func mighty(grants []string) string {
-	found := map[string]bool{}
-	for _, g := range grants {
-		rights, on, ok := strings.Cut(strings.TrimPrefix(strings.ToUpper(g), "GRANT "), " ON ")
-		if !ok || !strings.HasPrefix(on, "*.* ") {
-			continue
-		}
-		for r := range strings.SplitSeq(rights, ",") {
-			if r = strings.TrimSpace(r); slices.Contains(globals, r) {
-				found[r] = true
-			}
-		}
-		if strings.Contains(on, "WITH GRANT OPTION") {
-			found["GRANT OPTION"] = true
-		}
-	}
-	if len(found) == 0 {
-		return ""
-	}
-	return "has " + strings.Join(slices.Sorted(maps.Keys(found)), ", ") + " on all databases"
-}
-
 // run implements dialect. What the server may still be running is ended there; the
 // call does not wait for it, but the connection's place in the pool does.
 func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
@@ -192,7 +158,7 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 	if full && err != nil {
 		err = at(running, errLarge) // the driver says only that the connection is lost
 	}
-	if ctx.Err() == nil && !full && out.over == "" {
+	if ctx.Err() == nil && !full && (out.over == "" || req.write) { // a write is read to its end
 		_ = conn.Close() // back to the pool
 		return err
 	}
@@ -227,16 +193,14 @@ func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, after func(), req *re
 		return at(preparing, err)
 	}
 	defer stmt.Close() //nolint:errcheck // ends with the connection at the latest
-	args := mysqlValues(req.args)
 	if req.write {
-		if err := m.change(ctx, stmt, args, out); err != nil {
-			return err
+		if err := m.change(ctx, tx, stmt, req, out, after); err != nil {
+			return at(running, err)
 		}
-		after()
 		done = true
 		return at(running, tx.Commit())
 	}
-	rows, err := stmt.QueryContext(ctx, args...)
+	rows, err := stmt.QueryContext(ctx, mysqlValues(req.args)...)
 	if err != nil {
 		return at(running, err)
 	}
@@ -248,16 +212,6 @@ func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, after func(), req *re
 		cancel() // or closing would read all that is left
 	}
 	return nil
-}
-
-// change carries out a statement that writes.
-func (m *mysqlDB) change(ctx context.Context, stmt *sql.Stmt, args []any, out *table) error {
-	res, err := stmt.ExecContext(ctx, args...)
-	if err != nil {
-		return at(running, err)
-	}
-	out.affected, err = res.RowsAffected()
-	return at(running, err)
 }
 
 // read has the server read a statement, and what only reads as a subquery.

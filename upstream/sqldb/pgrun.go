@@ -183,17 +183,19 @@ func (s *pgSession) column(f pgconn.FieldDescription) column {
 
 // execute runs a prepared statement in a transaction of its own, in one round
 // trip: BEGIN, the statement, and ROLLBACK or COMMIT. The server skips the last of
-// these if the statement fails; then ROLLBACK is sent again. It is asked for one row
-// more than is wanted, and for no other.
+// these if the statement fails; then ROLLBACK is sent again. A query is asked for one
+// row more than is wanted, and for no other. A statement that writes is asked for
+// all, because it is carried out only as far as its rows are asked for
+// (https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY).
 func (s *pgSession) execute(ctx context.Context, req *request, st *pgStatement, values [][]byte, out *table) error {
-	begin, end := "begin read only", "rollback"
+	begin, end, most := "begin read only", "rollback", uint32(req.rows)+1
 	if req.write {
-		begin, end = "begin read write", "commit"
+		begin, end, most = "begin read write", "commit", 0
 	}
 	f := s.pg.Frontend()
 	s.simple(begin)
 	f.SendBind(&pgproto3.Bind{PreparedStatement: st.name, Parameters: values})
-	f.SendExecute(&pgproto3.Execute{MaxRows: uint32(req.rows) + 1})
+	f.SendExecute(&pgproto3.Execute{MaxRows: most})
 	if req.key == "" {
 		s.simple(unlock)
 	}

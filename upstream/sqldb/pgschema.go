@@ -13,11 +13,11 @@ func (p *postgres) schema() map[string]string {
 		"summary": `select n.nspname as schema, c.relname as name, ` + kind + `,
 			(select count(*) from pg_catalog.pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns,
 			nullif(c.reltuples, -1)::bigint as about_rows, pg_catalog.obj_description(c.oid, 'pg_class') as comment ` + tables + ` order by 1, 2`,
-		"full": `select n.nspname as schema, c.relname as table, a.attname as column, pg_catalog.format_type(a.atttypid, a.atttypmod) as type, not a.attnotnull as nullable,
+		"full": `select c.nspname as schema, c.relname as table, a.attname as column, pg_catalog.format_type(a.atttypid, a.atttypmod) as type, not a.attnotnull as nullable,
 			(select string_agg(case k.contype when 'p' then 'primary key' when 'u' then 'unique' else 'references ' || k.confrelid::pg_catalog.regclass::text end, ', ')
 				from pg_catalog.pg_constraint k where k.conrelid = c.oid and k.contype in ('p', 'u', 'f') and a.attnum = any (k.conkey)) as key,
 			pg_catalog.col_description(c.oid, a.attnum) as comment ` +
-			`from pg_catalog.pg_attribute a, (select c.*, n.nspname ` + tables + `) c, (select 1) as one, pg_catalog.pg_namespace n
-			where n.oid = c.relnamespace and a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by 1, 2, a.attnum`,
+			`from pg_catalog.pg_attribute a, (select c.oid, c.relname, n.nspname ` + tables + `) c
+			where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped order by 1, 2, a.attnum`,
 	}
 }

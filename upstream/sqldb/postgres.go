@@ -122,18 +122,6 @@ func parsePostgres(settings map[string]string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
-// privileges lists what a role may do that a reader should not.
-const privileges = `select coalesce(string_agg(what, ', ' order by what), '') from (
-	select 'is a superuser or can become one' as what where exists (select from pg_catalog.pg_roles where rolsuper and pg_catalog.pg_has_role(session_user, oid, 'member'))
-	union select 'may replicate' from pg_catalog.pg_roles where rolname in (session_user, current_user) and rolreplication
-	union select 'may create roles' from pg_catalog.pg_roles where rolname in (session_user, current_user) and rolcreaterole
-	union select 'is a member of ' || rolname from pg_catalog.pg_roles
-		where rolname in ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend', 'pg_checkpoint', 'pg_maintain')
-		and pg_catalog.pg_has_role(session_user, oid, 'member')
-	union select 'can reach other databases through ' || proname from pg_catalog.pg_proc
-		where proname in ('dblink_exec', 'dblink_connect_u') and $1 and pg_catalog.has_function_privilege(session_user, oid, 'execute')
-) as found`
-
 // admit looks at the role of a new connection.
 func (p *postgres) admit(ctx context.Context, conn *pgx.Conn) error {
 	if p.opt.AllowPrivileged {
