@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,16 +76,27 @@ func (a asTexts) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, 
 }
 
 func TestSuite(t *testing.T) {
-	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		s := httptest.NewServer(http.HandlerFunc(suiteService))
+	start := func(t *testing.T, h http.Handler, limit int64, client func(http.RoundTripper) *http.Client) upstreamtest.Harness {
+		s := httptest.NewServer(h)
 		t.Cleanup(s.Close)
 		tr := &http.Transport{MaxIdleConnsPerHost: 256}
 		t.Cleanup(tr.CloseIdleConnections)
-		a, err := graphql.New(graphql.Options{ID: "suite", Documents: docs(suiteTools)}, s.URL, &http.Client{Transport: tr})
+		a, err := graphql.New(graphql.Options{ID: "suite", Documents: docs(suiteTools), MaxMessage: limit}, s.URL, client(tr))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return upstreamtest.Harness{Adapter: asTexts{a}}
+	}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(t *testing.T) upstreamtest.Harness {
+			return start(t, http.HandlerFunc(suiteService), 0, func(tr http.RoundTripper) *http.Client { return &http.Client{Transport: tr} })
+		},
+		Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+			return start(t, p.Before(http.HandlerFunc(suiteService), func(_ *http.Request, body []byte) string {
+				operation, _ := rawjson.GetString(body, "operationName")
+				return strings.ToLower(operation)
+			}), upstreamtest.Limit, p.Client)
+		},
 	})
 }
 

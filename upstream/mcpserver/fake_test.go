@@ -285,6 +285,11 @@ func (f *fake) call(m *fakeMsg) {
 	case "too long, id first":
 		f.result(m.ID, textResult(strings.Repeat("x", 3<<20)))
 		return
+	case "long refusals":
+		if m.Params.Name == "refuse" {
+			f.result(m.ID, textResult(strings.Repeat("x", 1<<20)))
+			return
+		}
 	case "closes stdout":
 		os.Stdout.Close()
 		return

@@ -167,15 +167,38 @@ func reference(opts ...server.StreamableHTTPOption) (*server.MCPServer, http.Han
 	})
 }
 
+// toolCalled returns the tool that a message calls; "" if it calls none.
+func toolCalled(_ *http.Request, body []byte) string {
+	var m fakeMsg
+	if json.Unmarshal(body, &m) != nil || m.Method != "tools/call" {
+		return ""
+	}
+	return m.Params.Name
+}
+
+func trapClient(t *testing.T, p *upstreamtest.Trap) *http.Client {
+	tr := &http.Transport{MaxIdleConnsPerHost: 300}
+	t.Cleanup(tr.CloseIdleConnections)
+	return p.Client(tr)
+}
+
 func TestConformanceHTTP(t *testing.T) {
 	t.Parallel()
 	for _, era := range []mcpserver.Era{mcpserver.Legacy, mcpserver.Modern} {
 		t.Run(string(era), func(t *testing.T) {
-			upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-				_, h := reference(server.WithStateful(true))
-				o := quickly()
-				o.Era = era
-				return upstreamtest.Harness{Adapter: newHTTP(t, serve(t, h).URL, o)}
+			o := quickly()
+			o.Era = era
+			upstreamtest.Run(t, upstreamtest.Fixture{
+				Start: func(t *testing.T) upstreamtest.Harness {
+					_, h := reference(server.WithStateful(true))
+					return upstreamtest.Harness{Adapter: newHTTP(t, serve(t, h).URL, o)}
+				},
+				Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+					_, h := reference(server.WithStateful(true))
+					o := o
+					o.MaxMessage = upstreamtest.Limit
+					return upstreamtest.Harness{Adapter: mcpserver.NewHTTP(o, serve(t, p.Before(h, toolCalled)).URL, trapClient(t, p))}
+				},
 			})
 		})
 	}

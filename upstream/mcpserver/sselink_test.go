@@ -49,13 +49,31 @@ func TestConformanceSSE(t *testing.T) {
 		}
 		return true
 	}
-	for name, start := range map[string]func(t *testing.T, url string) *mcpserver.Adapter{
-		"configured": func(t *testing.T, url string) *mcpserver.Adapter { return newSSE(t, url, quickly()) },
-		"found":      func(t *testing.T, url string) *mcpserver.Adapter { return newHTTP(t, url, quickly()) },
-	} {
+	long := func(s *olderStream, m *fakeMsg) bool {
+		if m.Params.Name == "refuse" {
+			s.result(m.ID, textResult(strings.Repeat("x", 1<<20)))
+			return true
+		}
+		return normal(s, m)
+	}
+	for name, link := range map[string]func(mcpserver.Options, string, *http.Client) *mcpserver.Adapter{"configured": mcpserver.NewSSE, "found": mcpserver.NewHTTP} {
 		t.Run(name, func(t *testing.T) {
-			upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-				return upstreamtest.Harness{Adapter: start(t, serve(t, &older{onCall: normal}).URL+"/sse")}
+			start := func(t *testing.T, h http.Handler, o mcpserver.Options, hc *http.Client) upstreamtest.Harness {
+				return upstreamtest.Harness{Adapter: link(o, serve(t, h).URL+"/sse", hc)}
+			}
+			short := quickly()
+			short.MaxMessage = upstreamtest.Limit
+			plain := func(t *testing.T) *http.Client {
+				tr := &http.Transport{MaxIdleConnsPerHost: 300}
+				t.Cleanup(tr.CloseIdleConnections)
+				return &http.Client{Transport: tr}
+			}
+			upstreamtest.Run(t, upstreamtest.Fixture{
+				Start:    func(t *testing.T) upstreamtest.Harness { return start(t, &older{onCall: normal}, quickly(), plain(t)) },
+				Oversize: func(t *testing.T) upstreamtest.Harness { return start(t, &older{onCall: long}, short, plain(t)) },
+				Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+					return start(t, p.Before(&older{onCall: normal}, toolCalled), short, trapClient(t, p))
+				},
 			})
 		})
 	}

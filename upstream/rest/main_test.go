@@ -154,7 +154,17 @@ func suiteServer(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestConformance(t *testing.T) {
-	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		return upstreamtest.Harness{Adapter: open(t, suiteDefinition, serve(t, suiteServer))}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(t *testing.T) upstreamtest.Harness {
+			return upstreamtest.Harness{Adapter: open(t, suiteDefinition, serve(t, suiteServer))}
+		},
+		Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+			s := serve(t, p.Before(http.HandlerFunc(suiteServer), func(r *http.Request, _ []byte) string { return strings.Trim(r.URL.Path, "/") }).ServeHTTP)
+			a, err := rest.New(rest.Options{ID: "crm", Definition: parse(t, suiteDefinition), BaseURL: s.URL, Writes: true, MaxMessage: upstreamtest.Limit}, p.Client(client(t).Transport))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return upstreamtest.Harness{Adapter: a}
+		},
 	})
 }
