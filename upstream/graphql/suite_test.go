@@ -21,6 +21,7 @@ query Echo($text: String!) { echo(text: $text) }
 query Sleep($ms: Int!) { sleep(ms: $ms) }
 query Fail { fail }
 query Refuse { refuse }
+query Huge { huge }
 `
 
 // suiteService answers them.
@@ -46,6 +47,9 @@ func suiteService(w http.ResponseWriter, r *http.Request) {
 		}
 	case "Fail":
 		answer = `{"errors":[{"message":"it does not work","path":["fail"]}],"data":null}`
+	case "Huge":
+		upstreamtest.Flood(w)
+		return
 	case "Refuse":
 		answer = `{"errors":[{"message":"no such thing","extensions":{"code":"BAD_USER_INPUT"}}]}`
 	}
@@ -56,7 +60,16 @@ func suiteService(w http.ResponseWriter, r *http.Request) {
 // asTexts is an adapter whose results are the texts that the suite expects: data
 // with one string is that string, and a failure in the answer is a result with
 // isError.
-type asTexts struct{ *graphql.Adapter }
+type asTexts struct {
+	*graphql.Adapter
+	hc *http.Client
+}
+
+// Close also closes the connections, which are of whoever made the client.
+func (a asTexts) Close() error {
+	defer a.hc.CloseIdleConnections()
+	return a.Adapter.Close()
+}
 
 func (a asTexts) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	r, err := a.Adapter.Call(ctx, c)
@@ -76,15 +89,17 @@ func (a asTexts) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, 
 
 func TestSuite(t *testing.T) {
 	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		s := httptest.NewServer(http.HandlerFunc(suiteService))
+		web := upstreamtest.NewWeb(t)
+		s := httptest.NewServer(web.Before(http.HandlerFunc(suiteService)))
 		t.Cleanup(s.Close)
 		tr := &http.Transport{MaxIdleConnsPerHost: 256}
 		t.Cleanup(tr.CloseIdleConnections)
-		a, err := graphql.New(graphql.Options{ID: "suite", Documents: docs(suiteTools)}, s.URL, &http.Client{Transport: tr})
+		hc := web.Client(&http.Client{Transport: tr})
+		a, err := graphql.New(graphql.Options{ID: "suite", Documents: docs(suiteTools)}, s.URL, hc)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return upstreamtest.Harness{Adapter: asTexts{a}}
+		return upstreamtest.Harness{Adapter: asTexts{a, hc}, Web: web}
 	})
 }
 

@@ -135,7 +135,9 @@ func wantKind(t *testing.T, err error, kind upstream.Kind, sent bool) *upstream.
 func TestConformanceStdio(t *testing.T) {
 	t.Parallel()
 	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		return upstreamtest.Harness{Adapter: newFake(t, "good", quickly())}
+		o := quickly()
+		o.MaxMessage = 1 << 20
+		return upstreamtest.Harness{Adapter: newFake(t, "good", o), NoWeb: "a process is reached by pipes, which have no redirects and no credentials"}
 	})
 }
 

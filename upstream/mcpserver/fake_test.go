@@ -304,6 +304,8 @@ func (f *fake) normal(m *fakeMsg) {
 		time.AfterFunc(time.Duration(m.Params.Arguments.MS)*time.Millisecond, func() { f.result(id, textResult("slept")) })
 	case "fail":
 		f.result(id, `{"content":[],"isError":true}`)
+	case "huge":
+		f.result(id, textResult(strings.Repeat("x", 3<<20)))
 	case "refuse":
 		f.fail(id, -32602, "wrong arguments")
 	default:

@@ -32,11 +32,15 @@ func serve(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-func newHTTP(t *testing.T, url string, o mcpserver.Options) *mcpserver.Adapter {
-	t.Helper()
+func client(t *testing.T) *http.Client {
 	tr := &http.Transport{MaxIdleConnsPerHost: 300}
 	t.Cleanup(tr.CloseIdleConnections)
-	return mcpserver.NewHTTP(o, url, &http.Client{Transport: tr})
+	return &http.Client{Transport: tr}
+}
+
+func newHTTP(t *testing.T, url string, o mcpserver.Options) *mcpserver.Adapter {
+	t.Helper()
+	return mcpserver.NewHTTP(o, url, client(t))
 }
 
 // legacy is a hand-made server of the legacy era. Each hook may take a request
@@ -157,7 +161,12 @@ func reference(opts ...server.StreamableHTTPOption) (*server.MCPServer, http.Han
 	return s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		var m fakeMsg
-		if json.Unmarshal(body, &m) == nil && m.Method == "tools/call" && m.Params.Name == "refuse" {
+		known := json.Unmarshal(body, &m) == nil && m.Method == "tools/call"
+		if known && m.Params.Name == "huge" {
+			upstreamtest.Flood(w)
+			return
+		}
+		if known && m.Params.Name == "refuse" {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"wrong"}}`, m.ID)
 			return
@@ -175,7 +184,9 @@ func TestConformanceHTTP(t *testing.T) {
 				_, h := reference(server.WithStateful(true))
 				o := quickly()
 				o.Era = era
-				return upstreamtest.Harness{Adapter: newHTTP(t, serve(t, h).URL, o)}
+				o.MaxMessage = 1 << 20
+				web := upstreamtest.NewWeb(t)
+				return upstreamtest.Harness{Adapter: mcpserver.NewHTTP(o, serve(t, web.Before(h)).URL, web.Client(client(t))), Web: web}
 			})
 		})
 	}

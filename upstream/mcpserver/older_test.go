@@ -172,9 +172,7 @@ func olderStreams(s *olderStream, m *fakeMsg) bool {
 
 func newSSE(t *testing.T, url string, o mcpserver.Options) *mcpserver.Adapter {
 	t.Helper()
-	tr := &http.Transport{MaxIdleConnsPerHost: 300}
-	t.Cleanup(tr.CloseIdleConnections)
-	return mcpserver.NewSSE(o, url, &http.Client{Transport: tr})
+	return mcpserver.NewSSE(o, url, client(t))
 }
 
 func startSSE(t *testing.T, o *older) *mcpserver.Adapter {

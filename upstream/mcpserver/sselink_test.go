@@ -44,18 +44,23 @@ func TestConformanceSSE(t *testing.T) {
 			time.AfterFunc(time.Duration(m.Params.Arguments.MS)*time.Millisecond, func() { s.result(m.ID, textResult("slept")) })
 		case "fail":
 			s.result(m.ID, `{"content":[],"isError":true}`)
+		case "huge":
+			s.result(m.ID, textResult(strings.Repeat("x", 3<<20)))
 		default:
 			s.message(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no"}}`, m.ID)
 		}
 		return true
 	}
-	for name, start := range map[string]func(t *testing.T, url string) *mcpserver.Adapter{
-		"configured": func(t *testing.T, url string) *mcpserver.Adapter { return newSSE(t, url, quickly()) },
-		"found":      func(t *testing.T, url string) *mcpserver.Adapter { return newHTTP(t, url, quickly()) },
+	o := quickly()
+	o.MaxMessage = 1 << 20
+	for name, start := range map[string]func(mcpserver.Options, string, *http.Client) *mcpserver.Adapter{
+		"configured": mcpserver.NewSSE,
+		"found":      mcpserver.NewHTTP,
 	} {
 		t.Run(name, func(t *testing.T) {
 			upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-				return upstreamtest.Harness{Adapter: start(t, serve(t, &older{onCall: normal}).URL+"/sse")}
+				web := upstreamtest.NewWeb(t)
+				return upstreamtest.Harness{Adapter: start(o, serve(t, web.Before(&older{onCall: normal})).URL+"/sse", web.Client(client(t))), Web: web}
 			})
 		})
 	}

@@ -41,6 +41,11 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 // open compiles a document and makes an adapter of all of it that asks s.
 func open(t *testing.T, doc []byte, s *httptest.Server, errors rest.Errors) *rest.Adapter {
 	t.Helper()
+	return openBy(t, client(t), doc, s, errors)
+}
+
+func openBy(t *testing.T, hc *http.Client, doc []byte, s *httptest.Server, errors rest.Errors) *rest.Adapter {
+	t.Helper()
 	c, err := openapi.Compile(t.Context(), doc, everything())
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +56,7 @@ func open(t *testing.T, doc []byte, s *httptest.Server, errors rest.Errors) *res
 		}
 	}
 	c.Definition.Errors = errors
-	a, err := rest.New(rest.Options{ID: "x", Definition: &c.Definition, BaseURL: s.URL + "/base", Writes: true}, client(t))
+	a, err := rest.New(rest.Options{ID: "x", Definition: &c.Definition, BaseURL: s.URL + "/base", Writes: true}, hc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +259,8 @@ func suite(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"ok":false,"message":"it did not work"}`)
 	case "/base/refuse":
 		w.WriteHeader(http.StatusUnprocessableEntity)
+	case "/base/huge":
+		upstreamtest.Flood(w)
 	}
 }
 
@@ -264,8 +271,10 @@ func TestConformance(t *testing.T) {
 	doc := document(`{
 "/echo":{"post":{"operationId":"echo","requestBody":{"content":{"application/json":{"schema":{"type":"object","properties":{"text":{"type":"string"}}}}}},"responses":{"200":{"description":"","content":{"text/plain":{}}}}}},
 "/sleep":{"get":{"operationId":"sleep","parameters":[{"name":"ms","in":"query","schema":{"type":"integer"}}]}},
-"/fail":{"get":{"operationId":"fail"}},"/refuse":{"get":{"operationId":"refuse"}}}`, "")
+"/fail":{"get":{"operationId":"fail"}},"/refuse":{"get":{"operationId":"refuse"}},"/huge":{"get":{"operationId":"huge"}}}`, "")
 	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		return upstreamtest.Harness{Adapter: open(t, doc, serve(t, suite), rest.Errors{Failed: &rest.Failed{Path: "/ok", Equals: false}})}
+		web := upstreamtest.NewWeb(t)
+		s := serve(t, web.Before(http.HandlerFunc(suite)).ServeHTTP)
+		return upstreamtest.Harness{Adapter: openBy(t, web.Client(client(t)), doc, s, rest.Errors{Failed: &rest.Failed{Path: "/ok", Equals: false}}), Web: web}
 	})
 }

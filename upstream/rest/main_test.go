@@ -125,6 +125,9 @@ path = "/fail"
 [action.refuse]
 method = "GET"
 path = "/refuse"
+[action.huge]
+method = "GET"
+path = "/huge"
 `
 
 func suiteServer(w http.ResponseWriter, r *http.Request) {
@@ -150,11 +153,19 @@ func suiteServer(w http.ResponseWriter, r *http.Request) {
 	case "/refuse":
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_, _ = io.WriteString(w, `{"message":"wrong"}`)
+	case "/huge":
+		upstreamtest.Flood(w)
 	}
 }
 
 func TestConformance(t *testing.T) {
 	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		return upstreamtest.Harness{Adapter: open(t, suiteDefinition, serve(t, suiteServer))}
+		web := upstreamtest.NewWeb(t)
+		s := serve(t, web.Before(http.HandlerFunc(suiteServer)).ServeHTTP)
+		a, err := rest.New(rest.Options{ID: "crm", Definition: parse(t, suiteDefinition), BaseURL: s.URL, Writes: true}, web.Client(client(t)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return upstreamtest.Harness{Adapter: a, Web: web}
 	})
 }

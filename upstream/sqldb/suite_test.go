@@ -30,6 +30,7 @@ func suiteOptions(d sqldb.Driver) sqldb.Options {
 		upstreamtest.Echo:   {SQL: text[upstreamtest.Echo], Params: map[string]sqldb.Param{"text": {Required: true}}},
 		upstreamtest.Sleep:  {SQL: text[upstreamtest.Sleep], Params: map[string]sqldb.Param{"ms": {Type: "integer", Required: true}}},
 		upstreamtest.Fail:   {SQL: text[upstreamtest.Fail]},
+		upstreamtest.Huge:   {SQL: cells(d, 12, 5_000_000)},
 		upstreamtest.Refuse: {SQL: "SELECT :n", Params: map[string]sqldb.Param{"n": {Type: "integer", Required: true}}},
 	}}
 }
@@ -43,7 +44,7 @@ func TestSuite(t *testing.T) {
 	each(t, func(t *testing.T, d sqldb.Driver) {
 		upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
 			a := start(t, suiteOptions(d), "reader")
-			return upstreamtest.Harness{Adapter: &firstCell{a, d}}
+			return upstreamtest.Harness{Adapter: &firstCell{a, d}, NoWeb: "no database protocol has redirects or tokens that are renewed"}
 		})
 	})
 }

@@ -2,8 +2,10 @@
 //
 // Job: hold an [upstream.Adapter] to what the rest of Bulkhead relies on:
 // calls end when their context does, many run at once, Close frees everything
-// at any moment, lists and operations other than tool calls work or are refused,
-// and every failure is an *[upstream.Error] of the right kind.
+// at any moment and leaves no goroutine, lists and operations other than tool
+// calls work or are refused, answers may be too long, no redirect leads to another
+// origin, a refused credential is tried anew once, and every failure is an
+// *[upstream.Error] of the right kind.
 //
 // It owns no adapter and no server: whoever tests one brings a [Harness] with
 // the tools the suite asks for. It must not know any kind of upstream.
@@ -15,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +32,7 @@ const (
 	Sleep  = "sleep"  // {"ms": n}: one text item, after n milliseconds
 	Fail   = "fail"   // {}: a result with isError
 	Refuse = "refuse" // {}: the upstream says that the arguments are wrong
+	Huge   = "huge"   // {}: more than the adapter takes in one answer; it need not be listed
 )
 
 // Harness is an adapter with a live upstream behind it. The suite runs Watch,
@@ -36,6 +40,8 @@ const (
 // lists may hold anything; what they hold must work.
 type Harness struct {
 	Adapter upstream.Adapter
+	Web     *Web   // where the upstream is asked over HTTP
+	NoWeb   string // why there is none; one of the two must be there
 }
 
 // generous bounds what must merely not hang.
@@ -57,6 +63,9 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"reads":                    testReads,
 		"close while busy":         testCloseBusy,
 		"close twice":              testCloseTwice,
+		"huge answer":              testHuge,
+		"redirect elsewhere":       testRedirect,
+		"credential refused":       testCredential,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t, start(t))) })
 	}
@@ -68,11 +77,14 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 // session is a running adapter.
 type session struct {
 	upstream.Adapter
+	web     *Web
+	noWeb   string
 	watched chan error // closed when Watch has returned
 }
 
 func open(t *testing.T, h Harness) *session {
-	s := &session{Adapter: h.Adapter, watched: make(chan error)}
+	s := &session{Adapter: h.Adapter, web: h.Web, noWeb: h.NoWeb, watched: make(chan error)}
+	mine := mark(t)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	if w, ok := h.Adapter.(upstream.Watcher); ok {
 		go func() {
@@ -88,6 +100,7 @@ func open(t *testing.T, h Harness) *session {
 		within(t, "Close", func() { _ = s.Close() })
 		within(t, "Watch after Close", func() { <-s.watched })
 		cancel()
+		mine.gone(t)
 	})
 	if _, err := s.call(t.Context(), Echo, `{"text":"ready"}`); err != nil {
 		t.Fatalf("the first call: %v", err)
@@ -274,4 +287,15 @@ func testCloseTwice(t *testing.T, s *session) {
 		_ = s.Close()
 	})
 	within(t, "the list after Close", func() { _, _ = s.Tools(t.Context()) })
+}
+
+func testHuge(t *testing.T, s *session) {
+	within(t, "an answer that is too long", func() {
+		_, err := s.call(t.Context(), Huge, `{}`)
+		e := kinds(t, err, upstream.UpstreamError)
+		if !e.Sent || !strings.Contains(e.Public, "bytes") && !strings.Contains(e.Public, "too large") {
+			t.Errorf("of an answer that is too long it says %q, Sent is %v", e.Public, e.Sent)
+		}
+	})
+	s.works(t)
 }
