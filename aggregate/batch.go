@@ -72,7 +72,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments, Err: errArguments,
 				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(faults.Error(), "\n", " | "), maxFaults)}
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, args.deadline, errPlanDeadline)
+		ctx, cancel := context.WithTimeout(ctx, args.deadline)
 		defer cancel()
 		kept, release, err := b.done.of(ctx, c, b.view.id, args.calls)
 		if err != nil {
@@ -96,15 +96,6 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 
 // maxFaults is how much is said of what is wrong with a plan, in bytes.
 const maxFaults = 16 << 10
-
-// errPlanDeadline is why a plan ends that takes longer than it was given.
-var errPlanDeadline error = planDeadline{}
-
-type planDeadline struct{}
-
-func (planDeadline) Error() string { return "its time was up" }
-
-func (planDeadline) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // maxTogether is how many bytes of results a plan holds at once. Any more can be read,
 // but not be referred to.

@@ -1,20 +1,26 @@
 package e2e_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"maps"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/e2e/vendors"
 )
@@ -54,27 +60,33 @@ func TestAccounts(t *testing.T) {
 		write     string
 		writeArgs map[string]any
 		wrote     string
+		changed   string // an answer of another form, and what is told of it
+		told      []string
 	}{
 		"zendesk": {zendesk, zendesk.EndAll,
 			[]string{"url = '" + at + "'", "values = { subdomain = 'acme' }", "auth = { token_url = '" + at + "/oauth/tokens', " + client + " }"},
 			"search_tickets", map[string]any{"query": "status<solved", "limit": 2}, `"requester_id":9007199254740993`, 3,
 			vendors.Answer{Status: 429, Header: map[string]string{"Retry-After": "93", "Content-Type": "text/plain"}, Body: "Number of allowed API requests per minute exceeded"},
-			"create_ticket", map[string]any{"subject": "Smoke", "comment": "Much."}, `"subject":"Smoke"`},
+			"create_ticket", map[string]any{"subject": "Smoke", "comment": "Much."}, `"subject":"Smoke"`,
+			`{"results":[{"id":"T-7"}],"meta":{"has_more":false}}`, []string{"search_tickets records[].id is a string, not a number", "search_tickets records[].subject is gone"}},
 		"hubspot": {hubspot, func() {},
 			[]string{"url = '" + at + "'", "auth = { type = 'bearer', token = { env = 'TOKEN' } }"},
-			"search_deals", map[string]any{"query": "deals", "limit": 2}, `"amount":"12345678901234567.89"`, 3,
+			"search_deals", map[string]any{"query": "deals", "limit": 4}, `"amount":"12345678901234567.89"`, 2,
 			vendors.Answer{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`},
-			"create_contact", map[string]any{"properties": map[string]any{"email": "new@example.com"}}, `"id":"505"`},
+			"create_contact", map[string]any{"properties": map[string]any{"email": "new@example.com"}}, `"id":"505"`,
+			`{"total":1,"results":[{"id":7,"properties":{}}]}`, []string{"search_deals records[].id is a number, not a string", "search_deals records[].createdAt is gone"}},
 		"salesforce": {salesforce, salesforce.EndAll,
 			[]string{"url = '" + at + "/services/data/v67.0'", "values = { domain = 'acme' }", "auth = { token_url = '" + at + "/services/oauth2/token', " + client + " }"},
 			"query_records", map[string]any{"soql": "SELECT Id, Name FROM Account"}, `"total":250`, 2,
 			vendors.Answer{Status: 403, Body: `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`},
-			"create_record", map[string]any{"object": "Account", "record": map[string]any{"Name": "New"}}, `"success":true`},
+			"create_record", map[string]any{"object": "Account", "record": map[string]any{"Name": "New"}}, `"success":true`,
+			`{"totalSize":1,"done":true,"records":[{"attributes":"Account"}]}`, []string{"query_records records[].attributes is a string, not an object"}},
 		"snowflake": {snowflake, func() {},
 			[]string{"url = '" + at + "'", "values = { account = 'myorg-myaccount' }", "auth = { user = 'reader', key = { file = '" + file + "' } }"},
 			"list_tables", map[string]any{"schema_like": "PUBLIC"}, `["1","90071992547409931",null]`, 1,
 			vendors.Answer{Status: 429},
-			"query_data", map[string]any{"statement": "SELECT 1"}, `"statementHandle":"019c06a4`},
+			"query_data", map[string]any{"statement": "SELECT 1"}, `"statementHandle":"019c06a4`,
+			`{"data":[["1",2]]}`, []string{"list_tables records[][] is a number, not a string or null"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -91,7 +103,9 @@ func TestAccounts(t *testing.T) {
 				}
 				c.end()
 			}
-			if n := turned(t, cl, "shut_"+c.tool, c.args); n != c.pages {
+			c.account.Plan(vendors.Answer{Body: c.changed})
+			cl.tells("shut", c.tool, c.args, c.told...)
+			if n := cl.turns("shut_"+c.tool, c.args); n != c.pages {
 				t.Errorf("%s has %d pages, want %d", c.tool, n, c.pages)
 			}
 			if slices.Contains(cl.tools(), "shut_"+c.write) {
@@ -118,87 +132,148 @@ func TestAccounts(t *testing.T) {
 	}
 }
 
-// turned reads a list to its end and returns how many pages it has.
-func turned(t *testing.T, cl *client, tool string, args map[string]any) int {
-	t.Helper()
-	for n, cursor := 1, ""; ; n++ {
-		own := maps.Clone(args)
-		if cursor != "" {
-			own["cursor"] = cursor
-		}
-		r := cl.mustCall(tool, own)
+// turns reads a list to its end and returns how many pages it has.
+func (c *client) turns(tool string, args map[string]any) int {
+	c.t.Helper()
+	args = maps.Clone(args)
+	for n := 1; ; n++ {
+		r := c.mustCall(tool, args)
 		var page struct {
 			Next string `json:"next_cursor"`
 		}
 		if err := json.Unmarshal(r.Structured, &page); err != nil || r.IsError {
-			t.Fatalf("page %d: %v %s", n, err, r.text())
+			c.t.Fatalf("page %d of %s: %v %s", n, tool, err, r.text())
 		}
-		if cursor = page.Next; cursor == "" || n == 10 {
+		if args["cursor"] = page.Next; page.Next == "" || n == 10 {
 			return n
 		}
 	}
 }
 
-// Where an organization of Salesforce is, its sign-in says; nothing is sent to
-// an address that is not Salesforce's.
-func TestAddressFromToken(t *testing.T) {
-	t.Parallel()
-	app := vendors.Client{ID: "bulkhead-app", Secret: "the-apps-own-s3cret"}
-	ask := func(t *testing.T, v *vendors.Salesforce, definition string, env ...string) {
-		t.Helper()
-		s := httptest.NewServer(v)
-		t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
-		config := upstreamTable("sf", definition, "retry.attempts = 1", "values = { domain = 'acme' }",
-			"auth = { type = 'client_credentials', token_url = '"+s.URL+"/services/oauth2/token', client_id = '"+app.ID+"', client_secret = { env = 'SECRET' } }")
-		cl := start(t, config, append(env, "SECRET="+app.Secret)).stdio(false)
-		cl.ready()
-		r := cl.mustCall("sf_query_records", map[string]any{"soql": "SELECT Id FROM Account"})
-		code, records, asked := "denied", "", 0
-		if len(env) > 0 {
-			code, records, asked = "", `"total":5`, 1
-		}
-		if r.Meta.Error.Code != code || !strings.Contains(string(r.Structured), records) || len(v.Requests()) != asked || v.Granted("client_credentials") != 1 {
-			t.Errorf("%s, asked %d times, %d tokens", r.text(), len(v.Requests()), v.Granted("client_credentials"))
+// tells calls a tool whose vendor has changed its answers: it answers all the same,
+// and the source says of itself what is different.
+func (c *client) tells(source, tool string, args map[string]any, want ...string) {
+	c.t.Helper()
+	if r := c.mustCall(source+"_"+tool, args); r.IsError || !strings.Contains(string(r.Structured), `"count":1`) {
+		c.t.Errorf("%s with a changed answer: %s", tool, r.text())
+	}
+	var st struct {
+		Sources []struct {
+			Name  string
+			Drift []struct{ Tool, Field, Problem string }
 		}
 	}
-	t.Run("elsewhere", func(t *testing.T) {
-		t.Parallel()
-		ask(t, vendors.NewSalesforce(vendors.SalesforceOptions{Client: app}), "connector = 'salesforce'")
-	})
-	t.Run("there", func(t *testing.T) {
-		t.Parallel()
-		v := vendors.NewSalesforce(vendors.SalesforceOptions{Client: app, Instance: "https://127.0.0.1"})
-		root := serveHTTPS(t, v)
-		text, err := os.ReadFile(filepath.FromSlash("../upstream/rest/connectors/salesforce.toml"))
-		if err != nil {
-			t.Fatal(err)
+	if err := json.Unmarshal(c.mustCall("bulkhead_sources", nil).Structured, &st); err != nil {
+		c.t.Fatal(err)
+	}
+	var told []string
+	for _, s := range st.Sources {
+		for _, d := range s.Drift {
+			if s.Name == source {
+				told = append(told, d.Tool+" "+d.Field+" "+d.Problem)
+			}
 		}
-		file := filepath.Join(t.TempDir(), "salesforce.toml")
-		ours := strings.Replace(string(text), `suffixes = [".salesforce.com"]`, `suffixes = ["127.0.0.1"]`, 1)
-		if err := os.WriteFile(file, []byte(ours), 0o600); err != nil {
-			t.Fatal(err)
+	}
+	for _, w := range want {
+		if !slices.Contains(told, w) {
+			c.t.Errorf("it tells %q, want %q", told, w)
 		}
-		ask(t, v, "kind = 'rest'\ndefinition = '"+file+"'", "SSL_CERT_FILE="+root)
-	})
+	}
+	if len(want) == 0 && len(told) > 0 {
+		c.t.Errorf("it tells %q of what is as documented", told)
+	}
 }
 
-// serveHTTPS serves at https://127.0.0.1, at its usual port as that is the only
-// one that a token response may name, and returns the file with its certificate.
-func serveHTTPS(t *testing.T, h http.Handler) (root string) {
+// organization is a Salesforce organization that is where only the answer with the
+// token says, over TLS, and a Bulkhead before it whose connector allows hosts with
+// a suffix.
+func organization(t *testing.T, listen, suffix string) (*vendors.Salesforce, *client) {
 	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("the program takes no certificates from its environment here")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:443")
+	text, err := os.ReadFile("../upstream/rest/connectors/salesforce.toml")
 	if err != nil {
-		t.Skip("the usual port of https cannot be had: ", err)
-	}
-	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: h, ReadHeaderTimeout: patience}}
-	s.StartTLS()
-	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
-	root = filepath.Join(t.TempDir(), "root.pem")
-	if err := os.WriteFile(root, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return root
+	const theirs = `suffixes = [".salesforce.com"]`
+	if !strings.Contains(string(text), theirs) {
+		t.Fatalf("the connector has no %s", theirs)
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil && strings.HasSuffix(listen, ":443") {
+		t.Skip("not everybody may listen there, and not everywhere: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, _, _ := net.SplitHostPort(listen)
+	org := vendors.NewSalesforce(vendors.SalesforceOptions{Client: vendors.Client{ID: "app", Secret: "the-apps-own-s3cret"}, Accounts: 250, Instance: "https://" + strings.TrimSuffix(l.Addr().String(), ":443")})
+	cert := certificateFor(t, host)
+	s := &httptest.Server{Listener: l, Config: &http.Server{Handler: org}, TLS: &tls.Config{Certificates: []tls.Certificate{cert}}} //nolint:gosec // of a test
+	s.StartTLS()
+	t.Cleanup(func() { s.CloseClientConnections(); s.Close() })
+	home := t.TempDir()
+	writeFile(t, strings.Replace(string(text), theirs, `suffixes = ["`+suffix+`"]`, 1), home, "salesforce.toml")
+	writeFile(t, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})), home, "roots.pem")
+	p := startIn(t, home, upstreamTable("sf", "kind = 'rest'", "definition = 'salesforce.toml'", "values = { domain = 'acme' }", "retry.attempts = 1",
+		"auth = { token_url = 'https://"+l.Addr().String()+"/services/oauth2/token', client_id = 'app', client_secret = { env = 'SECRET' } }"),
+		[]string{"SECRET=the-apps-own-s3cret", "SSL_CERT_FILE=" + filepath.Join(home, "roots.pem")})
+	c := p.stdio(false)
+	c.ready()
+	return org, c
+}
+
+// certificateFor makes a certificate for an address, which signs itself.
+func certificateFor(t *testing.T, host string) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.ParseIP(host)}}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// Where a Salesforce organization is, only the answer with the token says: it is
+// asked there and for its further pages, and again when the token has ended.
+func TestAddressOfTheToken(t *testing.T) {
+	t.Parallel()
+	host := fmt.Sprintf("127.%d.%d.%d", os.Getpid()>>16&0x7f+1, os.Getpid()>>8&0xff, os.Getpid()&0xff|1) // nobody else's usual port
+	_, suffix, _ := strings.Cut(host, ".")
+	org, c := organization(t, host+":443", "."+suffix)
+	var page struct {
+		Next string `json:"next_cursor"`
+	}
+	for n, args := range []map[string]any{{}, {}} {
+		args["soql"] = "SELECT Id, Name FROM Account"
+		if n > 0 {
+			args["cursor"] = page.Next
+		}
+		r := c.mustCall("sf_query_records", args)
+		if err := json.Unmarshal(r.Structured, &page); err != nil || r.IsError || !strings.Contains(string(r.Structured), `"total":250`) {
+			t.Fatalf("page %d: %s", n, r.text())
+		}
+		org.EndAll() // the next token says it anew
+	}
+	if n, path := org.Granted("client_credentials"), org.Last().Path; n != 2 || path != "/services/data/v67.0/query/01g0Account-200" {
+		t.Errorf("%d tokens, last it asked %s", n, path)
+	}
+}
+
+// An address of a token response that is not the connector's, or at a port of its
+// own, gets no request.
+func TestAddressThatIsNotAllowed(t *testing.T) {
+	t.Parallel()
+	for suffix, want := range map[string]string{".salesforce.com": "denied", ".0.0.1": "unavailable"} {
+		t.Run(suffix, func(t *testing.T) {
+			t.Parallel()
+			org, c := organization(t, "127.0.0.1:0", suffix)
+			r := c.mustCall("sf_query_records", map[string]any{"soql": "SELECT Id FROM Account"})
+			if r.Meta.Error.Code != want || len(org.Requests()) != 0 || org.Granted("client_credentials") != 1 {
+				t.Errorf("%s, %d requests, %d tokens", r.text(), len(org.Requests()), org.Granted("client_credentials"))
+			}
+		})
+	}
 }

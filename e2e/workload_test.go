@@ -1,37 +1,24 @@
 package e2e_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/bulkhead-mcp/bulkhead/bench/peer"
 	"github.com/bulkhead-mcp/bulkhead/bench/workload"
 )
 
 // TestWorkloads carries out a plan of each shape of the benchmark in the ways of
 // a client and as one batch: each has the same calls succeed with the same
-// values, whatever the limits of sources, and takes no less than is possible.
+// values, whatever the limits of sources, and takes no less than is possible. Calls
+// of the widest level run at once, as many as their source takes: the source answers
+// none before, except to the client that asks one by one.
 func TestWorkloads(t *testing.T) {
-	in, stop := io.Pipe()
-	out, says := io.Pipe()
-	ended := make(chan error, 1)
-	go func() { ended <- peer.Run(t.Context(), []string{"http"}, in, says) }()
-	t.Cleanup(func() {
-		stop.Close()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	address, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	url := fmt.Sprintf("url = %q", "http://"+strings.TrimSpace(address)+"/work/mcp")
+	server, url := newMeeting(t)
+	url = fmt.Sprintf("url = %q", url)
 	config := ""
 	for _, name := range workload.Sources() {
 		config += upstreamTable(name, url)
@@ -61,10 +48,12 @@ func TestWorkloads(t *testing.T) {
 			for _, shape := range workload.Shapes() {
 				p := shape.Draw(0, 100)
 				for i, mode := range workload.Modes() {
+					if server.reset(); i != workload.Sequential {
+						server.expect(widest(&p, shape.Limit.Slots))
+					}
 					run, err := mode.Do(t.Context(), ask, &p, int64(i))
-					if err != nil {
-						t.Errorf("%s: %v", shape.Name, err)
-						continue
+					if err != nil || server.missing() > 0 {
+						t.Fatalf("%s, %s: %v; %d calls were not there at once", shape.Name, mode.Name, err, server.missing())
 					}
 					least := p.Critical(run.Took())
 					if run.Wall < least {
@@ -74,4 +63,32 @@ func TestWorkloads(t *testing.T) {
 			}
 		})
 	}
+}
+
+// widest returns how many calls of the widest level of a plan are to be made at
+// once, at a source that takes slots of them, and their keys.
+func widest(p *workload.Plan, slots int) (n int, keys []string) {
+	skipped := make([]bool, len(p.Calls))
+	for i, c := range p.Calls {
+		before := c.Of
+		if strings.Contains(c.ID, ".") {
+			before = append(slices.Clone(before), c.Over)
+		}
+		skipped[i] = slices.ContainsFunc(before, func(j int) bool { return skipped[j] || p.Calls[j].Fails })
+	}
+	for _, level := range p.Levels() {
+		level = slices.DeleteFunc(level, func(i int) bool { return skipped[i] })
+		if len(level) <= n {
+			continue
+		}
+		n, keys = len(level), nil
+		for _, i := range level {
+			key, _, _ := strings.Cut(p.Calls[i].ID, ".")
+			keys = append(keys, key)
+		}
+	}
+	if slots > 0 {
+		n = min(n, slots)
+	}
+	return n, keys
 }

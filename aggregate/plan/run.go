@@ -125,10 +125,14 @@ func (r *run[R]) node(ctx context.Context, i int) {
 // hindered returns why a node is not begun; "" if nothing is in its way.
 func (r *run[R]) hindered(ctx context.Context, n *Node) string {
 	if ctx.Err() != nil {
-		if why := context.Cause(ctx); !errors.Is(why, context.Canceled) {
+		switch why := context.Cause(ctx); {
+		case errors.Is(why, context.DeadlineExceeded):
+			return "the plan ended before it: its time was up"
+		case errors.Is(why, context.Canceled):
+			return "the plan was cancelled before it"
+		default:
 			return "the plan ended before it: " + why.Error()
 		}
-		return "the plan was cancelled before it"
 	}
 	if first := r.stop.Load(); first != nil {
 		return "call " + first.ID + " failed, with which the plan ends"

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,6 @@ query Echo($text: String!) { echo(text: $text) }
 query Sleep($ms: Int!) { sleep(ms: $ms) }
 query Fail { fail }
 query Refuse { refuse }
-query Huge { huge }
 `
 
 // suiteService answers them.
@@ -47,9 +47,6 @@ func suiteService(w http.ResponseWriter, r *http.Request) {
 		}
 	case "Fail":
 		answer = `{"errors":[{"message":"it does not work","path":["fail"]}],"data":null}`
-	case "Huge":
-		upstreamtest.Flood(w)
-		return
 	case "Refuse":
 		answer = `{"errors":[{"message":"no such thing","extensions":{"code":"BAD_USER_INPUT"}}]}`
 	}
@@ -60,16 +57,7 @@ func suiteService(w http.ResponseWriter, r *http.Request) {
 // asTexts is an adapter whose results are the texts that the suite expects: data
 // with one string is that string, and a failure in the answer is a result with
 // isError.
-type asTexts struct {
-	*graphql.Adapter
-	hc *http.Client
-}
-
-// Close also closes the connections, which are of whoever made the client.
-func (a asTexts) Close() error {
-	defer a.hc.CloseIdleConnections()
-	return a.Adapter.Close()
-}
+type asTexts struct{ *graphql.Adapter }
 
 func (a asTexts) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	r, err := a.Adapter.Call(ctx, c)
@@ -88,18 +76,27 @@ func (a asTexts) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, 
 }
 
 func TestSuite(t *testing.T) {
-	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		web := upstreamtest.NewWeb(t)
-		s := httptest.NewServer(web.Before(http.HandlerFunc(suiteService)))
+	start := func(t *testing.T, h http.Handler, limit int64, client func(http.RoundTripper) *http.Client) upstreamtest.Harness {
+		s := httptest.NewServer(h)
 		t.Cleanup(s.Close)
 		tr := &http.Transport{MaxIdleConnsPerHost: 256}
 		t.Cleanup(tr.CloseIdleConnections)
-		hc := web.Client(&http.Client{Transport: tr})
-		a, err := graphql.New(graphql.Options{ID: "suite", Documents: docs(suiteTools)}, s.URL, hc)
+		a, err := graphql.New(graphql.Options{ID: "suite", Documents: docs(suiteTools), MaxMessage: limit}, s.URL, client(tr))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return upstreamtest.Harness{Adapter: asTexts{a, hc}, Web: web}
+		return upstreamtest.Harness{Adapter: asTexts{a}}
+	}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(t *testing.T) upstreamtest.Harness {
+			return start(t, http.HandlerFunc(suiteService), 0, func(tr http.RoundTripper) *http.Client { return &http.Client{Transport: tr} })
+		},
+		Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+			return start(t, p.Before(http.HandlerFunc(suiteService), func(_ *http.Request, body []byte) string {
+				operation, _ := rawjson.GetString(body, "operationName")
+				return strings.ToLower(operation)
+			}), upstreamtest.Limit, p.Client)
+		},
 	})
 }
 

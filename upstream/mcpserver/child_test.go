@@ -134,10 +134,18 @@ func wantKind(t *testing.T, err error, kind upstream.Kind, sent bool) *upstream.
 
 func TestConformanceStdio(t *testing.T) {
 	t.Parallel()
-	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		o := quickly()
-		o.MaxMessage = 1 << 20
-		return upstreamtest.Harness{Adapter: newFake(t, "good", o), NoWeb: "a process is reached by pipes, which have no redirects and no credentials"}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(t *testing.T) upstreamtest.Harness {
+			return upstreamtest.Harness{Adapter: newFake(t, "good", quickly())}
+		},
+		Oversize: func(t *testing.T) upstreamtest.Harness {
+			o := quickly()
+			o.MaxMessage = upstreamtest.Limit
+			return upstreamtest.Harness{Adapter: newFake(t, "long refusals", o)}
+		},
+		Without: map[upstreamtest.Point]string{
+			upstreamtest.Redirect: "a child process has no address", upstreamtest.Renewal: "a child process has its credentials from its start",
+		},
 	})
 }
 

@@ -285,6 +285,11 @@ func (f *fake) call(m *fakeMsg) {
 	case "too long, id first":
 		f.result(m.ID, textResult(strings.Repeat("x", 3<<20)))
 		return
+	case "long refusals":
+		if m.Params.Name == "refuse" {
+			f.result(m.ID, textResult(strings.Repeat("x", 1<<20)))
+			return
+		}
 	case "closes stdout":
 		os.Stdout.Close()
 		return
@@ -304,8 +309,6 @@ func (f *fake) normal(m *fakeMsg) {
 		time.AfterFunc(time.Duration(m.Params.Arguments.MS)*time.Millisecond, func() { f.result(id, textResult("slept")) })
 	case "fail":
 		f.result(id, `{"content":[],"isError":true}`)
-	case "huge":
-		f.result(id, textResult(strings.Repeat("x", 3<<20)))
 	case "refuse":
 		f.fail(id, -32602, "wrong arguments")
 	default:

@@ -32,15 +32,11 @@ func serve(t *testing.T, h http.Handler) *httptest.Server {
 	return s
 }
 
-func client(t *testing.T) *http.Client {
-	tr := &http.Transport{MaxIdleConnsPerHost: 300}
-	t.Cleanup(tr.CloseIdleConnections)
-	return &http.Client{Transport: tr}
-}
-
 func newHTTP(t *testing.T, url string, o mcpserver.Options) *mcpserver.Adapter {
 	t.Helper()
-	return mcpserver.NewHTTP(o, url, client(t))
+	tr := &http.Transport{MaxIdleConnsPerHost: 300}
+	t.Cleanup(tr.CloseIdleConnections)
+	return mcpserver.NewHTTP(o, url, &http.Client{Transport: tr})
 }
 
 // legacy is a hand-made server of the legacy era. Each hook may take a request
@@ -161,12 +157,7 @@ func reference(opts ...server.StreamableHTTPOption) (*server.MCPServer, http.Han
 	return s, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		var m fakeMsg
-		known := json.Unmarshal(body, &m) == nil && m.Method == "tools/call"
-		if known && m.Params.Name == "huge" {
-			upstreamtest.Flood(w)
-			return
-		}
-		if known && m.Params.Name == "refuse" {
+		if json.Unmarshal(body, &m) == nil && m.Method == "tools/call" && m.Params.Name == "refuse" {
 			w.Header().Set("Content-Type", "application/json")
 			fmt.Fprintf(w, `{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"wrong"}}`, m.ID)
 			return
@@ -176,17 +167,38 @@ func reference(opts ...server.StreamableHTTPOption) (*server.MCPServer, http.Han
 	})
 }
 
+// toolCalled returns the tool that a message calls; "" if it calls none.
+func toolCalled(_ *http.Request, body []byte) string {
+	var m fakeMsg
+	if json.Unmarshal(body, &m) != nil || m.Method != "tools/call" {
+		return ""
+	}
+	return m.Params.Name
+}
+
+func trapClient(t *testing.T, p *upstreamtest.Trap) *http.Client {
+	tr := &http.Transport{MaxIdleConnsPerHost: 300}
+	t.Cleanup(tr.CloseIdleConnections)
+	return p.Client(tr)
+}
+
 func TestConformanceHTTP(t *testing.T) {
 	t.Parallel()
 	for _, era := range []mcpserver.Era{mcpserver.Legacy, mcpserver.Modern} {
 		t.Run(string(era), func(t *testing.T) {
-			upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-				_, h := reference(server.WithStateful(true))
-				o := quickly()
-				o.Era = era
-				o.MaxMessage = 1 << 20
-				web := upstreamtest.NewWeb(t)
-				return upstreamtest.Harness{Adapter: mcpserver.NewHTTP(o, serve(t, web.Before(h)).URL, web.Client(client(t))), Web: web}
+			o := quickly()
+			o.Era = era
+			upstreamtest.Run(t, upstreamtest.Fixture{
+				Start: func(t *testing.T) upstreamtest.Harness {
+					_, h := reference(server.WithStateful(true))
+					return upstreamtest.Harness{Adapter: newHTTP(t, serve(t, h).URL, o)}
+				},
+				Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+					_, h := reference(server.WithStateful(true))
+					o := o
+					o.MaxMessage = upstreamtest.Limit
+					return upstreamtest.Harness{Adapter: mcpserver.NewHTTP(o, serve(t, p.Before(h, toolCalled)).URL, trapClient(t, p))}
+				},
 			})
 		})
 	}

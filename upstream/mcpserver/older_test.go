@@ -172,7 +172,9 @@ func olderStreams(s *olderStream, m *fakeMsg) bool {
 
 func newSSE(t *testing.T, url string, o mcpserver.Options) *mcpserver.Adapter {
 	t.Helper()
-	return mcpserver.NewSSE(o, url, client(t))
+	tr := &http.Transport{MaxIdleConnsPerHost: 300}
+	t.Cleanup(tr.CloseIdleConnections)
+	return mcpserver.NewSSE(o, url, &http.Client{Transport: tr})
 }
 
 func startSSE(t *testing.T, o *older) *mcpserver.Adapter {

@@ -44,23 +44,36 @@ func TestConformanceSSE(t *testing.T) {
 			time.AfterFunc(time.Duration(m.Params.Arguments.MS)*time.Millisecond, func() { s.result(m.ID, textResult("slept")) })
 		case "fail":
 			s.result(m.ID, `{"content":[],"isError":true}`)
-		case "huge":
-			s.result(m.ID, textResult(strings.Repeat("x", 3<<20)))
 		default:
 			s.message(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32602,"message":"no"}}`, m.ID)
 		}
 		return true
 	}
-	o := quickly()
-	o.MaxMessage = 1 << 20
-	for name, start := range map[string]func(mcpserver.Options, string, *http.Client) *mcpserver.Adapter{
-		"configured": mcpserver.NewSSE,
-		"found":      mcpserver.NewHTTP,
-	} {
+	long := func(s *olderStream, m *fakeMsg) bool {
+		if m.Params.Name == "refuse" {
+			s.result(m.ID, textResult(strings.Repeat("x", 1<<20)))
+			return true
+		}
+		return normal(s, m)
+	}
+	for name, link := range map[string]func(mcpserver.Options, string, *http.Client) *mcpserver.Adapter{"configured": mcpserver.NewSSE, "found": mcpserver.NewHTTP} {
 		t.Run(name, func(t *testing.T) {
-			upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-				web := upstreamtest.NewWeb(t)
-				return upstreamtest.Harness{Adapter: start(o, serve(t, web.Before(&older{onCall: normal})).URL+"/sse", web.Client(client(t))), Web: web}
+			start := func(t *testing.T, h http.Handler, o mcpserver.Options, hc *http.Client) upstreamtest.Harness {
+				return upstreamtest.Harness{Adapter: link(o, serve(t, h).URL+"/sse", hc)}
+			}
+			short := quickly()
+			short.MaxMessage = upstreamtest.Limit
+			plain := func(t *testing.T) *http.Client {
+				tr := &http.Transport{MaxIdleConnsPerHost: 300}
+				t.Cleanup(tr.CloseIdleConnections)
+				return &http.Client{Transport: tr}
+			}
+			upstreamtest.Run(t, upstreamtest.Fixture{
+				Start:    func(t *testing.T) upstreamtest.Harness { return start(t, &older{onCall: normal}, quickly(), plain(t)) },
+				Oversize: func(t *testing.T) upstreamtest.Harness { return start(t, &older{onCall: long}, short, plain(t)) },
+				Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+					return start(t, p.Before(&older{onCall: normal}, toolCalled), short, trapClient(t, p))
+				},
 			})
 		})
 	}

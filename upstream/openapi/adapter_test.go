@@ -41,10 +41,10 @@ func serve(t *testing.T, h http.HandlerFunc) *httptest.Server {
 // open compiles a document and makes an adapter of all of it that asks s.
 func open(t *testing.T, doc []byte, s *httptest.Server, errors rest.Errors) *rest.Adapter {
 	t.Helper()
-	return openBy(t, client(t), doc, s, errors)
+	return openWith(t, doc, s, errors, 0, client(t))
 }
 
-func openBy(t *testing.T, hc *http.Client, doc []byte, s *httptest.Server, errors rest.Errors) *rest.Adapter {
+func openWith(t *testing.T, doc []byte, s *httptest.Server, errors rest.Errors, limit int64, hc *http.Client) *rest.Adapter {
 	t.Helper()
 	c, err := openapi.Compile(t.Context(), doc, everything())
 	if err != nil {
@@ -56,7 +56,7 @@ func openBy(t *testing.T, hc *http.Client, doc []byte, s *httptest.Server, error
 		}
 	}
 	c.Definition.Errors = errors
-	a, err := rest.New(rest.Options{ID: "x", Definition: &c.Definition, BaseURL: s.URL + "/base", Writes: true}, hc)
+	a, err := rest.New(rest.Options{ID: "x", Definition: &c.Definition, BaseURL: s.URL + "/base", Writes: true, MaxMessage: limit}, hc)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,8 +259,6 @@ func suite(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"ok":false,"message":"it did not work"}`)
 	case "/base/refuse":
 		w.WriteHeader(http.StatusUnprocessableEntity)
-	case "/base/huge":
-		upstreamtest.Flood(w)
 	}
 }
 
@@ -271,10 +269,15 @@ func TestConformance(t *testing.T) {
 	doc := document(`{
 "/echo":{"post":{"operationId":"echo","requestBody":{"content":{"application/json":{"schema":{"type":"object","properties":{"text":{"type":"string"}}}}}},"responses":{"200":{"description":"","content":{"text/plain":{}}}}}},
 "/sleep":{"get":{"operationId":"sleep","parameters":[{"name":"ms","in":"query","schema":{"type":"integer"}}]}},
-"/fail":{"get":{"operationId":"fail"}},"/refuse":{"get":{"operationId":"refuse"}},"/huge":{"get":{"operationId":"huge"}}}`, "")
-	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		web := upstreamtest.NewWeb(t)
-		s := serve(t, web.Before(http.HandlerFunc(suite)).ServeHTTP)
-		return upstreamtest.Harness{Adapter: openBy(t, web.Client(client(t)), doc, s, rest.Errors{Failed: &rest.Failed{Path: "/ok", Equals: false}}), Web: web}
+"/fail":{"get":{"operationId":"fail"}},"/refuse":{"get":{"operationId":"refuse"}}}`, "")
+	failed := rest.Errors{Failed: &rest.Failed{Path: "/ok", Equals: false}}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(t *testing.T) upstreamtest.Harness {
+			return upstreamtest.Harness{Adapter: open(t, doc, serve(t, suite), failed)}
+		},
+		Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+			s := serve(t, p.Before(http.HandlerFunc(suite), func(r *http.Request, _ []byte) string { return strings.TrimPrefix(r.URL.Path, "/base/") }).ServeHTTP)
+			return upstreamtest.Harness{Adapter: openWith(t, doc, s, failed, upstreamtest.Limit, p.Client(client(t).Transport))}
+		},
 	})
 }

@@ -125,9 +125,6 @@ path = "/fail"
 [action.refuse]
 method = "GET"
 path = "/refuse"
-[action.huge]
-method = "GET"
-path = "/huge"
 `
 
 func suiteServer(w http.ResponseWriter, r *http.Request) {
@@ -153,19 +150,21 @@ func suiteServer(w http.ResponseWriter, r *http.Request) {
 	case "/refuse":
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_, _ = io.WriteString(w, `{"message":"wrong"}`)
-	case "/huge":
-		upstreamtest.Flood(w)
 	}
 }
 
 func TestConformance(t *testing.T) {
-	upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-		web := upstreamtest.NewWeb(t)
-		s := serve(t, web.Before(http.HandlerFunc(suiteServer)).ServeHTTP)
-		a, err := rest.New(rest.Options{ID: "crm", Definition: parse(t, suiteDefinition), BaseURL: s.URL, Writes: true}, web.Client(client(t)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return upstreamtest.Harness{Adapter: a, Web: web}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(t *testing.T) upstreamtest.Harness {
+			return upstreamtest.Harness{Adapter: open(t, suiteDefinition, serve(t, suiteServer))}
+		},
+		Trapped: func(t *testing.T, p *upstreamtest.Trap) upstreamtest.Harness {
+			s := serve(t, p.Before(http.HandlerFunc(suiteServer), func(r *http.Request, _ []byte) string { return strings.Trim(r.URL.Path, "/") }).ServeHTTP)
+			a, err := rest.New(rest.Options{ID: "crm", Definition: parse(t, suiteDefinition), BaseURL: s.URL, Writes: true, MaxMessage: upstreamtest.Limit}, p.Client(client(t).Transport))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return upstreamtest.Harness{Adapter: a}
+		},
 	})
 }

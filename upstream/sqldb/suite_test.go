@@ -24,13 +24,18 @@ var suiteStatements = map[sqldb.Driver]map[string]string{
 		upstreamtest.Sleep: "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t WHERE i < :ms) SELECT sum(test_sleep(i)) FROM t"},
 }
 
+// suiteLong answer with more than the suite lets an answer have.
+var suiteLong = map[sqldb.Driver]string{
+	sqldb.Postgres: "SELECT repeat('x', 500) FROM generate_series(1, 10000)", sqldb.MySQL: "SELECT repeat('x', 500) FROM seq_1_to_10000",
+	sqldb.SQLite: "WITH RECURSIVE t(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM t) SELECT printf('%.500c', 'x') FROM t",
+}
+
 func suiteOptions(d sqldb.Driver) sqldb.Options {
 	text := suiteStatements[d]
 	return sqldb.Options{Driver: d, NoSchema: true, Statements: map[string]sqldb.Statement{
 		upstreamtest.Echo:   {SQL: text[upstreamtest.Echo], Params: map[string]sqldb.Param{"text": {Required: true}}},
 		upstreamtest.Sleep:  {SQL: text[upstreamtest.Sleep], Params: map[string]sqldb.Param{"ms": {Type: "integer", Required: true}}},
 		upstreamtest.Fail:   {SQL: text[upstreamtest.Fail]},
-		upstreamtest.Huge:   {SQL: cells(d, 12, 5_000_000)},
 		upstreamtest.Refuse: {SQL: "SELECT :n", Params: map[string]sqldb.Param{"n": {Type: "integer", Required: true}}},
 	}}
 }
@@ -42,9 +47,21 @@ func TestSuite(t *testing.T) {
 		return int64(1), nil
 	})
 	each(t, func(t *testing.T, d sqldb.Driver) {
-		upstreamtest.Run(t, func(t *testing.T) upstreamtest.Harness {
-			a := start(t, suiteOptions(d), "reader")
-			return upstreamtest.Harness{Adapter: &firstCell{a, d}, NoWeb: "no database protocol has redirects or tokens that are renewed"}
+		start(t, suiteOptions(d), "reader") // the server outlives the tests
+		upstreamtest.Run(t, upstreamtest.Fixture{
+			Start: func(t *testing.T) upstreamtest.Harness {
+				return upstreamtest.Harness{Adapter: &firstCell{start(t, suiteOptions(d), "reader"), d}}
+			},
+			Oversize: func(t *testing.T) upstreamtest.Harness {
+				o := suiteOptions(d)
+				o.MaxRows, o.MaxBytes, o.MaxCell = 100_000, upstreamtest.Limit, 1000
+				o.Statements[upstreamtest.Refuse] = sqldb.Statement{SQL: suiteLong[d]}
+				return upstreamtest.Harness{Adapter: &firstCell{start(t, o, "reader"), d}}
+			},
+			Without: map[upstreamtest.Point]string{
+				upstreamtest.Redirect: "a database is asked where the configuration says; no answer of one names another address that a driver would follow",
+				upstreamtest.Renewal:  "a connection signs in, not a request",
+			},
 		})
 	})
 }

@@ -2,12 +2,11 @@
 //
 // Job: hold an [upstream.Adapter] to what the rest of Bulkhead relies on:
 // calls end when their context does, many run at once, Close frees everything
-// at any moment and leaves no goroutine, lists and operations other than tool
-// calls work or are refused, answers may be too long, no redirect leads to another
-// origin, a refused credential is tried anew once, and every failure is an
-// *[upstream.Error] of the right kind.
+// at any moment, lists and operations other than tool calls work or are refused,
+// every failure is an *[upstream.Error] of the right kind, answers that are too
+// long and redirects do no harm, a token is replaced once, and no goroutine is left.
 //
-// It owns no adapter and no server: whoever tests one brings a [Harness] with
+// It owns no adapter and no server: whoever tests one brings a [Fixture] with
 // the tools the suite asks for. It must not know any kind of upstream.
 package upstreamtest
 
@@ -17,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -32,7 +30,6 @@ const (
 	Sleep  = "sleep"  // {"ms": n}: one text item, after n milliseconds
 	Fail   = "fail"   // {}: a result with isError
 	Refuse = "refuse" // {}: the upstream says that the arguments are wrong
-	Huge   = "huge"   // {}: more than the adapter takes in one answer; it need not be listed
 )
 
 // Harness is an adapter with a live upstream behind it. The suite runs Watch,
@@ -40,16 +37,41 @@ const (
 // lists may hold anything; what they hold must work.
 type Harness struct {
 	Adapter upstream.Adapter
-	Web     *Web   // where the upstream is asked over HTTP
-	NoWeb   string // why there is none; one of the two must be there
 }
+
+// Fixture makes harnesses of one kind of upstream. Each point that needs an
+// upstream which misbehaves is either provoked or named in Without.
+type Fixture struct {
+	// Start makes a fresh harness, and cleans up what is not the adapter's by
+	// t.Cleanup.
+	Start func(t *testing.T) Harness
+	// Trapped does the same with a trap between the two: the adapter asks by
+	// [Trap.Client], what it asks stands behind [Trap.Before], and an answer may
+	// have [Limit] bytes. It is for kinds that ask over HTTP.
+	Trapped func(t *testing.T, p *Trap) Harness
+	// Oversize makes a harness whose Refuse is answered with more than [Limit],
+	// which is all that the adapter takes. It is for those to whom answers come in
+	// other ways than to HTTP requests.
+	Oversize func(t *testing.T) Harness
+	// Without says why there can be no such thing at this kind of upstream.
+	Without map[Point]string
+}
+
+// Point is something that only some kinds of upstream can do.
+type Point string
+
+// The points.
+const (
+	Oversize Point = "an answer that is too long"
+	Redirect Point = "a redirect to another origin"
+	Renewal  Point = "a token that has ended"
+)
 
 // generous bounds what must merely not hang.
 const generous = 20 * time.Second
 
-// Run runs the suite. start makes a fresh harness, and cleans up what is not
-// the adapter's by t.Cleanup.
-func Run(t *testing.T, start func(t *testing.T) Harness) {
+// Run runs the suite. No test may leave a goroutine behind.
+func Run(t *testing.T, f Fixture) {
 	for name, test := range map[string]func(*testing.T, *session){
 		"lists its tools":          testTools,
 		"answers":                  testAnswers,
@@ -63,28 +85,56 @@ func Run(t *testing.T, start func(t *testing.T) Harness) {
 		"reads":                    testReads,
 		"close while busy":         testCloseBusy,
 		"close twice":              testCloseTwice,
-		"huge answer":              testHuge,
-		"redirect elsewhere":       testRedirect,
-		"credential refused":       testCredential,
 	} {
-		t.Run(name, func(t *testing.T) { test(t, open(t, start(t))) })
+		t.Run(name, func(t *testing.T) {
+			alone(t)
+			test(t, open(t, f.Start(t)))
+		})
 	}
 	t.Run("close before use", func(t *testing.T) {
-		within(t, "Close", func() { _ = start(t).Adapter.Close() })
+		alone(t)
+		h := f.Start(t)
+		within(t, "Close", func() { _ = h.Adapter.Close() })
 	})
+	for point, test := range map[Point]func(*testing.T, *session, *Trap){Oversize: testOversize, Redirect: testRedirect, Renewal: testRenewal} {
+		t.Run(string(point), func(t *testing.T) {
+			alone(t)
+			p := &Trap{}
+			start, err := f.provoked(point, p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if start == nil {
+				t.Skip("not at this kind: " + f.Without[point])
+			}
+			test(t, open(t, start(t)), p)
+		})
+	}
+}
+
+// provoked returns what makes a harness for a point; nil if there is no such thing.
+func (f *Fixture) provoked(point Point, p *Trap) (start func(*testing.T) Harness, err error) {
+	switch {
+	case point == Oversize && f.Oversize != nil:
+		start = f.Oversize
+	case f.Trapped != nil:
+		start = func(t *testing.T) Harness { return f.Trapped(t, p) }
+	}
+	reason, without := f.Without[point]
+	if without == (start != nil) || without && reason == "" {
+		return nil, fmt.Errorf("the fixture has to say either how to provoke %s, or in Without why there is none", point)
+	}
+	return start, nil
 }
 
 // session is a running adapter.
 type session struct {
 	upstream.Adapter
-	web     *Web
-	noWeb   string
 	watched chan error // closed when Watch has returned
 }
 
 func open(t *testing.T, h Harness) *session {
-	s := &session{Adapter: h.Adapter, web: h.Web, noWeb: h.NoWeb, watched: make(chan error)}
-	mine := mark(t)
+	s := &session{Adapter: h.Adapter, watched: make(chan error)}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	if w, ok := h.Adapter.(upstream.Watcher); ok {
 		go func() {
@@ -100,7 +150,6 @@ func open(t *testing.T, h Harness) *session {
 		within(t, "Close", func() { _ = s.Close() })
 		within(t, "Watch after Close", func() { <-s.watched })
 		cancel()
-		mine.gone(t)
 	})
 	if _, err := s.call(t.Context(), Echo, `{"text":"ready"}`); err != nil {
 		t.Fatalf("the first call: %v", err)
@@ -287,15 +336,4 @@ func testCloseTwice(t *testing.T, s *session) {
 		_ = s.Close()
 	})
 	within(t, "the list after Close", func() { _, _ = s.Tools(t.Context()) })
-}
-
-func testHuge(t *testing.T, s *session) {
-	within(t, "an answer that is too long", func() {
-		_, err := s.call(t.Context(), Huge, `{}`)
-		e := kinds(t, err, upstream.UpstreamError)
-		if !e.Sent || !strings.Contains(e.Public, "bytes") && !strings.Contains(e.Public, "too large") {
-			t.Errorf("of an answer that is too long it says %q, Sent is %v", e.Public, e.Sent)
-		}
-	})
-	s.works(t)
 }

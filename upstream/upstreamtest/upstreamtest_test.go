@@ -67,8 +67,6 @@ func (m memory) Call(ctx context.Context, c *upstream.Call) (*upstream.Result, e
 	switch c.Name {
 	case upstreamtest.Echo:
 		return upstream.TextResult(args.Text, false), nil
-	case upstreamtest.Huge:
-		return nil, &upstream.Error{Upstream: "memory", Kind: upstream.UpstreamError, Sent: true, Public: "it has more than a million bytes"}
 	case upstreamtest.Fail:
 		return upstream.TextResult("failed", true), nil
 	case upstreamtest.Sleep:
@@ -97,8 +95,13 @@ func (m memory) Close() error {
 }
 
 func TestSuiteOnTheSmallestAdapter(t *testing.T) {
-	upstreamtest.Run(t, func(*testing.T) upstreamtest.Harness {
-		ctx, cancel := context.WithCancel(context.Background())
-		return upstreamtest.Harness{Adapter: memory{ctx, cancel}, NoWeb: "it asks nobody"}
+	upstreamtest.Run(t, upstreamtest.Fixture{
+		Start: func(*testing.T) upstreamtest.Harness {
+			ctx, cancel := context.WithCancel(context.Background())
+			return upstreamtest.Harness{Adapter: memory{ctx, cancel}}
+		},
+		Without: map[upstreamtest.Point]string{
+			upstreamtest.Oversize: "it makes its answers itself", upstreamtest.Redirect: "it asks nobody", upstreamtest.Renewal: "it asks nobody",
+		},
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,7 @@ type connected struct {
 	url    string
 	def    *rest.Definition
 	values map[string]string
+	fake   *altered
 }
 
 // connect serves an account and puts a connector before it, that signs in as
@@ -44,7 +46,8 @@ func connect(t *testing.T, name string, acc account, values map[string]string, a
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewServer(acc)
+	fake := &altered{Handler: acc}
+	server := httptest.NewServer(fake)
 	tr := &http.Transport{DisableCompression: true}
 	t.Cleanup(func() { tr.CloseIdleConnections(); server.Close() })
 	grant, err := credentials.NewGrant(credentials.Spec{Name: name, Origins: []string{server.URL}, Attach: attach(server.URL)})
@@ -60,7 +63,7 @@ func connect(t *testing.T, name string, acc account, values map[string]string, a
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = a.Close() })
-	return &connected{a, acc, server.URL, def, values}
+	return &connected{a, acc, server.URL, def, values, fake}
 }
 
 // always attaches what needs no address.
@@ -89,10 +92,12 @@ type turn struct {
 }
 
 // play makes the calls one after another. Every action of the connector must be
-// among them, give only its declared fields, and find nothing changed.
+// among them, give only its declared fields, by the schema that is published, and
+// find nothing changed. What a read finds when something is changed is tried too.
 func (c *connected) play(t *testing.T, turns []turn) {
 	t.Helper()
 	done := map[string]bool{}
+	kinds, gone := 0, 0
 	for _, s := range turns {
 		content, _, err := c.tell(t.Context(), s.tool, s.args)
 		if err != nil {
@@ -107,6 +112,18 @@ func (c *connected) play(t *testing.T, turns []turn) {
 			}
 		}
 		projected(t, c.def, s.tool, content)
+		conforms(t, c.Adapter, s.tool, content)
+		i := slices.IndexFunc(c.def.Actions, func(a rest.Action) bool { return a.Name == s.tool })
+		if a := &c.def.Actions[i]; !a.Writes() {
+			k, g := noticed(t, c.fake, c.Adapter, a, func() (json.RawMessage, error) {
+				content, _, err := c.tell(t.Context(), s.tool, s.args)
+				return content, err
+			})
+			kinds, gone = kinds+k, gone+g
+		}
+	}
+	if kinds < 4 || gone < 1 {
+		t.Errorf("only %d changes of types and %d fields that are gone could be tried", kinds, gone)
 	}
 	for _, a := range c.def.Actions {
 		if !done[a.Name] {

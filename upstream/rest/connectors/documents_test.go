@@ -66,7 +66,7 @@ func published(t *testing.T, pkg, version string, files ...string) map[string]op
 
 // TestPublishedDocuments compares what connectors ask with the vendors' own
 // documents: paths, parameters and their values, members of bodies, fields of
-// answers. GitHub's is of today. The others are some years old: what has come since
+// answers and their types. GitHub's is of today. The others are some years old: what has come since
 // is named.
 func TestPublishedDocuments(t *testing.T) {
 	t.Parallel()
@@ -241,11 +241,44 @@ func (d documented) checkFields(op map[string]any, where string, a *rest.Action)
 				}
 			}
 		}
+		d.checkTypes(schema, where, a)
 		return
 	}
 	if len(a.Fields) > 0 {
 		d.lacks("%s has no answer in JSON", where)
 	}
+}
+
+// checkTypes fails for a member that may have another type than is declared.
+func (d documented) checkTypes(schema map[string]any, where string, a *rest.Action) {
+	for name, declared := range declaredTypes(a) {
+		for _, may := range d.types(d.member(schema, name)) {
+			if !slices.Contains(declared, may) && (may != "integer" || !slices.Contains(declared, "number")) {
+				d.lacks("%s: %s may be %s", where, name, may)
+			}
+		}
+	}
+}
+
+// types returns those that a schema allows; nil if it does not say.
+func (d openAPI) types(schema map[string]any) []string {
+	var out []string
+	switch t := schema["type"].(type) {
+	case string:
+		out = []string{t}
+	case []any:
+		out = texts(t)
+	}
+	for _, some := range []string{"anyOf", "oneOf", "allOf"} {
+		list, _ := schema[some].([]any)
+		for _, one := range list {
+			out = append(out, d.types(d.follow(one))...)
+		}
+	}
+	if schema["nullable"] == true {
+		out = append(out, "null")
+	}
+	return out
 }
 
 // member returns the schema of a member of an object, through arrays and

@@ -28,7 +28,7 @@ var hubspotProperties = map[string]string{
 }
 
 func TestHubSpotActions(t *testing.T) {
-	c, _ := hubspot(t, vendors.HubSpotOptions{})
+	c, _ := hubspot(t, vendors.HubSpotOptions{Limit: 1000})
 	turns := []turn{
 		{tool: "list_owners", args: `{"email":"ann@example.com"}`, asks: "GET /crm/owners/2026-03?email=ann@example.com&limit=20", says: []string{`"id":"71"`}},
 		{tool: "list_properties", args: `{"object":"deals"}`, asks: "GET /crm/properties/2026-03/deals", says: []string{`"options":[{"label":"Won","value":"won"}]`}},

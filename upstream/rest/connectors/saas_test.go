@@ -52,10 +52,11 @@ type saas struct {
 // stage is a vendor's fake and a connector's adapter before it.
 type stage struct {
 	*vendors.Server
-	def *rest.Definition
-	url string // of the fake's origin
-	hc  *http.Client
-	a   *rest.Adapter
+	fake *altered
+	def  *rest.Definition
+	url  string // of the fake's origin
+	hc   *http.Client
+	a    *rest.Adapter
 }
 
 func (v saas) open(t *testing.T, name string, writes bool) *stage {
@@ -65,7 +66,8 @@ func (v saas) open(t *testing.T, name string, writes bool) *stage {
 		t.Fatal(err)
 	}
 	s := &stage{Server: v.start(), def: def}
-	server := httptest.NewServer(s.Server)
+	s.fake = &altered{Handler: s.Server}
+	server := httptest.NewServer(s.fake)
 	tr := &http.Transport{DisableCompression: true}
 	t.Cleanup(func() {
 		tr.CloseIdleConnections()
@@ -176,6 +178,7 @@ func TestActions(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := v.open(t, name, true)
 			done := map[string]bool{}
+			kinds, gone := 0, 0
 			for _, st := range v.steps {
 				r, err := s.call(t.Context(), "c", st.tool, st.args)
 				if err != nil {
@@ -187,8 +190,12 @@ func TestActions(t *testing.T) {
 				if got := text(t, r); !strings.Contains(got, st.says) || st.says == "" {
 					t.Errorf("%s(%s) says %s, want %q in it", st.tool, st.args, got, st.says)
 				}
-				if v, _ := r.Get("structuredContent"); !strings.Contains(st.args, `"fields"`) {
-					projected(t, s.def, st.tool, v)
+				content, _ := r.Get("structuredContent")
+				conforms(t, s.a, st.tool, content)
+				if !strings.Contains(st.args, `"fields"`) {
+					projected(t, s.def, st.tool, content)
+					k, g := s.noticed(t, st)
+					kinds, gone = kinds+k, gone+g
 				}
 				if v.quota && r.Quota == nil {
 					t.Errorf("%s: the quota is not read", st.tool)
@@ -197,6 +204,9 @@ func TestActions(t *testing.T) {
 			for _, d := range s.a.Drift() {
 				t.Errorf("%s: %s %s", d.Tool, d.Field, d.Problem)
 			}
+			if kinds < 20 || gone < 5 {
+				t.Errorf("only %d changes of types and %d fields that are gone could be tried", kinds, gone)
+			}
 			for _, a := range s.def.Actions {
 				if !done[a.Name] {
 					t.Errorf("nothing calls %s", a.Name)
@@ -204,6 +214,22 @@ func TestActions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// noticed tries what a read finds when the vendor has changed something.
+func (s *stage) noticed(t *testing.T, st step) (kinds, gone int) {
+	t.Helper()
+	i := slices.IndexFunc(s.def.Actions, func(a rest.Action) bool { return a.Name == st.tool })
+	if s.def.Actions[i].Writes() {
+		return 0, 0
+	}
+	return noticed(t, s.fake, s.a, &s.def.Actions[i], func() (json.RawMessage, error) {
+		r, err := s.call(t.Context(), "c", st.tool, st.args)
+		if err != nil {
+			return nil, err
+		}
+		return json.RawMessage(text(t, r)), nil
+	})
 }
 
 // projected fails for a member of a record that the action does not give.
