@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"net/http"
@@ -54,6 +55,7 @@ func TestAccounts(t *testing.T) {
 		tool      string
 		args      map[string]any
 		says      string
+		pages     int
 		limit     vendors.Answer
 		write     string
 		writeArgs map[string]any
@@ -63,25 +65,25 @@ func TestAccounts(t *testing.T) {
 	}{
 		"zendesk": {zendesk, zendesk.EndAll,
 			[]string{"url = '" + at + "'", "values = { subdomain = 'acme' }", "auth = { token_url = '" + at + "/oauth/tokens', " + client + " }"},
-			"search_tickets", map[string]any{"query": "status<solved", "limit": 2}, `"requester_id":9007199254740993`,
+			"search_tickets", map[string]any{"query": "status<solved", "limit": 2}, `"requester_id":9007199254740993`, 3,
 			vendors.Answer{Status: 429, Header: map[string]string{"Retry-After": "93", "Content-Type": "text/plain"}, Body: "Number of allowed API requests per minute exceeded"},
 			"create_ticket", map[string]any{"subject": "Smoke", "comment": "Much."}, `"subject":"Smoke"`,
 			`{"results":[{"id":"T-7"}],"meta":{"has_more":false}}`, []string{"search_tickets records[].id is a string, not a number", "search_tickets records[].subject is gone"}},
 		"hubspot": {hubspot, func() {},
 			[]string{"url = '" + at + "'", "auth = { type = 'bearer', token = { env = 'TOKEN' } }"},
-			"search_deals", map[string]any{"query": "deals", "limit": 2}, `"amount":"12345678901234567.89"`,
+			"search_deals", map[string]any{"query": "deals", "limit": 4}, `"amount":"12345678901234567.89"`, 2,
 			vendors.Answer{Status: 429, Body: `{"status":"error","message":"You have reached your secondly limit.","errorType":"RATE_LIMIT","policyName":"SECONDLY"}`},
 			"create_contact", map[string]any{"properties": map[string]any{"email": "new@example.com"}}, `"id":"505"`,
 			`{"total":1,"results":[{"id":7,"properties":{}}]}`, []string{"search_deals records[].id is a number, not a string", "search_deals records[].createdAt is gone"}},
 		"salesforce": {salesforce, salesforce.EndAll,
 			[]string{"url = '" + at + "/services/data/v67.0'", "values = { domain = 'acme' }", "auth = { token_url = '" + at + "/services/oauth2/token', " + client + " }"},
-			"query_records", map[string]any{"soql": "SELECT Id, Name FROM Account"}, `"total":250`,
+			"query_records", map[string]any{"soql": "SELECT Id, Name FROM Account"}, `"total":250`, 2,
 			vendors.Answer{Status: 403, Body: `[{"message":"TotalRequests Limit exceeded.","errorCode":"REQUEST_LIMIT_EXCEEDED"}]`},
 			"create_record", map[string]any{"object": "Account", "record": map[string]any{"Name": "New"}}, `"success":true`,
 			`{"totalSize":1,"done":true,"records":[{"attributes":"Account"}]}`, []string{"query_records records[].attributes is a string, not an object"}},
 		"snowflake": {snowflake, func() {},
 			[]string{"url = '" + at + "'", "values = { account = 'myorg-myaccount' }", "auth = { user = 'reader', key = { file = '" + file + "' } }"},
-			"list_tables", map[string]any{"schema_like": "PUBLIC"}, `["1","90071992547409931",null]`,
+			"list_tables", map[string]any{"schema_like": "PUBLIC"}, `["1","90071992547409931",null]`, 1,
 			vendors.Answer{Status: 429},
 			"query_data", map[string]any{"statement": "SELECT 1"}, `"statementHandle":"019c06a4`,
 			`{"data":[["1",2]]}`, []string{"list_tables records[][] is a number, not a string or null"}},
@@ -103,6 +105,9 @@ func TestAccounts(t *testing.T) {
 			}
 			c.account.Plan(vendors.Answer{Body: c.changed})
 			cl.tells("shut", c.tool, c.args, c.told...)
+			if n := cl.turns("shut_"+c.tool, c.args); n != c.pages {
+				t.Errorf("%s has %d pages, want %d", c.tool, n, c.pages)
+			}
 			if slices.Contains(cl.tools(), "shut_"+c.write) {
 				t.Errorf("%s is offered though it writes", c.write)
 			}
@@ -124,6 +129,24 @@ func TestAccounts(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// turns reads a list to its end and returns how many pages it has.
+func (c *client) turns(tool string, args map[string]any) int {
+	c.t.Helper()
+	args = maps.Clone(args)
+	for n := 1; ; n++ {
+		r := c.mustCall(tool, args)
+		var page struct {
+			Next string `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(r.Structured, &page); err != nil || r.IsError {
+			c.t.Fatalf("page %d of %s: %v %s", n, tool, err, r.text())
+		}
+		if args["cursor"] = page.Next; page.Next == "" || n == 10 {
+			return n
+		}
 	}
 }
 
