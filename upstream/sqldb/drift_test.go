@@ -111,31 +111,52 @@ func TestDrift(t *testing.T) {
 // TestFitsAgain has a statement that did not fit be looked at again, without calls;
 // and columns that changed be forgotten of which nothing is seen any more.
 func TestFitsAgain(t *testing.T) {
-	admin, reader := owner(t, sqldb.SQLite)
+	for _, d := range []sqldb.Driver{sqldb.Postgres, sqldb.SQLite} {
+		t.Run(string(d), func(t *testing.T) { fitsAgain(t, d) })
+	}
+}
+
+func fitsAgain(t *testing.T, d sqldb.Driver) {
+	admin, reader := owner(t, d)
+	if d == sqldb.Postgres {
+		reader = pgServer.dsn("reader")
+		admin("CREATE TABLE late (a int)", "CREATE TABLE fine (a int)", "GRANT SELECT ON late, fine TO reader")
+		defer admin("DROP TABLE IF EXISTS late, fine")
+	} else {
+		admin("CREATE TABLE late (a int)", "CREATE TABLE fine (a int)")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		log, warnings := logged()
-		opt := sqldb.Options{ID: "sales", Driver: sqldb.SQLite, Log: log, Statements: map[string]sqldb.Statement{"late": {SQL: "SELECT * FROM late"}, "fine": {SQL: "SELECT * FROM orders"}}}
-		db, err := openRaw(opt, reader)
-		if err != nil {
-			t.Fatal(err)
+		opt := sqldb.Options{ID: "sales", Driver: d, Log: log, Concurrency: 1, Statements: map[string]sqldb.Statement{"late": {SQL: "SELECT * FROM late"}, "fine": {SQL: "SELECT * FROM fine"}}}
+		a := startAt(t, opt, reader)
+		for range 2 { // what is prepared is kept
+			if _, err := call(t, a, "late", `{}`); err != nil {
+				t.Error(err)
+			}
 		}
-		a, err := sqldb.New(t.Context(), opt, db)
-		if err != nil {
-			t.Fatal(err)
+		admin("DROP TABLE late")
+		if _, err := call(t, a, "late", `{}`); kindOf(err) != "upstream_error" {
+			t.Error(err)
 		}
 		go a.Watch(t.Context(), upstream.Events{}) //nolint:errcheck // it has none
 		time.Sleep(30 * time.Minute)
 		if got := told(a); !strings.HasPrefix(got, "late  does not fit the database: ") || a.Health().State != upstream.Up || warnings() != 1 {
-			t.Errorf("%s, %+v, %d warnings", got, a.Health(), warnings())
+			t.Fatalf("%s, %+v, %d warnings", got, a.Health(), warnings())
 		}
 		since := a.Drift()[0].Since
 		if ago := time.Since(since); ago < 29*time.Minute {
 			t.Errorf("it began %v ago", ago)
 		}
+		if _, err := call(t, a, "late", `{}`); kindOf(err) != "upstream_error" || warnings() != 1 {
+			t.Errorf("%v, %d warnings", err, warnings())
+		}
 		if _, err := call(t, a, "fine", `{}`); err != nil {
 			t.Error(err)
 		}
-		admin("CREATE TABLE late (a)", "ALTER TABLE orders ADD COLUMN extra")
+		admin("CREATE TABLE late (a int)", "ALTER TABLE fine ADD COLUMN extra int")
+		if d == sqldb.Postgres {
+			admin("GRANT SELECT ON late TO reader")
+		}
 		if _, err := call(t, a, "fine", `{}`); err != nil {
 			t.Error(err)
 		}
@@ -146,9 +167,6 @@ func TestFitsAgain(t *testing.T) {
 		time.Sleep(time.Hour)
 		if got := told(a); got != "" {
 			t.Error(got)
-		}
-		if err := a.Close(); err != nil {
-			t.Error(err)
 		}
 	})
 }

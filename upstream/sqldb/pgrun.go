@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -107,7 +108,7 @@ func (p *postgres) run(ctx context.Context, conn *sql.Conn, req *request, out *t
 					continue
 				}
 			}
-			return err
+			return s.why(ctx, req, st, err)
 		}
 	})
 }
@@ -119,10 +120,34 @@ func stale(err error) bool {
 	return ok && (e.Code == "26000" || e.Code == "0A000" && e.Routine == "RevalidateCachedQuery")
 }
 
-// prepare implements dialect.
+// why says how far a statement came that failed. What has been prepared may be of
+// tables that are not there any more, which the server notices only when it is to
+// run; then it cannot be prepared again. A function that fails by itself with the
+// same codes is no fault of the statement.
+func (s *pgSession) why(ctx context.Context, req *request, st *pgStatement, err error) error {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	if !ok || req.key == "" || s.broken || ctx.Err() != nil || !strings.HasPrefix(e.Code, "42") {
+		return err
+	}
+	delete(s.prepared, req.key)
+	if gone := s.pg.Deallocate(context.WithoutCancel(ctx), st.name); gone != nil {
+		s.broken = true
+		return err
+	}
+	if _, again := s.statement(ctx, req); again != nil {
+		if _, ok := errors.AsType[*pgconn.PgError](again); ok {
+			return at(preparing, again)
+		}
+	}
+	return err
+}
+
+// prepare implements dialect. It asks the server, whatever was prepared before.
 func (p *postgres) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
 	return p.on(ctx, conn, func(s *pgSession) error {
-		_, err := s.statement(ctx, req)
+		anew := *req
+		anew.key = ""
+		_, err := s.statement(ctx, &anew)
 		return at(preparing, err)
 	})
 }
