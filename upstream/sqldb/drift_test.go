@@ -170,3 +170,72 @@ func fitsAgain(t *testing.T, d sqldb.Driver) {
 		}
 	})
 }
+
+// TestUnfitWhateverTheArguments has a failure that depends on the arguments be told
+// to who called, and to nobody else, whatever code it has.
+func TestUnfitWhateverTheArguments(t *testing.T) {
+	admin, _ := owner(t, sqldb.Postgres)
+	admin("CREATE TABLE kept (a int)", "ALTER TABLE kept ENABLE ROW LEVEL SECURITY", "CREATE POLICY p ON kept TO writer USING (true) WITH CHECK (a < 10)", "GRANT SELECT, INSERT ON kept TO writer",
+		"CREATE FUNCTION guard(i int, code text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF i > 10 THEN RAISE EXCEPTION 'customer % is locked', i USING ERRCODE = code; END IF; RETURN i; END $$",
+		"GRANT EXECUTE ON FUNCTION guard(int, text) TO writer")
+	defer admin("DROP TABLE kept", "DROP FUNCTION guard")
+	log, warnings := logged()
+	a := start(t, sqldb.Options{Driver: sqldb.Postgres, Log: log, Writes: true, Statements: map[string]sqldb.Statement{
+		"keep":  {SQL: "INSERT INTO kept VALUES (:a)", Write: true, Params: map[string]sqldb.Param{"a": {Type: "integer"}}},
+		"guard": {SQL: "SELECT guard(:a, :code)", Params: map[string]sqldb.Param{"a": {Type: "integer"}, "code": {}}},
+	}}, "writer")
+	for range 2 {
+		if _, err := call(t, a, "keep", `{"a":4711}`); kindOf(err) != "denied" {
+			t.Errorf("a policy: %v", err)
+		}
+		for code, want := range map[string]string{"insufficient_privilege": "denied", "undefined_table": "upstream_error", "undefined_column": "upstream_error"} {
+			if _, err := call(t, a, "guard", `{"a":4711,"code":"`+code+`"}`); kindOf(err) != want || !strings.Contains(public(err), "4711") {
+				t.Errorf("%s: %v", code, err)
+			}
+		}
+	}
+	if told(a) != "" || warnings() != 0 {
+		t.Errorf("%s, %d warnings", told(a), warnings())
+	}
+}
+
+// TestProblems has what is told of a statement that does not fit be names of the
+// database's, or a code.
+func TestProblems(t *testing.T) {
+	texts := map[sqldb.Driver]map[string]string{
+		sqldb.Postgres: {"SELECT gone FROM orders": `column "gone" does not exist`, "SELECT * FROM gone": `relation "gone" does not exist`, "SELECT id FROM orders WHERE id = 'canary'": "it cannot be prepared (SQLSTATE 22P02)", "SELECT canary canary canary": "it cannot be prepared (SQLSTATE 42601)"},
+		sqldb.MySQL:    {"SELECT gone FROM orders": "Unknown column 'gone' in '", "SELECT * FROM gone": "Table 'sales.gone' doesn't exist", "SELECT * FROM mysql.user": "the role may not run it (error 1142)", "SELECT canary canary canary": "it cannot be prepared (error 1064)"},
+		sqldb.SQLite:   {"SELECT gone FROM orders": "no such column: gone (1)", "SELECT * FROM gone": "no such table: gone (1)", "SELECT canary canary canary": "it cannot be prepared (error 1)"},
+	}
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		for text, want := range texts[d] {
+			a := start(t, sqldb.Options{Driver: d, Statements: map[string]sqldb.Statement{"old": {SQL: text}}}, "reader")
+			_, err := call(t, a, "old", `{}`)
+			if got := told(a); !strings.HasPrefix(got, "old  does not fit the database: "+want) || strings.Contains(got, "canary") {
+				t.Errorf("%s: %s (%v)", text, got, err)
+			}
+		}
+	})
+}
+
+// TestFlapping has a statement that fits and does not in turns be logged once an
+// hour, and be told whenever it does not.
+func TestFlapping(t *testing.T) {
+	admin, reader := owner(t, sqldb.SQLite)
+	synctest.Test(t, func(t *testing.T) {
+		log, warnings := logged()
+		a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite, Log: log, Concurrency: 1, Statements: map[string]sqldb.Statement{"late": {SQL: "SELECT * FROM late"}}}, reader)
+		for i := range 8 {
+			_, err := call(t, a, "late", `{}`)
+			if kindOf(err) != "upstream_error" || len(a.Drift()) != 1 || warnings() != 1+i/4 {
+				t.Fatalf("%d: %v, %s, %d warnings", i, err, told(a), warnings())
+			}
+			admin("CREATE TABLE late (a)")
+			if _, err := call(t, a, "late", `{}`); err != nil || told(a) != "" {
+				t.Fatalf("%d: %v, %s", i, err, told(a))
+			}
+			admin("DROP TABLE late")
+			time.Sleep(15 * time.Minute)
+		}
+	})
+}

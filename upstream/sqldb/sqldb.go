@@ -244,8 +244,8 @@ func (a *Adapter) Call(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	out := &table{maxRows: req.rows, maxCell: a.opt.MaxCell, maxBytes: a.opt.MaxBytes, affected: -1, buf: make([]byte, 0, 4<<10)}
 	if err = a.run(ctx, req, out); err != nil {
 		res, explained := a.explain(ctx, c.Name, act.free, err)
-		if act.statement != nil && a.unfit(err) {
-			a.drift.unfit(c.Name, explained)
+		if why := a.unfit(err); why != "" && act.statement != nil {
+			a.drift.unfit(c.Name, why)
 		}
 		return res, explained
 	}

@@ -73,7 +73,9 @@ func (a *Adapter) look(ctx context.Context) *upstream.Error {
 			if e.Kind == upstream.Unavailable || ctx.Err() != nil {
 				return e
 			}
-			a.drift.unfit(name, e)
+			if why := a.unfit(err); why != "" {
+				a.drift.unfit(name, why)
+			}
 			continue
 		}
 		a.drift.fits(name)
