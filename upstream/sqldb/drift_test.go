@@ -239,3 +239,49 @@ func TestFlapping(t *testing.T) {
 		}
 	})
 }
+
+// TestLocked has a table that is locked be no reason to think that the database is
+// down, or that a statement does not fit it; and be looked at again.
+func TestLocked(t *testing.T) {
+	admin, _ := owner(t, sqldb.Postgres)
+	admin("CREATE TABLE locked (a int)", "GRANT SELECT ON locked TO reader")
+	defer admin("DROP TABLE IF EXISTS locked")
+	db, err := openRaw(sqldb.Options{Driver: sqldb.Postgres, AllowPrivileged: true}, pgServer.dsn("boss"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // of a test
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback() //nolint:errcheck // of a test
+	for _, s := range []string{"SET TRANSACTION READ WRITE", "LOCK TABLE locked IN ACCESS EXCLUSIVE MODE"} {
+		if _, err := tx.ExecContext(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		log, warnings := logged()
+		// The server's limit of a statement is what ends waiting for the lock.
+		a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.Postgres, Log: log, Timeout: 200 * time.Millisecond, Statements: map[string]sqldb.Statement{
+			"a_locked": {SQL: "SELECT * FROM locked"}, "fine": {SQL: "SELECT * FROM orders"}, "old": {SQL: "SELECT gone FROM orders"},
+		}}, pgServer.dsn("reader"))
+		go a.Watch(t.Context(), upstream.Events{}) //nolint:errcheck // it has none
+		const old = `old  does not fit the database: column "gone" does not exist`
+		for _, after := range []time.Duration{time.Second, 5 * time.Minute} {
+			time.Sleep(after)
+			if h := a.Health(); h.State != upstream.Up || told(a) != old || warnings() != 1 {
+				t.Errorf("%+v, %s, %d warnings", h, told(a), warnings())
+			}
+		}
+		if err := tx.Rollback(); err != nil {
+			t.Error(err)
+		}
+		admin("DROP TABLE locked")
+		time.Sleep(3 * time.Minute)
+		if got := told(a); got != old+`; a_locked  does not fit the database: relation "locked" does not exist` || a.Health().State != upstream.Up {
+			t.Errorf("%s, %+v", got, a.Health())
+		}
+	})
+}

@@ -2,6 +2,7 @@ package sqldb
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -29,13 +30,15 @@ func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	for wait, due := againFirst, true; ; {
 		pause := lookAgain
 		if due {
-			err := a.look(ctx)
+			all, err := a.look(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return nil
 			case err != nil:
 				a.board.down(err, wait)
 				a.opt.Log.Warn("database cannot be used", "upstream", a.opt.ID, "error", err, "retry_in", wait)
+				pause, wait = wait, min(2*wait, againAtMost)
+			case !all:
 				pause, wait = wait, min(2*wait, againAtMost)
 			default:
 				due, wait = false, againFirst
@@ -50,38 +53,53 @@ func (a *Adapter) Watch(ctx context.Context, tell upstream.Events) error {
 	}
 }
 
-// look connects, and has the server read every statement of the operator.
-func (a *Adapter) look(ctx context.Context) *upstream.Error {
+// look connects, and has the server read every statement of the operator. all is
+// false if of some it cannot be said now whether they fit, such as those whose table
+// is locked. The error is why the database cannot be used: that it cannot be
+// reached, or did not answer at all.
+func (a *Adapter) look(ctx context.Context) (all bool, failed *upstream.Error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	if !a.begin() {
-		return nil
+		return true, nil
 	}
 	defer a.calls.Done()
 	conn, err := a.db.Conn(ctx)
 	if err != nil {
-		return a.understood(ctx, "", at(connecting, err))
+		return false, a.understood(ctx, "", at(connecting, err))
 	}
 	defer conn.Close() //nolint:errcheck // back to the pool
+	all, answered := true, false
 	for _, name := range slices.Sorted(maps.Keys(a.actions)) {
 		req := a.actions[name].statement
 		if req == nil {
 			continue
 		}
-		if err := a.dialect.prepare(ctx, conn, req); err != nil {
-			e := a.understood(ctx, name, err)
-			if e.Kind == upstream.Unavailable || ctx.Err() != nil {
-				return e
-			}
-			if why := a.unfit(err); why != "" {
-				a.drift.unfit(name, why)
-			}
-			continue
+		err := a.dialect.prepare(ctx, conn, req)
+		why := a.unfit(err)
+		switch {
+		case err == nil:
+			a.drift.fits(name)
+		case why != "":
+			a.drift.unfit(name, why)
+		case a.silent(err, answered) && !(answered && ctx.Err() != nil): // there was no time left for it
+			return false, a.understood(ctx, name, err)
+		default:
+			all = false
+			a.opt.Log.Info("cannot tell now whether a statement fits", "upstream", a.opt.ID, "tool", name, "error", err)
 		}
-		a.drift.fits(name)
+		answered = true
 	}
 	a.board.up() // when all that is to be said of it is known
-	return nil
+	return all, nil
+}
+
+// silent reports whether a failure is not the answer of a database that works;
+// answered says that it has given one.
+func (a *Adapter) silent(err error, answered bool) bool {
+	f, ok := errors.AsType[*failure](err)
+	c, _ := a.dialect.meaning(err)
+	return !ok || f.stage == connecting || c == lost || c == away && !answered
 }
 
 // understood is [Adapter.explain] where a result cannot be.
