@@ -20,8 +20,9 @@ const (
 
 // failure is what a call failed of.
 type failure struct {
-	stage stage
-	err   error
+	stage  stage
+	err    error
+	undone bool // it ran, but provably nothing is left of what it wrote
 }
 
 func (f *failure) Error() string { return f.err.Error() }
@@ -32,8 +33,18 @@ func at(s stage, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &failure{s, err}
+	return &failure{stage: s, err: err}
 }
+
+func stageOf(err error) stage {
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.stage
+	}
+	return running
+}
+
+// undone is what a statement that writes failed of if it was never committed.
+func undone(err error) error { return &failure{stage: running, err: err, undone: true} }
 
 // cause is what an error of a server means.
 type cause uint8
@@ -86,11 +97,11 @@ func brief(s string) string {
 // wrote the statement.
 func (a *Adapter) explain(ctx context.Context, tool string, free bool, err error) (*upstream.Result, error) {
 	e := &upstream.Error{Upstream: a.opt.ID, Tool: tool, Op: "tools/call", Err: err}
-	stage := running
+	stage, kept := running, true
 	if f, ok := errors.AsType[*failure](err); ok {
-		stage = f.stage
+		stage, kept = f.stage, !f.undone
 	}
-	e.Sent = stage == running
+	e.Sent = stage == running && kept
 	if own, ok := errors.AsType[*upstream.Error](err); ok {
 		e.Kind, e.Public, e.Err = own.Kind, own.Public, own.Err
 		return nil, e

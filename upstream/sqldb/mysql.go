@@ -153,9 +153,9 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 		return at(connecting, err)
 	}
 	s.wire.row()
-	err = m.ask(ctx, conn, s.wire.row, req, out)
+	err = m.ask(ctx, conn, s, req, out)
 	full := s.wire.full.Load()
-	if full && err != nil {
+	if full && err != nil && !errors.Is(err, errLarge) {
 		err = at(running, errLarge) // the driver says only that the connection is lost
 	}
 	if ctx.Err() == nil && !full && (out.over == "" || req.write) { // a write is read to its end
@@ -174,8 +174,8 @@ func (m *mysqlDB) run(ctx context.Context, conn *sql.Conn, req *request, out *ta
 	return err
 }
 
-// ask carries out a request, and calls after after each row.
-func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, after func(), req *request, out *table) error {
+// ask carries out a request.
+func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, s *mysqlSession, req *request, out *table) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // closes the connection if rows are left to read
 	tx, err := conn.BeginTx(ctx, &sql.TxOptions{ReadOnly: !req.write})
@@ -194,7 +194,12 @@ func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, after func(), req *re
 	}
 	defer stmt.Close() //nolint:errcheck // ends with the connection at the latest
 	if req.write {
-		if err := m.change(ctx, tx, stmt, req, out, after); err != nil {
+		err := m.change(ctx, tx, stmt, req, out, s.wire.row)
+		switch {
+		case err == nil:
+		case s.wire.full.Load() && req.text.returns() && s.undoes(ctx): // and COMMIT was not sent
+			return undone(errLarge)
+		default:
 			return at(running, err)
 		}
 		done = true
@@ -205,7 +210,7 @@ func (m *mysqlDB) ask(ctx context.Context, conn *sql.Conn, after func(), req *re
 		return at(running, err)
 	}
 	defer rows.Close() //nolint:errcheck // what failed is known
-	if err := readRows(rows, mysqlColumn, out, after); err != nil {
+	if err := readRows(rows, mysqlColumn, out, s.wire.row); err != nil {
 		return at(running, err)
 	}
 	if out.over != "" {

@@ -120,19 +120,11 @@ func identify(ctx context.Context, conn driver.Conn) (thread, server string, err
 // (https://dev.mysql.com/doc/refman/8.4/en/kill.html,
 // https://mariadb.com/docs/server/reference/sql-statements/administrative-sql-statements/kill).
 func (s *mysqlSession) kill(ctx context.Context) error {
-	d := &dialling{to: s.wire.RemoteAddr().String()}
-	conn, err := s.again.Connect(context.WithValue(ctx, diallingKey{}, d))
+	conn, err := s.beside(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close() //nolint:errcheck // nothing is left to do
-	_, server, err := identify(ctx, conn)
-	if err != nil {
-		return err
-	}
-	if server != s.server { // behind one address there can be several, each with its own numbers
-		return errors.New("another server answers")
-	}
+	defer conn.Close()                                                                      //nolint:errcheck // nothing is left to do
 	_, err = conn.(driver.ExecerContext).ExecContext(ctx, "KILL CONNECTION "+s.thread, nil) //nolint:errcheck,forcetypeassert // the driver's own
 	if mysqlCode(err) == erNoSuchThread {
 		return nil
@@ -141,6 +133,44 @@ func (s *mysqlSession) kill(ctx context.Context) error {
 }
 
 const erNoSuchThread = 1094
+
+// beside makes another connection to the same server.
+func (s *mysqlSession) beside(ctx context.Context) (driver.Conn, error) {
+	d := &dialling{to: s.wire.RemoteAddr().String()}
+	conn, err := s.again.Connect(context.WithValue(ctx, diallingKey{}, d))
+	if err != nil {
+		return nil, err
+	}
+	_, server, err := identify(ctx, conn)
+	if err == nil && server != s.server { // behind one address there can be several, each with its own numbers
+		err = errors.New("another server answers")
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
+
+// lasting counts the tables that the account can see whose engine keeps what a
+// transaction wrote that is not committed, such as MyISAM and Aria
+// (https://mariadb.com/docs/server/reference/sql-statements/transactions/rollback).
+const lasting = `SELECT CONCAT(COUNT(*)) FROM information_schema.tables WHERE table_type = 'BASE TABLE' AND COALESCE(engine, '') <> 'InnoDB'
+	AND table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')`
+
+// undoes reports whether nothing is left of what the connection wrote and did not
+// commit; false too if that cannot be found out.
+func (s *mysqlSession) undoes(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, sideTimeout)
+	defer cancel()
+	conn, err := s.beside(ctx)
+	if err != nil {
+		return false
+	}
+	defer conn.Close() //nolint:errcheck // only read from
+	n, err := askRaw(ctx, conn, lasting)
+	return err == nil && len(n) == 1 && n[0] == "0"
+}
 
 // asMySQLConn holds the driver's connection to what is needed of it.
 func asMySQLConn(conn driver.Conn) (mysqlConn, error) {

@@ -258,7 +258,10 @@ func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out
 	defer tx.Rollback() //nolint:errcheck // of a failed one
 	rows, err := tx.QueryContext(ctx, req.text.sql, sqliteValues(req.args)...)
 	if err != nil {
-		return s.why(ctx, conn, req, err)
+		if err = s.why(ctx, conn, req, err); stageOf(err) < running {
+			return err
+		}
+		return undone(err)
 	}
 	err = readRows(rows, sqliteColumn, out, func() {})
 	if closed := rows.Close(); err == nil {
@@ -267,10 +270,10 @@ func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out
 	if err == nil {
 		err = tx.QueryRowContext(ctx, "SELECT changes()").Scan(&out.affected)
 	}
-	if err == nil {
-		err = tx.Commit()
+	if err != nil {
+		return undone(err) // even its changes to the schema
 	}
-	return at(running, err)
+	return at(running, tx.Commit())
 }
 
 // prepare implements dialect.
