@@ -168,7 +168,7 @@ func (s *presence) recovered(c *upstream.Call, res *upstream.Result) *upstream.R
 	if rawjson.Kind(meta) != '{' {
 		meta = json.RawMessage("{}")
 	}
-	return res.With(set(res.Raw, memberMeta, set(meta, MetaRecovered, facts)))
+	return ourMeta(res.With(set(res.Raw, memberMeta, set(meta, MetaRecovered, facts))), MetaRecovered)
 }
 
 // noteMessage is the notification of a log message (MCP, logging).

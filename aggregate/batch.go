@@ -135,7 +135,15 @@ type batchAnswer struct {
 // before or must not be made again. A read that follows a write of its source, which
 // is made now, is made anew.
 func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, answer batchAnswer, ok bool) {
-	defer r.contained(s, &answer, &ok)
+	var keep func(*batchAnswer) // nil before the call is made
+	defer func() {
+		if v := recover(); v != nil {
+			answer, ok = r.contained(s, v), false
+			if keep != nil {
+				keep(&answer)
+			}
+		}
+	}()
 	e, err := r.now(s.Node)
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
@@ -150,6 +158,12 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if e.m != nil && e.writes() {
 		r.wrote.Store(e.tool.Upstream, true)
 	}
+	keep = func(a *batchAnswer) {
+		if e.m != nil {
+			a.unsure = unsure(e, a.err)
+			r.kept.put(call, as, e.tool.Hints.ReadOnly, *a)
+		}
+	}
 	a := batchAnswer{source: e.tool.Upstream}
 	res, failed := recovered(r.agg.log)(func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 		return r.carryOut(ctx, c, e)
@@ -157,15 +171,12 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	switch {
 	case failed != nil:
 		a.err = upstream.AsError(e.tool.Upstream, e.tool.Name, failed)
-		a.unsure = e.m != nil && unsure(e, a.err)
 	case !res.IsError && r.held.Add(int64(len(res.Raw))) > maxTogether:
 		a.cut = r.holdBack(valueOf(res), besides(res), notesOf(res), e.tool.Upstream)
 	default:
 		a.result = res
 	}
-	if e.m != nil {
-		r.kept.put(call, as, e.tool.Hints.ReadOnly, a)
-	}
+	keep(&a)
 	if a.arguments = s.Arguments; failed == nil {
 		a.meta = ownMeta(res)
 	}
@@ -180,11 +191,9 @@ func (e *entry) writes() bool {
 
 // contained makes a fault of ours beside a call, which has a goroutine of its own,
 // that call's failure.
-func (r *batchRun) contained(s plan.Step, answer *batchAnswer, ok *bool) {
-	if v := recover(); v != nil {
-		source := upstream.ID(s.Node.Source)
-		*answer, *ok = batchAnswer{source: source, err: panicked(r.agg.log, &upstream.Call{ID: r.call.ID, Upstream: source, Name: s.Node.Tool, Exposed: s.Node.Tool}, v)}, false
-	}
+func (r *batchRun) contained(s plan.Step, v any) batchAnswer {
+	source := upstream.ID(s.Node.Source)
+	return batchAnswer{source: source, err: panicked(r.agg.log, &upstream.Call{ID: r.call.ID, Upstream: source, Name: s.Node.Tool, Exposed: s.Node.Tool}, v)}
 }
 
 // now returns the tool of a call as it is offered at this moment: the plan may have

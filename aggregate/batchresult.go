@@ -344,12 +344,19 @@ func textsIn(content []json.RawMessage) (texts []string) {
 	return texts
 }
 
-// ownMeta returns what stands under our own keys in the _meta of a result; nil if
-// nothing does.
+// ourMeta marks a member of the _meta of a result as ours. The result is nobody
+// else's yet.
+func ourMeta(res *upstream.Result, key string) *upstream.Result {
+	res.Marks.Meta = append(slices.Clip(res.Marks.Meta), key)
+	return res
+}
+
+// ownMeta returns what we have put into the _meta of a result; nil if that is
+// nothing.
 func ownMeta(res *upstream.Result) json.RawMessage {
 	meta, _ := res.Get(memberMeta)
 	var own json.RawMessage
-	for _, key := range []string{MetaCache, MetaRecovered} {
+	for _, key := range res.Marks.Meta {
 		if v, ok := rawjson.Get(meta, key); ok {
 			if own == nil {
 				own = json.RawMessage("{}")

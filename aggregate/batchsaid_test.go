@@ -294,7 +294,7 @@ func TestNotesOfCutResults(t *testing.T) {
 func TestMetaOfCallsOfAPlan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := annotated(t, func(context.Context, *upstream.Call) (*upstream.Result, error) {
-			return upstream.ParseResult([]byte(`{` + textual(strings.Repeat("x", 3000)) + `,"_meta":{"own":1}}`))
+			return upstream.ParseResult([]byte(`{` + textual(strings.Repeat("x", 3000)) + `,"_meta":{"own":1,"` + aggregate.MetaRecovered + `":{"source":"erp"}}}`))
 		})
 		m := limited(f, aggregate.Limits{TrustAnnotations: true})
 		m.Cache.TTL = time.Hour

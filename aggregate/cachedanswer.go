@@ -84,7 +84,7 @@ func recalled(f cache.Found[*memo], facts cacheFacts, note string) *upstream.Res
 	}
 	out := res.With(raw)
 	out.Marks.Notes += notes
-	return out
+	return ourMeta(out, MetaCache)
 }
 
 // waited adds the time that a call has waited for what another had begun.

@@ -107,12 +107,14 @@ func (d *draft) list(l upstream.List, clash *clash, old *listing) *listing {
 	if l != upstream.Tools {
 		return serialise(l, entries, from, clash)
 	}
-	requiring(entries)
+	if !d.alone && d.discovery.searched(len(entries)+len(d.own), d.budget) {
+		requiring(entries)
+		return d.found(entries, from, clash)
+	}
+	_, left := budgeted(entries, d.own, d.budget)
+	requiring(entries[:len(entries)-left]) // what is left out cannot be called
 	if d.alone {
 		return d.whole(entries, from, clash)
-	}
-	if d.discovery.searched(len(entries)+len(d.own), d.budget) {
-		return d.found(entries, from, clash)
 	}
 	made := d.whole(entries, from, clash)
 	made.searcher = newSearcher(entries)

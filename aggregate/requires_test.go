@@ -148,3 +148,28 @@ func TestRequiredToolsThatAreNotOffered(t *testing.T) {
 		}
 	})
 }
+
+// A required tool that the budget of the list leaves out is none that could be
+// called: no description names it, and a plan is told why it cannot be.
+func TestRequiredToolsBeyondTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := member(newFake(t, "shop", "a", "z"))
+		m.Requires = map[string][]string{"a": {"z"}}
+		agg, err := aggregate.New([]aggregate.Member{m}, aggregate.Options{ListBudget: 5, Discovery: aggregate.DiscoverList})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, _ := run(t, agg)
+		names(t, all)
+		alone, _ := agg.View("shop")
+		for tool, v := range map[string]*aggregate.View{"shop_a": all, "a": alone} {
+			if needs, _ := requirement(t, v); needs != "" {
+				t.Errorf("it is said to need %s", needs)
+			}
+			got := call(t, v, "bulkhead_batch", `{"calls":[{"id":"c","tool":"`+tool+`"}]}`)
+			if !got.IsError || !strings.Contains(got.text(), `needs the output of "z", which shop does not offer`) {
+				t.Error(got.text())
+			}
+		}
+	})
+}

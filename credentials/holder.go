@@ -17,6 +17,10 @@ type Held interface {
 	Close(ctx context.Context)
 }
 
+// Ender is a [Held] that wants to know at once that it is to be closed: End is
+// called before Close, and before whatever closes it returns. It must not wait.
+type Ender interface{ End() }
+
 // ErrFull is a [Holder] that can make room for nobody.
 var ErrFull = errors.New("credentials: everything that is held is in use")
 
@@ -123,6 +127,9 @@ func (h *Holder[T]) end(ctx context.Context, at *list.Element) {
 }
 
 func (h *Holder[T]) close(ctx context.Context, held *holding[T]) {
+	if e, ok := any(held.it).(Ender); ok {
+		e.End()
+	}
 	ctx = context.WithoutCancel(ctx)
 	h.closing.Go(func() { held.it.Close(ctx) })
 }

@@ -29,6 +29,8 @@ type Marks struct {
 	// Cut says that it was too long, and its value is not all there: the structured
 	// content or, where there is none, what the texts say.
 	Cut bool
+	// Meta are the members of its _meta that are not the upstream's.
+	Meta []string
 	// Undeclared says that the structured content is gone that its tool's output
 	// schema promises to the client.
 	Undeclared bool

@@ -205,12 +205,12 @@ func TestResultsThatAreChanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Type, r.Quota, r.Marks = upstream.TaskCreated, &upstream.Quota{Remaining: 1}, upstream.Marks{Notes: 2, Cut: true, Undeclared: true}
+	r.Type, r.Quota, r.Marks = upstream.TaskCreated, &upstream.Quota{Remaining: 1}, upstream.Marks{Notes: 2, Cut: true, Meta: []string{"x"}, Undeclared: true}
 	got := r.With(json.RawMessage(`{"content":[1]}`))
 	if content, _ := got.Get("content"); string(content) != "[1]" || string(got.Raw) != `{"content":[1]}` {
 		t.Errorf("%s in %s", content, got.Raw)
 	}
-	if !got.IsError || got.Type != r.Type || got.Quota != r.Quota || got.Marks != r.Marks {
+	if !got.IsError || got.Type != r.Type || got.Quota != r.Quota || !reflect.DeepEqual(got.Marks, r.Marks) {
 		t.Errorf("%+v", got)
 	}
 	if content, _ := r.Get("content"); string(content) != "[]" {

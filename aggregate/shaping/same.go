@@ -51,8 +51,12 @@ func FormsOf(v json.RawMessage) *Forms {
 	return f
 }
 
+// maxOrdered is how long what is put in order may be, in bytes; of longer texts only
+// the spacing may differ. Ordering costs the length for each level of nesting.
+const maxOrdered = 1 << 20
+
 // Has reports whether a checked JSON text says the same as one of the forms. The
-// work is linear in its length, however long the value is.
+// work grows with its length, however long the value is.
 func (f *Forms) Has(text []byte) bool {
 	if f.verbatim != "" && f.verbatim == string(text) {
 		return true
@@ -60,13 +64,13 @@ func (f *Forms) Has(text []byte) bool {
 	if equalsOne(f.tight, compact(nil, text)) {
 		return true
 	}
-	if len(text) > maxValue {
+	if len(text) > maxOrdered {
 		return false
 	}
 	if f.ordered == nil {
 		f.ordered = make([][]byte, 0, len(f.tight))
 		for _, form := range f.tight {
-			if len(form) <= maxValue {
+			if len(form) <= maxOrdered {
 				f.ordered = append(f.ordered, ordered(nil, form))
 			}
 		}

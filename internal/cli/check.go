@@ -153,7 +153,11 @@ func line(c *checked) string {
 			b.WriteString("  " + c.Server)
 		}
 	} else {
-		fmt.Fprintf(&b, "FAILED  %-16s %s", c.Name, c.State)
+		state := c.State
+		if c.Away == aggregate.AwayLogin && c.SignIn == nil { // else that says more
+			state = "needs login"
+		}
+		fmt.Fprintf(&b, "FAILED  %-16s %s", c.Name, state)
 		if reason := reason(c.SourceStatus); reason != "" {
 			b.WriteString(": " + reason)
 		}

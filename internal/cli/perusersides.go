@@ -32,11 +32,11 @@ type userSide struct {
 // Busy implements credentials.Held.
 func (*userSide) Busy() bool { return false }
 
+// End implements credentials.Ender.
+func (s *userSide) End() { s.gone.Store(true) }
+
 // Close implements credentials.Held.
-func (s *userSide) Close(context.Context) {
-	s.gone.Store(true)
-	s.release()
-}
+func (s *userSide) Close(context.Context) { s.release() }
 
 // eachUser builds how a source is asked with each user's own sign-in.
 func eachUser(ctx context.Context, w *wiring, u config.Upstream) (*httpSide, error) {

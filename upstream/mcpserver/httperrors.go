@@ -69,7 +69,12 @@ type statusError struct {
 	text string // the start of the body, escaped
 }
 
-func (e *statusError) Error() string { return fmt.Sprintf("HTTP %d: %s", e.code, e.text) }
+func (e *statusError) Error() string {
+	if e.text == "" {
+		return fmt.Sprintf("HTTP %d %s", e.code, http.StatusText(e.code))
+	}
+	return fmt.Sprintf("HTTP %d: %s", e.code, e.text)
+}
 
 // noEndpoint reports whether err says that what we asked for is not to be had
 // at an address, by any status of that meaning (MCP 2025-06-18, transports,
