@@ -175,6 +175,20 @@ func TestATableIsEmptied(t *testing.T) {
 	}
 }
 
+// TestBareBuilds compiles what has no layers; what it stands in for may have changed.
+func TestBareBuilds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles")
+	}
+	overlay, err := (&stage{dir: t.TempDir()}).bareOverlay(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, module+"/aggregate").CombinedOutput(); err != nil {
+		t.Fatalf("bench/bare.go.txt is behind aggregate/pipeline.go: %v\n%s", err, out)
+	}
+}
+
 // TestTheTwinBuilds compiles the wiring of a Bulkhead for MCP servers only; what it
 // is to stand in for may have changed.
 func TestTheTwinBuilds(t *testing.T) {

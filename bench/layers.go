@@ -25,9 +25,8 @@ const (
 	layersLimit = 1.15
 )
 
-// buildBare builds Bulkhead without any layer. It differs from the real one in
-// that file alone.
-func (s *stage) buildBare(ctx context.Context) (string, error) {
+// bareOverlay returns the overlay that takes every layer away.
+func (s *stage) bareOverlay(ctx context.Context) (string, error) {
 	dir, err := exec.CommandContext(ctx, "go", "list", "-f", "{{.Dir}}", module+"/aggregate").Output()
 	if err != nil {
 		return "", fmt.Errorf("finding the pipeline: %w", err)
@@ -36,7 +35,7 @@ func (s *stage) buildBare(ctx context.Context) (string, error) {
 	if _, err := os.Stat(real); err != nil {
 		return "", err
 	}
-	instead, overlay, out := filepath.Join(s.dir, "bare.go"), filepath.Join(s.dir, "overlay.json"), filepath.Join(s.dir, "bulkhead-bare")
+	instead, overlay := filepath.Join(s.dir, "bare.go"), filepath.Join(s.dir, "overlay.json")
 	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{real: instead}})
 	if err != nil {
 		return "", err
@@ -44,6 +43,17 @@ func (s *stage) buildBare(ctx context.Context) (string, error) {
 	if err := errors.Join(os.WriteFile(instead, bare, 0o600), os.WriteFile(overlay, replace, 0o600)); err != nil {
 		return "", err
 	}
+	return overlay, nil
+}
+
+// buildBare builds Bulkhead without any layer. It differs from the real one in
+// that file alone.
+func (s *stage) buildBare(ctx context.Context) (string, error) {
+	overlay, err := s.bareOverlay(ctx)
+	if err != nil {
+		return "", err
+	}
+	out := filepath.Join(s.dir, "bulkhead-bare")
 	build := exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", out, module) //nolint:gosec // our own files
 	if text, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building Bulkhead without layers: %w: %s", err, text)
