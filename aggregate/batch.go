@@ -51,13 +51,18 @@ type planning struct {
 	done    *batchMemory
 }
 
-func (b *batches) entries(o ownTools) []*entry {
-	all := o.entry(toolBatch, "Several calls in one", batchText+" Calls that change something at a source are made in the order in which they are written.",
-		batchSchema, upstream.Traits{Destructive: true}, nil)
-	reads := o.entry(toolBatchRead, "Several reads in one", "Like "+toolBatch+", for tools that only read. "+batchText,
-		batchSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, nil)
-	all.handler, reads.handler = batchPipeline(b.agg, b.handler(false)), batchPipeline(b.agg, b.handler(true))
-	return []*entry{all, reads}
+// batchSpecs define the tools that carry out plans.
+func batchSpecs() []upstream.ToolSpec {
+	return []upstream.ToolSpec{
+		{
+			Name: toolBatch, Title: "Several calls in one", Description: batchText + " Calls that change something at a source are made in the order in which they are written.",
+			Input: json.RawMessage(batchSchema), Hints: upstream.Traits{Destructive: true},
+		},
+		{
+			Name: toolBatchRead, Title: "Several reads in one", Description: "Like " + toolBatch + ", for tools that only read. " + batchText,
+			Input: json.RawMessage(batchSchema), Hints: upstream.Traits{ReadOnly: true, Idempotent: true},
+		},
+	}
 }
 
 func (b *batches) handler(readOnly bool) upstream.Handler {
@@ -148,7 +153,6 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
-	c := r.child(s, e)
 	call, as := callKeyOf(s, e), e.seenBy(r.call)
 	_, wrote := r.wrote.Load(e.tool.Upstream)
 	if a, ok := r.kept.get(call, as); ok && !(wrote && e.tool.Hints.ReadOnly) {
@@ -158,6 +162,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if e.m != nil && e.writes() {
 		r.wrote.Store(e.tool.Upstream, true)
 	}
+	c := r.child(s, e)
 	keep = func(a *batchAnswer) {
 		if e.m != nil {
 			a.unsure = unsure(e, a.err)

@@ -42,14 +42,26 @@ const findSchema = `{"type":"object","properties":{"query":{"type":"string","min
 const callSchema = `{"type":"object","properties":{"tool":{"type":"string","description":"The name of the tool."},` +
 	`"arguments":{"type":"object","description":"Its arguments."}},"required":["tool"],"additionalProperties":false}`
 
-// finders are the tools by which others are found and called.
+// finderSpecs define the tools by which others are found and called.
+func finderSpecs() []upstream.ToolSpec {
+	return []upstream.ToolSpec{
+		{
+			Name: toolCall, Title: "Call a tool", Description: "Calls a tool that " + toolFind + " has found, as if it were listed.",
+			Input: json.RawMessage(callSchema), Hints: upstream.Traits{Destructive: true},
+		},
+		{
+			Name: toolFind, Title: "Find tools", Description: "Finds tools of all sources by what they do, the best first, with their arguments. " +
+				"Tools that are not listed are there all the same: look for them with this, then call them with " + toolCall + " or in a plan of " + toolBatch + ".",
+			Input: json.RawMessage(findSchema), Hints: upstream.Traits{ReadOnly: true, Idempotent: true},
+		},
+	}
+}
+
+// finders returns them for the catalog.
 func (o ownTools) finders() []*entry {
 	return []*entry{
-		o.entry(toolCall, "Call a tool", "Calls a tool that "+toolFind+" has found, as if it were listed.",
-			callSchema, upstream.Traits{Destructive: true}, o.misdirected),
-		o.entry(toolFind, "Find tools", "Finds tools of all sources by what they do, the best first, with their arguments. "+
-			"Tools that are not listed are there all the same: look for them with this, then call them with "+toolCall+" or in a plan of "+toolBatch+".",
-			findSchema, upstream.Traits{ReadOnly: true, Idempotent: true}, o.find),
+		ownEntry(toolCall, ownPipeline(o.agg, o.misdirected)),
+		ownEntry(toolFind, ownPipeline(o.agg, o.find)),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
@@ -27,26 +28,50 @@ type ownTools struct {
 
 func ownToolsOf(a *Aggregate, view upstream.ID) ownTools { return ownTools{a, &View{a, view}} }
 
-// entries returns them for the catalog.
-func (o ownTools) entries() []*entry {
+// ownSpecs define these tools, but for those that have files of their own.
+func ownSpecs() []upstream.ToolSpec {
 	reads := upstream.Traits{ReadOnly: true, Idempotent: true}
-	plans := &batches{o.agg.plans, o.view}
-	return append(plans.entries(o),
-		o.entry(toolReadMore, "Read more", "Reads the rest of an answer that was truncated for its length.",
-			readMoreSchema, reads, o.readMore),
-		o.entry(toolSources, "Data sources", "Lists every data source behind this server: whether it answers, "+
-			"since when, how many tools it has, how busy it is and what its limits leave, what is missing and why, and when it was back; "+
-			"summary says it in a sentence. Call it when a source fails.",
-			sourcesSchema, reads, o.sources),
-	)
+	return []upstream.ToolSpec{
+		{
+			Name: toolReadMore, Title: "Read more", Description: "Reads the rest of an answer that was truncated for its length.",
+			Input: json.RawMessage(readMoreSchema), Hints: reads,
+		},
+		{
+			Name: toolSources, Title: "Data sources", Description: "Lists every data source behind this server: whether it answers, " +
+				"since when, how many tools it has, how busy it is and what its limits leave, what is missing and why, and when it was back; " +
+				"summary says it in a sentence. Call it when a source fails.",
+			Input: json.RawMessage(sourcesSchema), Hints: reads,
+		},
+	}
 }
 
-func (o ownTools) entry(name, title, description, schema string, hints upstream.Traits, h upstream.Handler) *entry {
-	t, err := upstream.NewTool("", upstream.ToolSpec{Name: name, Title: title, Description: description, Input: json.RawMessage(schema), Hints: hints})
-	if err != nil { // the definition is a constant
-		panic("aggregate: " + name + ": " + err.Error())
+// ownThings are the definitions of all our own tools, by name. They are made once,
+// because every view has the same.
+var ownThings = sync.OnceValue(func() map[string]*thing {
+	out := make(map[string]*thing)
+	for _, s := range slices.Concat(batchSpecs(), ownSpecs(), finderSpecs()) {
+		t, err := upstream.NewTool("", s)
+		if err != nil { // the definition is a constant
+			panic("aggregate: " + s.Name + ": " + err.Error())
+		}
+		out[s.Name] = &thing{key: s.Name, raw: t.Raw, tool: &t}
 	}
-	return &entry{name: name, thing: &thing{key: name, raw: t.Raw, tool: &t}, handler: ownPipeline(o.agg, h)}
+	return out
+})
+
+// entries returns them for the catalog.
+func (o ownTools) entries() []*entry {
+	plans := &batches{o.agg.plans, o.view}
+	return []*entry{
+		ownEntry(toolBatch, batchPipeline(o.agg, plans.handler(false))),
+		ownEntry(toolBatchRead, batchPipeline(o.agg, plans.handler(true))),
+		ownEntry(toolReadMore, ownPipeline(o.agg, o.readMore)),
+		ownEntry(toolSources, ownPipeline(o.agg, o.sources)),
+	}
+}
+
+func ownEntry(name string, h upstream.Handler) *entry {
+	return &entry{name: name, thing: ownThings()[name], handler: h}
 }
 
 // sources answers bulkhead_sources.
