@@ -99,7 +99,9 @@ func plannedCall(tool string, o *plan.Outcome[batchAnswer]) PlannedCall {
 	case a.result.IsError:
 		c.Code, c.Answer = codeToolError, valueOf(a.result)
 	default:
-		c.Code, c.Answer = codeOK, valueOf(a.result)
+		if c.Code, c.Answer = codeOK, o.Value; c.Answer == nil { // it was cut
+			c.Answer = valueOf(a.result)
+		}
 	}
 	return c
 }

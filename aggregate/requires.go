@@ -55,14 +55,7 @@ func (t *thing) after(names []string) *thing {
 // the tools. near returns the candidate that a name is most likely a misspelling
 // of, "" if none is. Of an upstream that has not listed its tools nothing is known.
 func Unmet(a *Aggregate, id upstream.ID, near func(name string, candidates []string) string) []string {
-	m := memberCalled(a.members(), id)
-	if m == nil {
-		return nil
-	}
-	l := m.contents(upstream.Tools)
-	if l == nil {
-		return nil
-	}
+	m, l := listedBy(a, id)
 	has := func(things []thing, key string) bool {
 		return slices.ContainsFunc(things, func(t thing) bool { return t.key == key })
 	}

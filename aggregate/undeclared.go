@@ -14,14 +14,7 @@ import (
 // the tools. Of a tool that declares nothing, and behind references and
 // alternatives, nothing is known. A program may have made other fields.
 func Undeclared(a *Aggregate, id upstream.ID) []string {
-	m := memberCalled(a.members(), id)
-	if m == nil {
-		return nil
-	}
-	l := m.contents(upstream.Tools)
-	if l == nil {
-		return nil
-	}
+	m, l := listedBy(a, id)
 	var out []string
 	for _, t := range l.offered {
 		rule := m.Shape[t.key]
@@ -38,6 +31,17 @@ func Undeclared(a *Aggregate, id upstream.ID) []string {
 		}
 	}
 	return out
+}
+
+// listedBy returns a member and what it has listed of tools: no member, or nothing,
+// where that is not known.
+func listedBy(a *Aggregate, id upstream.ID) (*member, *contents) {
+	if m := memberCalled(a.members(), id); m != nil {
+		if l := m.contents(upstream.Tools); l != nil {
+			return m, l
+		}
+	}
+	return nil, &contents{}
 }
 
 // recordSchema returns the schema of the records that rules are about, as far as
