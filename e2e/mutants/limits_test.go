@@ -110,6 +110,9 @@ var limiting = []mutant{
 	{"a hedge is made beyond the budget", "upstream/gate/hedge.go", "", "TestHedgesAreFew", changes{
 		`if h.budget < 1 {`,
 		`if false {`}},
+	{"a call that is late when there is no budget is never hedged", "upstream/gate/hedge.go", "", "TestAStuckCallGetsTheNextOfTheBudget", changes{
+		`		r.timer.Reset(r.after)
+`, ``}},
 	{"a second attempt waits for a place", "upstream/gate/bulkhead.go", "", "TestASecondAttemptWaitsForNothing", changes{
 		`if c.Spare() {`,
 		`if false {`}},

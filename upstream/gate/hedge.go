@@ -194,7 +194,13 @@ func (r *race) settle(won bool) *attempt {
 // again makes the second attempt.
 func (r *race) again(ctx context.Context) {
 	r.mu.Lock()
-	if r.over || !r.h.spend() {
+	if r.over {
+		r.mu.Unlock()
+		return
+	}
+	if !r.h.spend() { // on calls that were a little late: the later this one is, the more it needs the next
+		r.after *= 2
+		r.timer.Reset(r.after)
 		r.mu.Unlock()
 		return
 	}

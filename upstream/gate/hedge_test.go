@@ -137,6 +137,41 @@ func TestHedgesAreFew(t *testing.T) {
 	})
 }
 
+// What a little lateness has used up is not missing for long where a call is stuck:
+// it gets what calls beside it add.
+func TestAStuckCallGetsTheNextOfTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u, h := settled(t)
+		u.takes = time.Second
+		for range 2 { // which were saved up
+			if _, err := h(t.Context(), call()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		u.takes = 0
+		u.stuck.Store(1)
+		c, done := call(), make(chan error)
+		go func() {
+			_, err := h(t.Context(), c)
+			done <- err
+		}()
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		if u.stuck.Load() != 0 || u.calls.Load() != 5 {
+			t.Fatalf("%d calls without a budget", u.calls.Load())
+		}
+		for range 20 {
+			if _, err := h(t.Context(), call()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		began := time.Now()
+		if err := <-done; err != nil || !c.Timing.Hedged || time.Since(began) > 2*time.Minute {
+			t.Errorf("%v, %+v, after %s", err, c.Timing, time.Since(began))
+		}
+	})
+}
+
 func TestNoHedgeWhereItIsNotAllowed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, may := range []func(*upstream.Call) bool{no, nil} {
