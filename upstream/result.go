@@ -164,39 +164,41 @@ func JSONResult(object json.RawMessage) *Result {
 // the inside of a string. In checked text no string has a control character, so
 // that only two characters need an escape. It reports whether there was no space.
 func appendCompact(buf, v []byte, quoted bool) (_ []byte, tight bool) {
-	inside, tight := false, true
-	for i := 0; i < len(v); {
-		j := i
-		for j < len(v) && v[j] != '"' && v[j] != '\\' && (inside || v[j] > ' ') {
-			j++
-		}
-		if buf = append(buf, v[i:j]...); j == len(v) {
-			break
-		}
-		i = j + 1
-		switch c := v[j]; c {
-		case '"':
-			inside = !inside
-			if quoted {
-				buf = append(buf, '\\')
+	tight = true
+	for len(v) > 0 {
+		n := 0
+		for ; n < len(v) && v[n] != '"'; n++ {
+			if v[n] > ' ' {
+				buf = append(buf, v[n])
+			} else {
+				tight = false
 			}
-			buf = append(buf, '"')
-		case '\\':
-			if quoted {
-				buf = append(buf, '\\')
-			}
-			if buf = append(buf, '\\'); i < len(v) { // what it escapes
-				if quoted && (v[i] == '"' || v[i] == '\\') {
-					buf = append(buf, '\\')
-				}
-				buf = append(buf, v[i])
-				i++
-			}
-		default:
-			tight = false
 		}
+		v = v[n:]
+		end := rawjson.Skip(v, 0)
+		switch text := v[:end]; {
+		case !quoted:
+			buf = append(buf, text...)
+		case bytes.IndexByte(text, '\\') >= 0:
+			buf = appendQuoted(buf, text)
+		case end > 0:
+			buf = append(append(buf, `\"`...), text[1:]...)
+			buf = append(buf[:len(buf)-1], `\"`...)
+		}
+		v = v[end:]
 	}
 	return buf, tight
+}
+
+// appendQuoted appends a string of JSON as the inside of another.
+func appendQuoted(buf, text []byte) []byte {
+	for _, c := range text {
+		if c == '"' || c == '\\' {
+			buf = append(buf, '\\')
+		}
+		buf = append(buf, c)
+	}
+	return buf
 }
 
 type text struct {

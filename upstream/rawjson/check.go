@@ -244,9 +244,25 @@ func plainRun(b []byte, i int) (end int, escaped bool) {
 		s := w ^ (ones * '\\')
 		// A byte is found where subtracting borrowed. The lowest hit is exact; one
 		// above it may be a neighbour's borrow.
-		hit := ((q - ones) & ^q) | ((s - ones) & ^s) | ((w - ones*0x20) & ^w)
+		quote := (q - ones) & ^q & highs
+		slash := (s - ones) & ^s & highs
+		hit := quote | slash | ((w-ones*0x20)&^w)&highs
+		if hit == 0 {
+			i += 8
+			continue
+		}
+		// Nearly all that JSON within a string has: quotes, each with its backslash.
+		// What a borrow has found has no such neighbour.
+		if hit == slash|quote && quote == slash<<8 {
+			escaped = true
+			i += 8
+			if slash>>63 != 0 {
+				i-- // and look at the last again, with what it escapes
+			}
+			continue
+		}
 		next := i + 8
-		for hit &= highs; hit != 0; {
+		for hit != 0 {
 			at := bits.TrailingZeros64(hit) / 8
 			switch ch := b[i+at]; {
 			case ch == '\\' && i+at+1 < len(b) && shortEscape[b[i+at+1]]:
