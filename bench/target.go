@@ -54,7 +54,7 @@ func overStdio(name string, p *process) target {
 // newClient returns a client of its own connections, with room to keep as many
 // as are used at once.
 func newClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: hog}}
 }
 
 // openMany opens the sessions of a number of callers: one for all, or one each.
