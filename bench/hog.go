@@ -34,7 +34,7 @@ type guests struct {
 func (st *studio) besideHog(ctx context.Context, out *report.Section, rounds int) error {
 	c := guests{studio: st}
 	for range lights + 1 {
-		s, err := openHTTP(ctx, newClient(), st.url+"/mcp", false)
+		s, err := openHTTP(ctx, keeping(hog), st.url+"/mcp", false)
 		if err != nil {
 			return err
 		}
