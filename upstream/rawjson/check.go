@@ -225,38 +225,34 @@ func plainRun(b []byte, i int) (end int, escaped bool) {
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
+	var slashes uint64 // where there were any
 	for i+8 <= len(b) {
 		w := binary.LittleEndian.Uint64(b[i:])
 		q := w ^ (ones * '"')
 		s := w ^ (ones * '\\')
 		// A byte is found where subtracting borrowed. The lowest hit is exact; one
 		// above it may be a neighbour's borrow.
-		hit := (((q - ones) & ^q) | ((s - ones) & ^s) | ((w - ones*0x20) & ^w)) & highs
-		if hit == 0 {
-			i += 8
-			continue
-		}
-		// Nearly all that JSON within a string has: quotes, each with its backslash.
-		// What a borrow has found has no such neighbour.
-		quote, slash := (q-ones)&^q&highs, (s-ones)&^s&highs
-		if hit == quote|slash && quote == slash<<8 {
-			escaped = true
-			i += 8
-			if slash>>63 != 0 {
-				i-- // and look at the last again, with what it escapes
+		quote, slash, control := (q-ones)&^q, (s-ones)&^s, (w-ones*0x20)&^w
+		// Nearly everywhere there is none, or quotes with a backslash each, as in JSON
+		// within a string. What a borrow has found has no such neighbour.
+		if (quote^slash<<8|control)&highs == 0 {
+			slashes |= slash
+			if i += 8; slash>>63 != 0 {
+				i-- // to look at the last again, with what it escapes
 			}
 			continue
 		}
+		hit := (quote | slash | control) & highs
 		next := i + 8
 		for hit != 0 {
 			at := bits.TrailingZeros64(hit) / 8
 			switch ch := b[i+at]; {
 			case ch == '\\' && i+at+1 < len(b) && shortEscape[b[i+at+1]]:
-				escaped = true
+				slashes |= highs
 				next = max(next, i+at+2)
 				hit &= ^uint64(0) << (8*at + 16) // not what is escaped either
 			case ch == '"', ch == '\\', ch < 0x20:
-				return i + at, escaped
+				return i + at, slashes&highs != 0
 			default:
 				hit &= hit - 1
 			}
@@ -266,7 +262,7 @@ func plainRun(b []byte, i int) (end int, escaped bool) {
 	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
 		i++
 	}
-	return i, escaped
+	return i, slashes&highs != 0
 }
 
 // shortEscape has the characters that make an escape with the backslash before
