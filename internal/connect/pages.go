@@ -87,7 +87,7 @@ func (s printer) say(w http.ResponseWriter, status int, p page) {
 	s.header(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, p.html()) // a browser that has gone needs no page
+	_, _ = io.WriteString(w, p.html()) //nolint:gosec // G705: escaped, every text; and a browser that has gone needs no page
 }
 
 // send sends a browser on.
