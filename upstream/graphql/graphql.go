@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/drift"
 	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 )
 
@@ -73,7 +74,7 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 		return nil, err
 	}
 	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action), since: time.Now()}
-	a.refused.log = opt.Log.With("upstream", string(opt.ID))
+	a.refused = refusals{opt.Log.With("upstream", string(opt.ID)), drift.New(len(operations), 0)}
 	var faults []error
 	hidden := 0
 	for _, op := range operations {
@@ -171,7 +172,7 @@ func (a *Adapter) Close() error {
 // Drift implements [upstream.Drifter]: the operations that the service refuses
 // to carry out, because its schema is another than the one that they were
 // written for.
-func (a *Adapter) Drift() []upstream.Drift { return a.refused.list() }
+func (a *Adapter) Drift() []upstream.Drift { return a.refused.known.List() }
 
 // named puts the names of upstream and tool on a failure.
 func (a *Adapter) named(tool string, err error) error {
