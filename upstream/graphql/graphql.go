@@ -163,9 +163,11 @@ func (a *Adapter) Health() upstream.Health {
 	return upstream.Health{State: upstream.Up, Since: a.since}
 }
 
-// Close implements [upstream.Adapter]: calls in flight end.
+// Close implements [upstream.Adapter]: calls in flight end, and idle connections of
+// its client.
 func (a *Adapter) Close() error {
 	a.busy.Close()
+	a.hc.CloseIdleConnections()
 	return nil
 }
 
