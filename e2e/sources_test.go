@@ -82,6 +82,7 @@ func TestSourcesOfRunningServers(t *testing.T) {
 	p := startIn(t, home, config, nil)
 	c := p.stdio(false)
 	c.ready()
+	c.tools()
 	alive(t, c, "good")
 	c.mustCall("good_echo", nil)
 	eventually(func() bool { return c.source("dead").State == "down" })
