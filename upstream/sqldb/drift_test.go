@@ -264,7 +264,7 @@ func TestLocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, warnings := logged()
 		// The server's limit of a statement is what ends waiting for the lock.
-		a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.Postgres, Log: log, Timeout: 200 * time.Millisecond, Statements: map[string]sqldb.Statement{
+		a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.Postgres, Log: log, Timeout: 600 * time.Millisecond, Statements: map[string]sqldb.Statement{
 			"a_locked": {SQL: "SELECT * FROM locked"}, "fine": {SQL: "SELECT * FROM orders"}, "old": {SQL: "SELECT gone FROM orders"},
 		}}, pgServer.dsn("reader"))
 		go a.Watch(t.Context(), upstream.Events{}) //nolint:errcheck // it has none
