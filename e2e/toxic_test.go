@@ -96,7 +96,7 @@ func TestToxics(t *testing.T) {
 		url := startFixture(t, program, append(flags, "-ledger", string(book))...)
 		for _, a := range afflictions() {
 			w := &ward{t: t, x: x, source: kind + "-" + a.name, affliction: a, writes: map[string]result{}, failed: map[string]int{}}
-			through, err := x.before(w.source, url)
+			through, err := x.before(t, w.source, url)
 			if err != nil {
 				t.Fatal(err)
 			}
