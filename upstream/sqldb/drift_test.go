@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,10 +25,28 @@ func told(a *sqldb.Adapter) string {
 
 // logged is what an adapter has logged of changes.
 func logged() (*slog.Logger, func() int) {
-	var b strings.Builder
+	var b lockedText
 	return slog.New(slog.NewTextHandler(&b, nil)), func() int {
 		return strings.Count(b.String(), `level=WARN msg="source has changed" upstream=sales tool=`)
 	}
+}
+
+// lockedText is a text that may be read while it is written.
+type lockedText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // owner returns who changes the tables of a database, and the address of a reader.
