@@ -85,9 +85,11 @@ func TestSourcesOfRunningServers(t *testing.T) {
 	c.tools()
 	alive(t, c, "good")
 	c.mustCall("good_echo", nil)
-	eventually(func() bool { return c.source("dead").State == "down" })
-
-	text := says(p, "sources")
+	text := ""
+	eventually(func() bool { // while it is tried it is down, too, and nobody says when it is tried again
+		text = says(p, "sources")
+		return strings.Contains(text, "tried again in ")
+	})
 	for _, want := range []string{
 		fmt.Sprintf("process %d, stdio, ", p.cmd.Process.Pid), "\ngood    up ", " ▮▮▮▮▯ ", "/50\n", "\ndead    down ", "exited with status 3", "tried again in ",
 	} {
