@@ -187,7 +187,7 @@ func kindOf(c cause, s stage, free bool, said string) (upstream.Kind, string) {
 	case again:
 		return upstream.Unavailable, "the database undid it in favour of others that ran at the same time"
 	case locked:
-		return upstream.Unavailable, "what it needs is locked by another program, which did not let go of it in time; nothing was done: " + said
+		return upstream.Unavailable, said + "; it was waited for, and nothing was done"
 	case crowded:
 		return upstream.RateLimited, "the database has too many connections"
 	case away:

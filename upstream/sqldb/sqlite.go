@@ -300,14 +300,18 @@ func (s *sqliteDB) meaning(err error) (cause, string) {
 	if !ok {
 		return lost, ""
 	}
+	switch e.Code() {
+	case sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_READONLY_CANTINIT, sqlite3.SQLITE_READONLY_RECOVERY:
+		// https://sqlite.org/wal.html#read_only_databases
+		return forbidden, "nobody may write in the directory of the database file, which writing needs, and in WAL mode reading too"
+	case sqlite3.SQLITE_BUSY_SNAPSHOT: // others have written since it began to read
+		return again, e.Error()
+	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		return forbidden, e.Error()
 	case sqlite3.SQLITE_BUSY:
-		if e.Code() == sqlite3.SQLITE_BUSY_SNAPSHOT { // others have written since it began to read
-			return again, e.Error()
-		}
-		return locked, "the file is in use"
+		return locked, "the database file is locked by another program"
 	case sqlite3.SQLITE_LOCKED:
 		return again, e.Error()
 	case sqlite3.SQLITE_INTERRUPT:

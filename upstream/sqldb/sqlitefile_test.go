@@ -172,11 +172,22 @@ func TestReadOnlyFile(t *testing.T) {
 			t.Error(err)
 		}
 		_, err := call(t, a, "add", `{}`)
-		if e, _ := errors.AsType[*upstream.Error](err); kindOf(err) != "denied" || e.Sent || !strings.Contains(e.Public, "readonly") {
+		if e, _ := errors.AsType[*upstream.Error](err); kindOf(err) != "denied" || e.Sent || !strings.Contains(e.Public, "readonly database") {
 			t.Errorf("%v (public %q, sent %t)", err, public(err), e != nil && e.Sent)
 		}
 		if err := os.Chmod(dir, 0o755); err != nil { // for who removes it
 			t.Error(err)
 		}
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "asked.db")
+	fileOf(t, path, "first", "PRAGMA journal_mode = WAL")
+	if err := os.Chmod(dir, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(dir, 0o755) //nolint:errcheck // for who removes it
+	a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite, Query: true}, "sqlite:"+path)
+	if _, err := query(t, a, "SELECT v FROM t"); kindOf(err) != "denied" || !strings.Contains(public(err), "WAL mode") {
+		t.Errorf("in WAL mode: %v (public %q)", err, public(err))
 	}
 }
