@@ -260,10 +260,15 @@ func isSQLite(err error) bool {
 	return ok
 }
 
-// prepare implements dialect.
+// prepare implements dialect. The schema that the connection knows may be an old one:
+// SQLite holds it against the file when a statement runs, not when one is prepared.
 func (s *sqliteDB) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
 	if _, err := s.guard(ctx, conn, req.write); err != nil {
 		return at(connecting, err)
+	}
+	var tables int
+	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return at(preparing, err)
 	}
 	return s.probe(ctx, conn, req)
 }

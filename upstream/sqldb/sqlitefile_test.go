@@ -180,8 +180,9 @@ func TestReadOnlyFile(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	path := filepath.Join(dir, "asked.db")
+	path, plain := filepath.Join(dir, "asked.db"), filepath.Join(dir, "plain.db")
 	fileOf(t, path, "first", "PRAGMA journal_mode = WAL")
+	fileOf(t, plain, "first")
 	if err := os.Chmod(dir, 0o555); err != nil {
 		t.Fatal(err)
 	}
@@ -189,5 +190,11 @@ func TestReadOnlyFile(t *testing.T) {
 	a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite, Query: true}, "sqlite:"+path)
 	if _, err := query(t, a, "SELECT v FROM t"); kindOf(err) != "denied" || !strings.Contains(public(err), "WAL mode") {
 		t.Errorf("in WAL mode: %v (public %q)", err, public(err))
+	}
+	b := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite, Writes: true,
+		Statements: map[string]sqldb.Statement{"add": {SQL: "INSERT INTO t VALUES ('more')", Write: true}}}, "sqlite:"+plain)
+	_, err := call(t, b, "add", `{}`)
+	if e, _ := errors.AsType[*upstream.Error](err); kindOf(err) != "denied" || e.Sent || !strings.Contains(e.Public, "directory") {
+		t.Errorf("a file that may be written, in such a directory: %v (public %q)", err, public(err))
 	}
 }
