@@ -104,7 +104,7 @@ func (w *wiring) http(ctx context.Context, u config.Upstream, signedIn *atomic.P
 }
 
 // transport is the bottom of all requests to an upstream, of one alone.
-func transport(u config.Upstream) *http.Transport {
+func transport(u config.Upstream) *egress.Transport {
 	return egress.New(max(idleConns, u.Limit.Concurrency))
 }
 
