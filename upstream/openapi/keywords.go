@@ -147,7 +147,7 @@ func (w *inliner) value(name string, v json.RawMessage) json.RawMessage {
 	case "type", "default", "const":
 		ok = true
 	case "format":
-		ok = slices.Contains(formats, rawjson.String(v))
+		ok = slices.Contains(formats, rawjson.String(v)) || rest.TextFile(rawjson.String(v))
 	case "description":
 		text := brief(rawjson.String(v), w.words)
 		return quoteUnlessEmpty(text)
