@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -124,7 +123,7 @@ func TextResult(text string, isError bool) *Result {
 // content and as its JSON text, because some hosts show the model only the one
 // and some only the other. v must marshal to a JSON object.
 func StructuredResult(v any) (*Result, error) {
-	raw, err := marshal(v)
+	raw, err := rawjson.Marshal(v)
 	if err != nil {
 		return nil, err
 	}
@@ -207,25 +206,13 @@ type text struct {
 func textItem(s string) text { return text{"text", s} }
 
 func newResult(content []any, structured json.RawMessage, isError bool) *Result {
-	raw, err := marshal(struct {
+	raw, err := rawjson.Marshal(struct {
 		Content    []any           `json:"content"`
 		Structured json.RawMessage `json:"structuredContent,omitempty"`
 		IsError    bool            `json:"isError,omitempty"`
 	}{content, structured, isError})
-	if err != nil { // the parts are strings and JSON that marshal has made
+	if err != nil { // the parts are strings and JSON that rawjson.Marshal has made
 		panic("upstream: result does not marshal: " + err.Error())
 	}
 	return &Result{Raw: raw, IsError: isError}
-}
-
-// marshal is json.Marshal without the HTML escaping, which would change what
-// an upstream said.
-func marshal(v any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
 }

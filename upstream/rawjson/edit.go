@@ -172,11 +172,20 @@ func Quote(s string) []byte {
 	if isPlain(s) {
 		return slices.Concat([]byte{'"'}, []byte(s), []byte{'"'})
 	}
+	text, _ := Marshal(s) // a string always has one
+	return text
+}
+
+// Marshal is json.Marshal without its escapes for HTML, which would change what
+// an upstream said.
+func Marshal(v any) (json.RawMessage, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(s) // a string always encodes
-	return bytes.TrimRight(buf.Bytes(), "\n")
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(buf.Bytes(), "\n"), nil
 }
 
 // isPlain reports whether s needs no escapes in a JSON string.

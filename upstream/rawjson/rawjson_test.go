@@ -314,3 +314,18 @@ func TestUnescape(t *testing.T) {
 		}
 	}
 }
+
+func TestMarshal(t *testing.T) {
+	got, err := rawjson.Marshal(map[string]any{"<a>": "b&c\u2028", "n": json.RawMessage(`12345678901234567890`)})
+	if want := `{"<a>":"b&c\u2028","n":12345678901234567890}`; string(got) != want || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := rawjson.Marshal(func() {}); got != nil || err == nil {
+		t.Errorf("what is no JSON is %s", got)
+	}
+	for _, s := range []string{"", "plain", "<a&b>", "\"\\\n\x00\u00e9"} {
+		if v := rawjson.Quote(s); rawjson.String(v) != s || bytes.ContainsAny(v, "\n") {
+			t.Errorf("%q is quoted %s", s, v)
+		}
+	}
+}

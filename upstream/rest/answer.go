@@ -130,7 +130,7 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 			content = map[string]any{"type": media, "mimeType": typ, "data": data}
 		}
 	}
-	text, err := marshal(map[string]any{"content": []any{content}})
+	text, err := rawjson.Marshal(map[string]any{"content": []any{content}})
 	if err != nil {
 		return nil, err
 	}

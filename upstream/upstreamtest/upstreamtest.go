@@ -4,7 +4,8 @@
 // calls end when their context does, many run at once, Close frees everything
 // at any moment, lists and operations other than tool calls work or are refused,
 // every failure is an *[upstream.Error] of the right kind, answers that are too
-// long and redirects do no harm, a token is replaced once, and no goroutine is left.
+// long and redirects do no harm, a token is replaced once, and neither a goroutine
+// nor an idle connection is left.
 //
 // It owns no adapter and no server: whoever tests one brings a [Fixture] with
 // the tools the suite asks for. It must not know any kind of upstream.
@@ -150,6 +151,7 @@ func open(t *testing.T, h Harness) *session {
 		within(t, "Close", func() { _ = s.Close() })
 		within(t, "Watch after Close", func() { <-s.watched })
 		cancel()
+		disconnected(t)
 	})
 	if _, err := s.call(t.Context(), Echo, `{"text":"ready"}`); err != nil {
 		t.Fatalf("the first call: %v", err)
