@@ -158,7 +158,7 @@ func (a *action) outputSchema() json.RawMessage {
 		`},"count":{"type":"integer","description":"How many records are here."},` +
 		`"total":{"type":"number","description":"How many there are in all."},` +
 		`"next_cursor":{"type":"string","description":"Where to go on; there is none at the end."},` +
-		`"note":{"type":"string"}},"required":["records","count"]}`)
+		`"note":{"type":"string"}},"required":["records","count"],"additionalProperties":false}`)
 }
 
 func (a *action) newTool(id upstream.ID) (upstream.Tool, error) {
