@@ -126,7 +126,7 @@ func (w *wiring) signIn(ctx context.Context, u config.Upstream) (*signIn, error)
 
 // signedHTTP is how an upstream is asked over base with the tokens of s. Its release
 // closes both.
-func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *http.Transport) (*httpSide, error) {
+func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *egress.Transport) (*httpSide, error) {
 	g, err := grant(ctx, u, s)
 	if err != nil {
 		return nil, err
