@@ -23,20 +23,26 @@ type Transport struct{ *http.Transport }
 // errBroke has no better cause: what broke the connection is not told.
 var errBroke = fmt.Errorf("the connection broke after the request was sent: %w", io.ErrUnexpectedEOF)
 
-// begun is whether writing a request has begun; its key in a context is wireKey.
+// begun is whether writing a request over HTTP/1 has begun; its key in a context is
+// wireKey.
 type begun struct{ atomic.Bool }
 
 type wireKey struct{}
+
+// wrote takes a field that was written. Host is the first one; over HTTP/2 it is called
+// :authority (RFC 9113, section 8.3.1), and that takes another connection only for what
+// was not looked at.
+func (b *begun) wrote(field string, _ []string) {
+	if field == "Host" {
+		b.Store(true)
+	}
+}
 
 // RoundTrip implements http.RoundTripper.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	wire := new(begun)
 	ctx := context.WithValue(req.Context(), wireKey{}, wire)
-	// It is told at the end, but also if that comes early, and before anybody
-	// hears of the failure.
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		WroteRequest: func(httptrace.WroteRequestInfo) { wire.Store(true) },
-	})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaderField: wire.wrote})
 	resp, err := t.Transport.RoundTrip(req.WithContext(ctx))
 	if resp != nil {
 		resp.Request = req

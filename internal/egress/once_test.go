@@ -65,47 +65,83 @@ func TestARequestIsSentOnce(t *testing.T) {
 	}
 }
 
-// TestRefusedStreamIsSentAgain: what a server of HTTP/2 says it has not looked at is
-// sent again, with its body.
-func TestRefusedStreamIsSentAgain(t *testing.T) {
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t)}, NextProtos: []string{"h2"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close() //nolint:errcheck // the test is over
-	frames := make(chan []string, 1)
-	go func() {
-		conn, err := l.Accept()
-		if err != nil {
-			frames <- []string{err.Error()}
-			return
-		}
-		defer conn.Close() //nolint:errcheck // it has said what it has to say
-		frames <- refuseFirst(conn)
-	}()
-	tr := egress.New(1)
-	tr.TLSClientConfig.InsecureSkipVerify = true
-	for _, body := range []string{"", "x=1"} {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://"+l.Addr().String()+"/", strings.NewReader(body))
-		resp, err := tr.RoundTrip(req)
+// TestWhatIsRefusedIsSentAgain: what a server of HTTP/2 says it has not looked at is
+// sent again, with its body, also on another connection.
+func TestWhatIsRefusedIsSentAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		serve func(net.Conn) []string
+		want  string
+	}{
+		// Of a request without a body the headers are all, and end it.
+		"one stream":     {refuseFirst, "refused HEADERS+end, took HEADERS+end, refused HEADERS, took HEADERS, DATA"},
+		"the connection": {leaveFirst(), "left HEADERS+end, took HEADERS+end, took HEADERS, DATA"},
+	} {
+		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate(t)}, NextProtos: []string{"h2"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		_ = resp.Body.Close()
-	}
-	tr.CloseIdleConnections()
-	// Of a request without a body the headers are all, and end it.
-	want := "refused HEADERS+end, took HEADERS+end, refused HEADERS, took HEADERS, DATA"
-	if got := strings.Join(<-frames, ", "); got != want {
-		t.Errorf("%s, want %s", got, want)
+		var came []string
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+				came = append(came, c.serve(conn)...)
+				_ = conn.Close()
+			}
+		}()
+		tr := egress.New(1)
+		tr.TLSClientConfig.InsecureSkipVerify = true
+		for _, body := range []string{"", "x=1"} {
+			req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://"+l.Addr().String()+"/", strings.NewReader(body))
+			resp, err := tr.RoundTrip(req)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			_ = resp.Body.Close()
+		}
+		tr.CloseIdleConnections()
+		_ = l.Close()
+		<-served
+		if got := strings.Join(came, ", "); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }
 
-// refuseFirst is a server of HTTP/2 (RFC 9113) that refuses every other stream. It
-// returns what came, without the bodies of what it refused.
-func refuseFirst(conn net.Conn) (came []string) {
-	const data, headers, rst, settings = 0, 1, 3, 4
-	const endStream, endHeaders, refused, no204 = 1, 4, 7, 0x80 | 9
+// leaveFirst is a server whose first connection ends with the first stream, at which
+// it has not looked (RFC 9113, section 6.8).
+func leaveFirst() func(net.Conn) []string {
+	first := true
+	return func(conn net.Conn) []string {
+		before := first
+		first = false
+		return frames(conn, func(byte) byte {
+			if before {
+				return goAway
+			}
+			return 0
+		})
+	}
+}
+
+// refuseFirst is a server that refuses every other stream.
+func refuseFirst(conn net.Conn) []string {
+	return frames(conn, func(stream byte) byte {
+		if (stream-1)/2%2 == 0 {
+			return reset
+		}
+		return 0
+	})
+}
+
+// The frames of HTTP/2 (RFC 9113, section 6).
+const data, headers, reset, settings, goAway = 0, 1, 3, 4, 7
+
+// frames is a server of HTTP/2 that answers a stream by a frame of this kind, or by
+// 204 for 0. It returns what came, without the bodies of what it refused.
+func frames(conn net.Conn, by func(stream byte) byte) (came []string) {
+	const endStream, endHeaders, refusedStream, status204 = 1, 4, 7, 0x80 | 9
 	send := func(kind, flags, stream byte, payload ...byte) {
 		_, _ = conn.Write(append([]byte{0, 0, byte(len(payload)), kind, flags, 0, 0, 0, stream}, payload...))
 	}
@@ -128,16 +164,19 @@ func refuseFirst(conn net.Conn) (came []string) {
 		switch {
 		case kind == settings && flags == 0:
 			send(settings, 1, 0)
-		case kind == headers && (stream-1)/2%2 == 0:
+		case kind == headers && by(stream) == reset:
 			came = append(came, "refused HEADERS"+map[bool]string{true: "+end"}[end])
-			send(rst, 0, stream, 0, 0, 0, refused)
+			send(reset, 0, stream, 0, 0, 0, refusedStream)
+		case kind == headers && by(stream) == goAway:
+			send(goAway, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+			return append(came, "left HEADERS"+map[bool]string{true: "+end"}[end])
 		case kind == headers:
 			came, last = append(came, "took HEADERS"+map[bool]string{true: "+end"}[end]), stream
 		case kind == data && stream == last && length > 0:
 			came = append(came, "DATA")
 		}
 		if end && stream == last && last != 0 {
-			send(headers, endStream|endHeaders, stream, no204)
+			send(headers, endStream|endHeaders, stream, status204)
 			last = 0
 		}
 	}
@@ -176,22 +215,25 @@ func TestBytesOfAGet(t *testing.T) {
 	}
 }
 
-func BenchmarkRoundTrip(b *testing.B) {
-	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+// TestRedirectsHaveTheirBody: a client that follows a redirect sends another request.
+func TestRedirectsHaveTheirBody(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if r.URL.Path == "/from" {
+			http.Redirect(w, r, "/to", http.StatusPermanentRedirect)
+			return
+		}
+		_, _ = w.Write(body)
+	}))
 	defer srv.Close()
 	tr := egress.New(1)
 	defer tr.CloseIdleConnections()
-	for name, rt := range map[string]http.RoundTripper{"once": tr, "bare": tr.Transport} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				req, _ := http.NewRequestWithContext(b.Context(), http.MethodGet, srv.URL, nil)
-				resp, err := rt.RoundTrip(req)
-				if err != nil {
-					b.Fatal(err)
-				}
-				_ = resp.Body.Close()
-			}
-		})
+	resp, err := (&http.Client{Transport: tr}).Post(srv.URL+"/from", "text/plain", strings.NewReader("x=1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	if body, err := io.ReadAll(resp.Body); string(body) != "x=1" || err != nil {
+		t.Errorf("%q, %v", body, err)
 	}
 }
