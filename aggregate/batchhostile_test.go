@@ -49,7 +49,7 @@ func readRest(t *testing.T, v *aggregate.View, handle string) string {
 func TestBatchOfLongResults(t *testing.T) {
 	const most = 256 << 10
 	crm := newShop(t, "crm")
-	v, _ := startBatches(t, aggregate.Options{MaxResult: most}, crm)
+	v, _ := startBatches(t, aggregate.Options{MaxResult: most, Deadline: 10 * time.Minute}, crm) // long results take a busy machine long
 	whole := `{"rows":["` + strings.Repeat("0123456789", 100_000) + `"]}`
 	res := upstream.JSONResult(json.RawMessage(whole))
 	crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil }

@@ -162,7 +162,8 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMes
 	case !found:
 		out = append(append(append(out, `{"note":`...), rawjson.Quote(a.missing(ans.Status))...), '}')
 	case kind == '{':
-		out = shape.project(out, value, seen)
+		i := 0
+		out = shape.project(out, bytes.TrimSpace(value), &i, seen)
 		if note := a.lacks(v, seen, 1, value); note != "" && string(out) == "{}" { // else there is no place for it
 			out = append(append(append(out[:0], `{"note":`...), rawjson.Quote(note)...), '}')
 		}
@@ -186,22 +187,26 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 	value, found := ans.body.at(a.records)
 	out = append(out, `{"records":[`...)
 	given := 0
-	record := func(e json.RawMessage) {
-		ans.count, ans.last = ans.count+1, e
-		if ans.count <= v.at.Skip || given == v.most {
-			return
+	value = bytes.TrimSpace(value) // the whole text may have space around it
+	record := func(i *int) {
+		from := *i
+		if ans.count++; ans.count <= v.at.Skip || given == v.most {
+			*i = rawjson.Skip(value, from)
+		} else {
+			if given++; given > 1 {
+				out = append(out, ',')
+			}
+			out = shape.project(out, value, i, seen)
 		}
-		if given++; given > 1 {
-			out = append(out, ',')
-		}
-		out = shape.project(out, e, seen)
+		ans.last = value[from:*i:*i]
 	}
+	i := 0
 	if rawjson.Kind(value) == '[' {
-		for e := range rawjson.Elements(value) {
-			record(e)
+		for range rawjson.Descend(value, &i) {
+			record(&i)
 		}
 	} else if found && !rawjson.IsNull(value) {
-		record(value)
+		record(&i)
 	}
 	out = strconv.AppendInt(append(out, `],"count":`...), int64(given), 10)
 	note := ""

@@ -69,7 +69,7 @@ const (
 )
 
 // generous bounds what must merely not hang.
-const generous = 20 * time.Second
+const generous = time.Minute
 
 // Run runs the suite. No test may leave a goroutine behind.
 func Run(t *testing.T, f Fixture) {
@@ -256,33 +256,46 @@ func testConcurrent(t *testing.T, s *session) {
 		})
 	}
 	wg.Wait()
-	if took := time.Since(began); took > n*200*time.Millisecond/2 {
+	if took := time.Since(began); took > n*200*time.Millisecond*3/4 {
 		t.Errorf("%d calls of 200 ms took %v: they waited for each other", n, took)
 	}
 }
 
 func testDeadline(t *testing.T, s *session) {
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
 	within(t, "a call past its deadline", func() {
-		_, err := s.call(ctx, Sleep, `{"ms":60000}`)
-		if e := kinds(t, err, upstream.Timeout); !e.Sent {
-			t.Error("Sent is false though the call was running")
-		}
+		running(t, upstream.Timeout, func(after time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			defer cancel()
+			_, err := s.call(ctx, Sleep, `{"ms":60000}`)
+			return err
+		})
 	})
 	s.works(t)
 }
 
 func testCancel(t *testing.T, s *session) {
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
 	within(t, "a cancelled call", func() {
-		_, err := s.call(ctx, Sleep, `{"ms":60000}`)
-		if e := kinds(t, err, upstream.Cancelled); !e.Sent {
-			t.Error("Sent is false though the call was running")
-		}
+		running(t, upstream.Cancelled, func(after time.Duration) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			defer time.AfterFunc(after, cancel).Stop()
+			_, err := s.call(ctx, Sleep, `{"ms":60000}`)
+			return err
+		})
 	})
 	s.works(t)
+}
+
+// running ends a call some time after it was made, and later if it was not running
+// by then: on a busy machine that may take longer.
+func running(t *testing.T, kind upstream.Kind, endCall func(after time.Duration) error) {
+	t.Helper()
+	for _, after := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second} {
+		if kinds(t, endCall(after), kind).Sent {
+			return
+		}
+	}
+	t.Error("Sent is false though the call was running")
 }
 
 func (s *session) works(t *testing.T) {
