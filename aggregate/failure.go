@@ -63,8 +63,12 @@ func failureFacts(e *upstream.Error) map[string]any {
 
 // bounded returns an upstream's error object within what a failure may say of
 // it: nothing cuts a failure later on.
-func bounded(rpc *upstream.RPCError) *upstream.RPCError {
-	b := &upstream.RPCError{Code: rpc.Code, Message: Printable(rpc.Message, maxQuote)}
+func bounded(rpc *upstream.RPCError) any {
+	b := struct {
+		Code    int             `json:"code,omitempty"`
+		Message string          `json:"message"`
+		Data    json.RawMessage `json:"data,omitempty"`
+	}{Code: rpc.Code, Message: Printable(rpc.Message, maxQuote)}
 	if len(rpc.Data) <= maxData {
 		b.Data = rpc.Data
 	}
@@ -101,7 +105,11 @@ func unaffected(e *upstream.Error) string {
 
 func whatHappened(e *upstream.Error) string {
 	if e.RPC != nil {
-		return fmt.Sprintf(`it answered "%s" (code %d)`, Printable(e.RPC.Message, maxQuote), e.RPC.Code)
+		said := `it answered "` + Printable(e.RPC.Message, maxQuote) + `"`
+		if e.RPC.Code != 0 {
+			said += fmt.Sprintf(" (code %d)", e.RPC.Code)
+		}
+		return said
 	}
 	if e.Public != "" {
 		return strings.TrimRight(Printable(e.Public, maxQuote), ".") // more follows, or our own

@@ -63,7 +63,8 @@ func (o *outages) begin(why Absence, link bool, p party) (warn bool) {
 	at := time.Now()
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.now.why == "" {
+	// A source that asked for a login was there: if now it fails, that is as of now.
+	if o.now.why == "" || o.now.why == AwayLogin && why != AwayLogin {
 		o.now.since = at
 		if warn = at.Sub(o.warned) >= quietFor; warn {
 			o.warned = at

@@ -166,6 +166,28 @@ func TestRecoveryIsTold(t *testing.T) {
 	}
 }
 
+// A source that asked for a login and answered other calls with failures since has
+// not been away since then.
+func TestALoginIsNoSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPatient(t, aggregate.Limits{Failures: 1, CoolDown: 5 * time.Second})
+		p.ill.Store(&upstream.Error{Kind: upstream.NeedsLogin})
+		p.call("a", "crm_get")
+		time.Sleep(30 * time.Second)
+		p.ill.Store(&upstream.Error{Kind: upstream.Unavailable})
+		p.call("a", "crm_get")
+		if got := p.call("a", "crm_get").text(); !strings.Contains(got, "its circuit is open") || strings.Contains(got, "away") {
+			t.Error(got)
+		}
+		if s := p.source("a", "crm"); s.Away != aggregate.AwayCircuit || s.AwaySince != "2000-01-01T00:00:30Z" {
+			t.Errorf("%+v", s)
+		}
+		if n := p.logged("source away"); n != 2 {
+			t.Errorf("%d lines that it is away", n)
+		}
+	})
+}
+
 // Other settings are often what brings a source back: who was told of the outage
 // before is told of its end.
 func TestRecoveryByOtherSettingsIsTold(t *testing.T) {

@@ -101,15 +101,21 @@ type caused struct {
 
 func (c *caused) Unwrap() []error { return append([]error{c.error}, c.by...) }
 
-// RPCError is a JSON-RPC error object (JSON-RPC 2.0, section 5.1).
+// RPCError is a JSON-RPC error object (JSON-RPC 2.0, section 5.1), or the like of an
+// upstream that speaks no JSON-RPC: what it itself says of a failure.
 type RPCError struct {
-	Code    int             `json:"code"`
+	Code    int             `json:"code"` // 0 if it says none
 	Message string          `json:"message"`
 	Data    json.RawMessage `json:"data,omitempty"`
 }
 
 // Error bounds the message, which may be as long as an upstream likes.
-func (e *RPCError) Error() string { return fmt.Sprintf("%.2048s (code %d)", e.Message, e.Code) }
+func (e *RPCError) Error() string {
+	if e.Code == 0 {
+		return fmt.Sprintf("%.2048s", e.Message)
+	}
+	return fmt.Sprintf("%.2048s (code %d)", e.Message, e.Code)
+}
 
 // The JSON-RPC error codes that Bulkhead itself answers with.
 const (

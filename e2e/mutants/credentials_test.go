@@ -71,7 +71,7 @@ var theClient *http.Client`,
 	{"a challenge may repeat the token", "credentials/mcpauth/transport.go", "", "TestChallengeRepeatsTheToken", changes{
 		`token != "" { // what`, `token == "" { // what`}},
 	{"a proxy is taken from the environment", "internal/egress/egress.go", "", "TestNoProxyFromTheEnvironment", changes{
-		`Proxy:                  nil,`, `Proxy: http.ProxyFromEnvironment,`}},
+		`Proxy:                  once,`, `Proxy: http.ProxyFromEnvironment,`}},
 	{"net/http's defaults stay open", "internal/egress/poison.go", "", "TestDefaultsAreShut", changes{
 		`tr.Proxy, tr.DialContext, tr.DialTLSContext = nil, refuse, refuse`, `_, _ = tr, refuse`}},
 

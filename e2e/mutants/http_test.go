@@ -37,6 +37,8 @@ var requesting = []mutant{
 		`return append(append(escape(buf, name), '='), value...)`}},
 	{"a read follows a redirect to another host", "upstream/rest/rest.go", "", "TestRedirects", changes{
 		` || req.URL.Host != first.URL.Host ||`, ` ||`}},
+	{"a request whose connection breaks goes out again by itself", "internal/egress/egress.go", "", "TestARequestIsSentOnce", changes{
+		`Proxy:                  once,`, `Proxy:                  nil,`}},
 	{"a cursor is good for every source", "upstream/rest/cursor.go", "", "FuzzCursor", changes{
 		`	add([]byte(id))
 `, `	_ = id

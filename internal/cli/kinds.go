@@ -104,7 +104,7 @@ func (w *wiring) http(ctx context.Context, u config.Upstream, signedIn *atomic.P
 }
 
 // transport is the bottom of all requests to an upstream, of one alone.
-func transport(u config.Upstream) *http.Transport {
+func transport(u config.Upstream) *egress.Transport {
 	return egress.New(max(idleConns, u.Limit.Concurrency))
 }
 
@@ -126,7 +126,7 @@ func (w *wiring) signIn(ctx context.Context, u config.Upstream) (*signIn, error)
 
 // signedHTTP is how an upstream is asked over base with the tokens of s. Its release
 // closes both.
-func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *http.Transport) (*httpSide, error) {
+func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *egress.Transport) (*httpSide, error) {
 	g, err := grant(ctx, u, s)
 	if err != nil {
 		return nil, err

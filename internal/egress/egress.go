@@ -33,10 +33,10 @@ const (
 // It takes no proxy from the environment: that would send one upstream's
 // credential wherever a variable points. It does not decompress, so that an
 // answer's size is known before it is read.
-func New(idle int) *http.Transport {
+func New(idle int) *Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
-	return &http.Transport{
-		Proxy:                  nil,
+	return &Transport{&http.Transport{
+		Proxy:                  once,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait},
@@ -48,5 +48,5 @@ func New(idle int) *http.Transport {
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 1 << 20,
 		ExpectContinueTimeout:  time.Second,
-	}
+	}}
 }

@@ -68,10 +68,10 @@ func TestNoProxyFromTheEnvironment(t *testing.T) {
 	defer proxied.Close()
 	t.Setenv("HTTP_PROXY", proxied.URL)
 	tr := egress.New(1)
-	if tr.Proxy != nil {
-		t.Error("the transport takes a proxy")
-	}
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://upstream.invalid/", nil)
+	if proxy, err := tr.Proxy(req); proxy != nil || err != nil {
+		t.Errorf("the transport takes the proxy %v, %v", proxy, err)
+	}
 	if resp, err := tr.RoundTrip(req); err == nil {
 		_ = resp.Body.Close()
 		t.Error("a name that does not exist answered")

@@ -44,7 +44,7 @@ type Guard struct {
 	allow         allowed
 	maxBody       int64
 	timeout       time.Duration
-	secure, plain *http.Transport
+	secure, plain *Transport
 	lookup        func(ctx context.Context, network, host string) ([]netip.Addr, error)
 	dial          func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -80,7 +80,7 @@ func NewGuard(opt Options) (*Guard, error) {
 	if g.timeout <= 0 {
 		g.timeout = defaultTimeout
 	}
-	for scheme, tr := range map[string]*http.Transport{"https": g.secure, "http": g.plain} {
+	for scheme, tr := range map[string]*Transport{"https": g.secure, "http": g.plain} {
 		tr.MaxResponseHeaderBytes = 64 << 10
 		tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return g.connect(ctx, scheme, network, address)

@@ -243,30 +243,12 @@ func (a *answer) failure(faults faults) (e *upstream.Error, refusal string) {
 	case unbegun:
 		e.Sent = false
 	}
-	e.RPC = &upstream.RPCError{Code: statusOf(a.Status, e.Kind), Message: faults.text(), Data: faults.data()}
+	e.RPC = &upstream.RPCError{Message: faults.text(), Data: faults.data()}
+	if a.Status > 299 { // else it says that all is well
+		e.RPC.Code = a.Status
+	}
 	e.Public, e.Err = "", e.RPC
 	return e, refusal
-}
-
-// statusOf is the number that an error is told with: the status, or where that
-// says that all is well the one that means the same.
-func statusOf(status int, k upstream.Kind) int {
-	if status > 299 {
-		return status
-	}
-	switch k {
-	case upstream.RateLimited:
-		return http.StatusTooManyRequests
-	case upstream.NeedsLogin:
-		return http.StatusUnauthorized
-	case upstream.Denied:
-		return http.StatusForbidden
-	case upstream.NotFound:
-		return http.StatusNotFound
-	case upstream.InvalidArguments:
-		return http.StatusBadRequest
-	}
-	return http.StatusInternalServerError
 }
 
 // cost is what a service tells of the price of an operation and of the bucket

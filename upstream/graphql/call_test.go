@@ -266,6 +266,9 @@ func TestFailures(t *testing.T) {
 		text := e.Public
 		if e.RPC != nil {
 			text = e.RPC.Message
+			if said := map[bool]int{true: c.status}[c.status > 299]; e.RPC.Code != said {
+				t.Errorf("HTTP %d %.100s is told with the code %d", c.status, c.body, e.RPC.Code)
+			}
 		}
 		if !strings.Contains(text, c.text) || len(text) > 2000 {
 			t.Errorf("HTTP %d %.100s says %q, want %q", c.status, c.body, text, c.text)

@@ -2,6 +2,8 @@ package openapi_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -64,6 +66,28 @@ func openWith(t *testing.T, doc []byte, s *httptest.Server, errors rest.Errors, 
 	return a
 }
 
+// part is a file of a multipart body.
+func part(name, typ, content string) string {
+	return fmt.Sprintf("--B\nContent-Disposition: form-data; name=%q; filename=%q\nContent-Type: %s\n\n%s\n", name, name, typ, content)
+}
+
+// TestFilesAreBase64: what is none is told of its argument, and not sent.
+func TestFilesAreBase64(t *testing.T) {
+	t.Parallel()
+	s := serve(t, func(http.ResponseWriter, *http.Request) { t.Error("it was sent") })
+	const schema = `{"type":"object","properties":{"pic":{"type":"string","format":"binary"},"pics":{"type":"array","items":{"type":"string","format":"binary"}}}}`
+	a := open(t, document(`{"/a":{"post":{"operationId":"up","requestBody":{"content":{"multipart/form-data":{"schema":`+schema+`}}}}}}`, ""), s, rest.Errors{})
+	for args, want := range map[string]string{`{"pic":"plain text"}`: "pic must be a file in base64", `{"pics":["YQ==","-"]}`: "pics must be a file in base64"} {
+		_, err := a.Call(t.Context(), &upstream.Call{
+			ID: "1", Principal: upstream.Local(), Op: upstream.CallTool, Name: "up", Tool: &upstream.Tool{Name: "up"},
+			Arguments: json.RawMessage(args), Timing: &upstream.Timing{},
+		})
+		if e, ok := errors.AsType[*upstream.Error](err); !ok || e.Kind != upstream.InvalidArguments || !strings.Contains(e.Public, want) {
+			t.Errorf("%s: %v, want %q", args, err, want)
+		}
+	}
+}
+
 // TestRequests tells that what a document says of its requests is what is sent.
 func TestRequests(t *testing.T) {
 	t.Parallel()
@@ -81,6 +105,9 @@ func TestRequests(t *testing.T) {
  "post":{"operationId":"whole","requestBody":{"content":{"application/json":{"schema":{"type":"array","items":{"type":"integer"}}}}}},
  "patch":{"operationId":"merge","requestBody":{"content":{"application/merge-patch+json":{"schema":{"type":"object","properties":{"a":{"type":"string","nullable":true}}}}}}},
  "delete":{"operationId":"keyed","parameters":[{"name":"X-Api-Key","in":"header","required":true,"schema":{"type":"string"}}]}},
+"/files":{"post":{"operationId":"files","requestBody":{"content":{"multipart/form-data":{"encoding":{"t":{"contentType":"text/csv"}},"schema":{"type":"object","properties":{
+  "l":{"type":"array","items":{"type":"string","format":"binary"}},"o":{"anyOf":[{"type":"string","format":"binary"},{"type":"null"}]},
+  "t":{"type":"string","format":"binary"},"m":{"type":"string","contentMediaType":"text/markdown"},"e":{"type":"string","contentMediaType":"image/png","contentEncoding":"base64"},"p":{"type":"string","contentMediaType":"image/png"}}}}}}}},
 "/form":{"post":{"operationId":"form","requestBody":{"content":{"application/x-www-form-urlencoded":{
   "encoding":{"expand":{"style":"deepObject","explode":true},"j":{"contentType":"application/json"}},
   "schema":{"type":"object","properties":{"a":{"type":"integer"},"expand":{"type":"array","items":{"type":"string"}},"card":{"type":"object"},"j":{"type":"object"},"t":{"type":"array","items":{"type":"string"}}}}}}}},
@@ -120,7 +147,10 @@ func TestRequests(t *testing.T) {
 		{"keyed", `{"id":1}`, "DELETE /base/a/1"},
 		{"form", `{"a":1,"expand":["x","y"],"card":{"number":{"n":1}},"j":{"k":[1]},"t":["p","q"]}`,
 			"POST /base/form\nContent-Type: application/x-www-form-urlencoded\na=1&expand%5B%5D=x&expand%5B%5D=y&card%5Bnumber%5D%5Bn%5D=1&j=%7B%22k%22%3A%5B1%5D%7D&t=p&t=q"},
-		{"multipart", `{"file":"data","note":"n"}`, "PUT /base/form\nContent-Type: multipart/form-data\n--B\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\nContent-Type: application/octet-stream\n\ndata\n--B\nContent-Disposition: form-data; name=\"note\"\n\nn\n--B--\n"},
+		{"multipart", `{"file":"ZGF0YQ==","note":"n"}`, "PUT /base/form\nContent-Type: multipart/form-data\n--B\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\nContent-Type: application/octet-stream\n\ndata\n--B\nContent-Disposition: form-data; name=\"note\"\n\nn\n--B--\n"},
+		{"files", `{"l":["YQ==","Yg=="],"o":"Yw==","t":"d,d","m":"*e*","e":"Zg==","p":"Zw=="}`, "POST /base/files\nContent-Type: multipart/form-data\n" +
+			part("l", "application/octet-stream", "a") + part("l", "application/octet-stream", "b") + part("o", "application/octet-stream", "c") +
+			part("t", "text/csv", "d,d") + part("m", "text/markdown", "*e*") + part("e", "application/octet-stream", "f") + part("p", "application/octet-stream", "g") + "--B--\n"},
 		{"text", `{"body":"*a*"}`, "PATCH /base/form\nContent-Type: text/x-markdown\n*a*"},
 		{"octets", `{"body":"aGk="}`, "DELETE /base/form\nContent-Type: application/octet-stream\nhi"},
 	} {

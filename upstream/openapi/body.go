@@ -8,6 +8,7 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
 )
 
@@ -83,12 +84,58 @@ func (c *compiler) fields(obj flat, content *openapi3.MediaType, expected bool) 
 		if strings.HasPrefix(p.Name, "/") { // it would be read as a pointer
 			a.param.Name = "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(p.Name)
 		}
+		if c.action.Body == "multipart" {
+			if schema, ok := file(p.Value, content.Encoding[p.Name]); ok {
+				a.schema = schema
+			}
+		}
 		if c.action.Body != "json" {
 			a.param.Style = c.formStyle(p.Value, content.Encoding[p.Name])
 		}
 		out = append(out, a)
 	}
 	return out
+}
+
+// file returns the schema of a file in a multipart body as a model can follow it, and
+// whether it is one: in base64, unless its media type is one of text. A file is of
+// format "binary" (OpenAPI 3.0, Considerations for File Uploads; Swagger's type "file"
+// becomes it) or says its encoding or media type (OpenAPI 3.1, see [inliner.modern]);
+// it may be a list of them, or be allowed to be null.
+func file(schema json.RawMessage, e *openapi3.Encoding) (json.RawMessage, bool) {
+	kw := members(schema)
+	if kw["items"] != nil {
+		items, ok := file(kw["items"], e)
+		kw["items"] = items
+		return object(kw), ok
+	}
+	for _, several := range []string{"anyOf", "oneOf"} {
+		some := slices.DeleteFunc(slices.Collect(rawjson.Elements(kw[several])), func(s json.RawMessage) bool {
+			t, _ := rawjson.GetString(s, "type")
+			return t == "null"
+		})
+		if len(some) == 1 {
+			return file(some[0], e)
+		}
+	}
+	format, media := rawjson.String(kw["format"]), ""
+	if e != nil {
+		media = e.ContentType
+	}
+	out := pick(kw, "type", "description", "deprecated")
+	if out["type"] == nil {
+		out["type"] = json.RawMessage(`"string"`)
+	}
+	switch {
+	case format != "binary" && format != "byte":
+		return schema, false
+	case format == "binary" && rest.TextFile(media):
+		out["format"] = rawjson.Quote(media)
+	default:
+		out["format"] = json.RawMessage(`"byte"`)
+		out["description"] = rawjson.Quote(strings.TrimSpace(rawjson.String(kw["description"]) + " In base64."))
+	}
+	return object(out), true
 }
 
 // formStyle returns how a field of a form is written (OpenAPI 3.1, §4.8.15); ""

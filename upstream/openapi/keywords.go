@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
 )
 
 // treatment is what becomes of a keyword's value.
@@ -83,6 +84,8 @@ func (w *inliner) modern(kw map[string]json.RawMessage) map[string]json.RawMessa
 		switch {
 		case rawjson.String(kw["contentEncoding"]) == "base64":
 			kw["format"] = json.RawMessage(`"byte"`)
+		case rest.TextFile(rawjson.String(kw["contentMediaType"])):
+			kw["format"] = kw["contentMediaType"]
 		case kw["contentMediaType"] != nil:
 			kw["format"] = json.RawMessage(`"binary"`)
 		}
@@ -144,7 +147,7 @@ func (w *inliner) value(name string, v json.RawMessage) json.RawMessage {
 	case "type", "default", "const":
 		ok = true
 	case "format":
-		ok = slices.Contains(formats, rawjson.String(v))
+		ok = slices.Contains(formats, rawjson.String(v)) || rest.TextFile(rawjson.String(v))
 	case "description":
 		text := brief(rawjson.String(v), w.words)
 		return quoteUnlessEmpty(text)

@@ -147,7 +147,7 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMes
 	shape, seen := a.shape, []bool(nil)
 	switch {
 	case v.in.fields != nil:
-		shape = v.in.fields
+		shape, seen = v.in.fields, v.in.fields.tally()
 	case ans.Status != http.StatusAccepted: // what that says is how it goes, no record (RFC 9110, section 15.3.3)
 		seen = a.drift.tally()
 	}
@@ -164,7 +164,9 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMes
 	case kind == '{':
 		i := 0
 		out = shape.project(out, bytes.TrimSpace(value), &i, seen)
-		a.drift.check(seen, 1)
+		if note := a.lacks(v, seen, 1, value); note != "" && string(out) == "{}" { // else there is no place for it
+			out = append(append(append(out[:0], `{"note":`...), rawjson.Quote(note)...), '}')
+		}
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
 	}
@@ -211,7 +213,7 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 	if !found {
 		note = a.missing(ans.status)
 	}
-	a.drift.check(seen, given)
+	lacks := a.lacks(v, seen, given, value)
 	next, refused := a.next(ans, v, given)
 	if next != nil {
 		if cursor := v.cursor(next); cursor != "" {
@@ -232,6 +234,11 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 		note = fmt.Sprintf("these are %d of the %d records of the answer; next_cursor gives the others", given, ans.count-v.at.Skip)
 	case v.at.Skip+given < ans.count:
 		note = fmt.Sprintf("these are %d of the %d records of the answer", given, ans.count)
+	}
+	if note == "" || lacks == "" {
+		note += lacks
+	} else {
+		note += "; " + lacks
 	}
 	if note != "" {
 		out = append(append(out, `,"note":`...), rawjson.Quote(note)...)

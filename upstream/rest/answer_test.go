@@ -32,6 +32,10 @@ func TestAnswers(t *testing.T) {
 fields = ["id", "owner.name", "tags.k"]`, `{"d":{"items":[{"id":9007199254740993,"x":1,"owner":{"id":1,"name":"A"},"tags":[{"k":1,"v":2},{"v":3}]},{"owner":null,"id":1.50}]}}`,
 			`{}`, `{"records":[{"id":9007199254740993,"owner":{"name":"A"},"tags":[{"k":1},{}]},{"owner":null,"id":1.50}],"count":2}`},
 		{"fields of one's own", `fields = ["id"]`, `[{"id":1,"a":{"b":2,"c":3}}]`, `{"fields":["a.b"]}`, `{"records":[{"a":{"b":2}}],"count":1}`},
+		{"fields that no record has", `fields = ["id"]`, `[{"id":1,"a":{"b":2}},{"id":3,"c":null}]`, `{"fields":["bogus","c","a.x"]}`,
+			`{"records":[{"a":{}},{"c":null}],"count":2,"note":"nothing here has the fields bogus, a.x; there are: id, a"}`},
+		{"fields of nothing", `fields = ["id"]`, `[]`, `{"fields":["bogus"]}`, `{"records":[],"count":0}`},
+		{"fields that are null", `fields = ["id"]`, `[{"a":null}]`, `{"fields":["a.b"]}`, `{"records":[{"a":null}],"count":1}`},
 		{"fields as text", ``, `[{"id":1,"a":2,"b":3}]`, `{"fields":"id, a"}`, `{"records":[{"id":1,"a":2}],"count":1}`},
 		{"all fields", `fields = ["id"]`, `[{"id":1,"a":2}]`, `{"fields":["*"]}`, `{"records":[{"id":1,"a":2}],"count":1}`},
 		{"pretty JSON is made small", ``, "[ {\n  \"id\" : 1,\n \"s\": \"a  b\" } ]", `{}`, `{"records":[{"id":1,"s":"a  b"}],"count":1}`},
@@ -49,17 +53,19 @@ fields = ["id", "owner.name", "tags.k"]`, `{"d":{"items":[{"id":9007199254740993
 			}
 		})
 	}
-	for _, c := range []struct{ name, action, body, want string }{
+	for _, c := range []struct{ name, action, body, args, want string }{
 		{"one", `records = "/item"
-fields = ["id"]`, `{"item":{"id":1,"x":2}}`, `{"id":1}`},
-		{"a list all the same", ``, `[{"id":1}]`, `{"records":[{"id":1}],"count":1}`},
-		{"a number", ``, `12345678901234567890`, `{"value":12345678901234567890}`},
-		{"nothing", ``, ` `, `{}`},
-		{"nothing there", `records = "/item"`, `{}`, `{"note":"the answer has nothing at /item: the source may have changed"}`},
+fields = ["id"]`, `{"item":{"id":1,"x":2}}`, `{}`, `{"id":1}`},
+		{"a list all the same", ``, `[{"id":1}]`, `{}`, `{"records":[{"id":1}],"count":1}`},
+		{"a number", ``, `12345678901234567890`, `{}`, `{"value":12345678901234567890}`},
+		{"nothing", ``, ` `, `{}`, `{}`},
+		{"no field that it has", ``, `{"id":1}`, `{"fields":["x"]}`, `{"note":"nothing here has the fields x; there are: id"}`},
+		{"a field that it has", ``, `{"id":1}`, `{"fields":["x","id"]}`, `{"id":1}`},
+		{"nothing there", `records = "/item"`, `{}`, `{}`, `{"note":"the answer has nothing at /item: the source may have changed"}`},
 	} {
 		t.Run("get "+c.name, func(t *testing.T) {
 			a := open(t, "[action.get_x]\nmethod='GET'\npath='/'\n"+c.action, serve(t, says("application/json; charset=utf-8", c.body)))
-			if got := structured(t, a, "get_x", `{}`); got != c.want {
+			if got := structured(t, a, "get_x", c.args); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 		})
@@ -376,7 +382,8 @@ params.when = { format = "date-time", default = "2026-01-01T00:00:00Z" }`, serve
 		t.Errorf("got  %s\nwant %s", in, want)
 	}
 	out, _ := rawjson.Get(tools[0].Raw, "outputSchema")
-	if !strings.Contains(string(out), `"records":{"type":"array","items":{"type":"object","properties":{"id":{},"a":{}}}}`) || !json.Valid(out) {
+	if !strings.Contains(string(out), `"records":{"type":"array","items":{"type":"object","properties":{"id":{},"a":{}}}}`) || !json.Valid(out) ||
+		!strings.HasSuffix(string(out), `"required":["records","count"],"additionalProperties":false}`) { // so a plan is told of a part that cannot be
 		t.Errorf("%s", out)
 	}
 	if tools[0].Title != "Things" || !tools[0].Hints.ReadOnly || tools[0].Upstream != "crm" {

@@ -40,6 +40,8 @@ func compileParam(a *Action, p *Param) param {
 	}
 	if f, ok := p.Schema["format"].(string); ok {
 		c.format = f
+	} else if items, ok := p.Schema["items"].(map[string]any); ok {
+		c.format, _ = items["format"].(string)
 	}
 	for _, e := range p.Enum {
 		c.enum = append(c.enum, raw(e))

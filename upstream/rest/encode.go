@@ -5,8 +5,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"mime"
 	"mime/multipart"
 	"net/textproto"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -153,7 +155,7 @@ func formName(name string) string {
 }
 
 // multipart returns a body of parts (RFC 7578) and its content type. An argument
-// of format "byte" is a file, in base64; one of format "binary" a file, as text.
+// that is a list of files is a part for each.
 func (m *maker) multipart(values []json.RawMessage) ([]byte, string, error) {
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)
@@ -167,33 +169,76 @@ func (m *maker) multipart(values []json.RawMessage) ([]byte, string, error) {
 		if p.in != inBody || values[i] == nil {
 			continue
 		}
-		content := []byte(plain(values[i]))
-		header := textproto.MIMEHeader{}
-		disposition := fmt.Sprintf(`form-data; name="%s"`, quoteEscaper.Replace(formName(p.wire)))
-		switch kind := rawjson.Kind(values[i]); {
-		case p.format == "byte" || p.format == "binary":
-			disposition += fmt.Sprintf(`; filename="%s"`, quoteEscaper.Replace(p.arg))
-			header.Set("Content-Type", "application/octet-stream")
-			if p.format == "byte" {
-				var err error
-				if content, err = base64.StdEncoding.DecodeString(string(content)); err != nil {
-					return nil, "", invalid("%s must be base64", p.arg)
-				}
+		parts := []json.RawMessage{values[i]}
+		if (p.base64() || TextFile(p.format)) && rawjson.Kind(values[i]) == '[' {
+			parts = slices.Collect(rawjson.Elements(values[i]))
+		}
+		for _, v := range parts {
+			if err := p.part(w, v); err != nil {
+				return nil, "", err
 			}
-		case kind == '{' || kind == '[':
-			header.Set("Content-Type", "application/json")
 		}
-		header.Set("Content-Disposition", disposition)
-		part, err := w.CreatePart(header)
-		if err != nil {
-			return nil, "", err
-		}
-		_, _ = part.Write(content) // into memory
 	}
 	if err := w.Close(); err != nil {
 		return nil, "", err
 	}
 	return buf.Bytes(), w.FormDataContentType(), nil
+}
+
+// part writes one part: a file in base64, a file of text, JSON or text.
+func (p *param) part(w *multipart.Writer, v json.RawMessage) error {
+	content, typ := []byte(plain(v)), ""
+	switch kind := rawjson.Kind(v); {
+	case p.base64() && kind == 'n', TextFile(p.format) && kind == 'n':
+		return nil // no file
+	case p.base64():
+		typ = "application/octet-stream"
+		var err error
+		if content, err = p.decode(v); err != nil {
+			return err
+		}
+	case TextFile(p.format):
+		typ = p.format
+	case kind == '{' || kind == '[':
+		typ = "application/json"
+	}
+	disposition := fmt.Sprintf(`form-data; name="%s"`, quoteEscaper.Replace(formName(p.wire)))
+	if p.base64() || TextFile(p.format) {
+		disposition += fmt.Sprintf(`; filename="%s"`, quoteEscaper.Replace(p.arg))
+	}
+	header := textproto.MIMEHeader{"Content-Disposition": {disposition}}
+	if typ != "" {
+		header.Set("Content-Type", typ)
+	}
+	part, err := w.CreatePart(header)
+	if err != nil {
+		return err
+	}
+	_, _ = part.Write(content) // into memory
+	return nil
+}
+
+// base64 reports whether an argument is a file that a model can only give in
+// base64, in a body that is none of JSON.
+func (p *param) base64() bool { return p.format == "byte" || p.format == "binary" }
+
+func (p *param) decode(v json.RawMessage) ([]byte, error) {
+	content, err := base64.StdEncoding.DecodeString(plain(v))
+	if err != nil || rawjson.Kind(v) != '"' {
+		return nil, invalid("%s must be a file in base64 (RFC 4648, section 4)", p.arg)
+	}
+	return content, nil
+}
+
+// TextFile reports whether the format of a parameter is a media type of text, such
+// as text/csv: in a multipart body it is a file, and given as it stands.
+func TextFile(format string) bool {
+	if !strings.Contains(format, "/") {
+		return false
+	}
+	m, params, err := mime.ParseMediaType(format)
+	return err == nil && m == format && len(params) == 0 && !strings.Contains(m, "*") &&
+		(strings.HasPrefix(m, "text/") || strings.HasSuffix(m, "json") || strings.HasSuffix(m, "xml"))
 }
 
 var quoteEscaper = strings.NewReplacer("\\", "\\\\", `"`, "%22", "\r", "%0D", "\n", "%0A")

@@ -237,7 +237,7 @@ body = "multipart"
 constant = { fixed = 1 }
 params.s = {}
 params.file = { format = "byte" }
-params.text = { format = "binary" }
+params.text = { format = "text/csv" }
 params.o = { type = "object" }
 [action.send_raw]
 method = "POST"

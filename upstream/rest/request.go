@@ -3,7 +3,6 @@ package rest
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -221,9 +220,9 @@ func (m *maker) setBody(w *wire, values []json.RawMessage) error {
 			return nil
 		}
 		typ, body = "text/plain; charset=utf-8", []byte(plain(v))
-		if m.params[m.body.param].format == "byte" {
-			if body, err = base64.StdEncoding.DecodeString(string(body)); err != nil {
-				return invalid("%s must be base64", m.params[m.body.param].arg)
+		if p := &m.params[m.body.param]; p.base64() {
+			if body, err = p.decode(v); err != nil {
+				return err
 			}
 			typ = "application/octet-stream"
 		}

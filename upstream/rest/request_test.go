@@ -170,18 +170,26 @@ func TestMultipart(t *testing.T) {
 		content, _ := io.ReadAll(f)
 		_, _ = fmt.Fprintf(w, `{"title":%q,"kind":%q,"file":%q,"name":%q}`, r.FormValue("title"), r.FormValue("kind"), content, h.Filename)
 	})
-	a := open(t, `[action.upload_file]
+	for _, format := range []string{"byte", "binary"} {
+		a := open(t, `[action.upload_file]
 method = "POST"
 path = "/x"
 body = "multipart"
 constant = { kind = "doc" }
 params.title = {}
-params.file = { format = "byte" }`, s)
-	if got, want := structured(t, a, "upload_file", `{"title":"a\"b","file":"aGk="}`), `{"title":"a\"b","kind":"doc","file":"hi","name":"file"}`; got != want {
-		t.Errorf("got %s, want %s", got, want)
+params.file = { doc = "The file.", format = "`+format+`" }`, s)
+		if got, want := structured(t, a, "upload_file", `{"title":"a\"b","file":"aGk="}`), `{"title":"a\"b","kind":"doc","file":"hi","name":"file"}`; got != want {
+			t.Errorf("%s: got %s, want %s", format, got, want)
+		}
+		for _, bad := range []string{`"?"`, `"plain text"`} {
+			_, err := call(t.Context(), a, "upload_file", `{"file":`+bad+`}`)
+			wantKind(t, err, upstream.InvalidArguments, false, "file must be a file in base64")
+		}
+		const said = `"file":{"type":"string","description":"The file. In base64.","format":"byte"}`
+		if tools, err := a.Tools(t.Context()); err != nil || !strings.Contains(string(tools[0].Raw), said) {
+			t.Errorf("%s: %s, %v", format, tools[0].Raw, err)
+		}
 	}
-	_, err := call(t.Context(), a, "upload_file", `{"file":"?"}`)
-	wantKind(t, err, upstream.InvalidArguments, false, "base64")
 }
 
 func TestArgumentsAreRefused(t *testing.T) {

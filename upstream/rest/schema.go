@@ -48,15 +48,22 @@ func (p *Param) schema() json.RawMessage {
 	}
 	var o object
 	o.add("type", raw(p.kind()))
-	if p.Doc != "" {
-		o.add("description", raw(p.Doc))
+	doc, format := p.Doc, p.Format
+	if format == "binary" { // says nothing of how: see [param.base64]
+		format = "byte"
+	}
+	if format == "byte" && !strings.Contains(strings.ToLower(doc), "base64") {
+		doc = strings.TrimSpace(doc + " In base64.")
+	}
+	if doc != "" {
+		o.add("description", raw(doc))
 	}
 	var limits object
 	if p.Enum != nil {
 		limits.add("enum", raw(p.Enum))
 	}
-	if p.Format != "" {
-		limits.add("format", raw(p.Format))
+	if format != "" {
+		limits.add("format", raw(format))
 	}
 	switch {
 	case p.Items != "" && p.kind() == "array": // then they are about the elements
@@ -151,7 +158,7 @@ func (a *action) outputSchema() json.RawMessage {
 		`},"count":{"type":"integer","description":"How many records are here."},` +
 		`"total":{"type":"number","description":"How many there are in all."},` +
 		`"next_cursor":{"type":"string","description":"Where to go on; there is none at the end."},` +
-		`"note":{"type":"string"}},"required":["records","count"]}`)
+		`"note":{"type":"string"}},"required":["records","count"],"additionalProperties":false}`)
 }
 
 func (a *action) newTool(id upstream.ID) (upstream.Tool, error) {
