@@ -87,6 +87,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		if run.kept = kept; args.fresh {
 			kept.forget()
 		}
+		run.plan = &upstream.Plan{Key: string(kept.key[:]), Fresh: args.fresh}
 		began := time.Now()
 		run.total = len(p.Nodes)
 		out := plan.Run(ctx, p, run.do, func(i int, o *plan.Outcome[batchAnswer]) { run.finished(&p.Nodes[i], o) })
@@ -112,6 +113,7 @@ type batchRun struct {
 	call     *upstream.Call // of the batch tool
 	readOnly bool
 	kept     *batchKept
+	plan     *upstream.Plan // of its calls
 	total    int
 	held     atomic.Int64 // bytes of results
 	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
@@ -238,6 +240,9 @@ func (r *batchRun) child(s plan.Step, e *entry) *upstream.Call {
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: s.Node.Tool,
 		Back: back, Timing: &upstream.Timing{},
 	}
+	if e.m != nil {
+		c.Plan = r.plan
+	}
 	c.Params, c.Arguments = params, arguments
 	return c
 }
@@ -255,7 +260,7 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 		return nil, &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.InvalidArguments, RPC: rpc}
 	}
 	if err != nil {
-		return nil, r.unasked(c, err)
+		return nil, unbegun(ctx, c, r.unasked(c, err))
 	}
 	return r.view.offer().exposeResult(e.m, res), nil
 }
@@ -269,6 +274,17 @@ func (r *batchRun) unasked(c *upstream.Call, err error) error {
 	}
 	said := *e
 	said.Public = fmt.Sprintf("%s, for which this client cannot be asked in the middle of a plan: %s has to be called by itself", strings.TrimSuffix(e.Public, cannotDo), c.Exposed)
+	return &said
+}
+
+// unbegun says of a call that waited until the plan ended that this is all there was.
+func unbegun(ctx context.Context, c *upstream.Call, err error) error {
+	e := upstream.AsError(c.Upstream, c.Name, err)
+	if ctx.Err() == nil || e.Sent || e.Kind != upstream.Timeout || c.Timing.Attempts > 0 {
+		return err
+	}
+	said := *e
+	said.Public = "its turn at the source did not come before the plan's time was up"
 	return &said
 }
 

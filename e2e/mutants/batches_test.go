@@ -74,7 +74,7 @@ var batching = []mutant{
 		`			r.moved++
 `, ``}},
 	{"who cannot be asked in a plan is told to be incapable", "aggregate/batch.go", "", "TestBatchAsks", changes{
-		`return nil, r.unasked(c, err)`, `return nil, err`}},
+		`unbegun(ctx, c, r.unasked(c, err))`, `unbegun(ctx, c, err)`}},
 	{"a plan holds whatever it is answered", "aggregate/batch.go", "", "TestBatchOfManyResults", changes{
 		`> maxTogether:`, `< 0:`}},
 	{"a write whose answer was cut has failed", "aggregate/shape.go", "", "TestACutWriteHasSucceeded", changes{
