@@ -87,6 +87,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		if run.kept = kept; args.fresh {
 			kept.forget()
 		}
+		run.settled = p.Under(kept.written())
 		run.plan = &upstream.Plan{Key: string(kept.key[:]), Fresh: args.fresh}
 		began := time.Now()
 		run.total = len(p.Nodes)
@@ -113,7 +114,8 @@ type batchRun struct {
 	call     *upstream.Call // of the batch tool
 	readOnly bool
 	kept     *batchKept
-	plan     *upstream.Plan // of its calls
+	plan     *upstream.Plan  // of its calls
+	settled  map[string]bool // calls that writes were made from, when the plan was sent before
 	total    int
 	held     atomic.Int64 // bytes of results
 	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
@@ -155,9 +157,9 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
-	call, as := callKeyOf(s, e), e.seenBy(r.call)
+	call, as := callKeyOf(s, e), r.circumstances(e)
 	_, wrote := r.wrote.Load(e.tool.Upstream)
-	if a, ok := r.kept.get(call, as); ok && !(wrote && e.tool.Hints.ReadOnly) {
+	if a, ok := r.kept.get(call, as, r.settled[s.Node.ID]); ok && !(wrote && e.tool.Hints.ReadOnly) {
 		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
 	}
@@ -168,7 +170,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	keep = func(a *batchAnswer) {
 		if e.m != nil {
 			a.unsure = unsure(e, a.err)
-			r.kept.put(call, as, e.tool.Hints.ReadOnly, *a)
+			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, circumstances: as})
 		}
 	}
 	a := batchAnswer{source: e.tool.Upstream}

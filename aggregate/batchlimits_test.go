@@ -98,8 +98,14 @@ func TestBatchEndsWhileItsCallsWait(t *testing.T) {
 		defer stop()
 		b := batch(t, v, "bulkhead_batch", `{"deadline_ms":1500,"calls":[`+alike(5, "crm_read", 1000)+`]}`)
 		const want = "timeout: crm: its turn at the source did not come before the plan's time was up; nothing was sent; retry later; other sources are unaffected."
-		if last := b.Results[4]; last.Code != "timeout" || last.Error != want || len(crm.asked) != 4 {
-			t.Errorf("%s: %s; %d were asked", last.Code, last.Error, len(crm.asked))
+		unsent := 0
+		for _, r := range b.Results {
+			if r.Error == want {
+				unsent++
+			}
+		}
+		if unsent != 1 || len(crm.asked) != 4 {
+			t.Errorf("%d say that they were not sent, %d were: %+v", unsent, len(crm.asked), b.Results)
 		}
 	})
 }

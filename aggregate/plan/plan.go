@@ -75,6 +75,20 @@ func (n *Node) Mapped() bool { return n.over != nil }
 // Plan is a valid plan, in the order in which it was written.
 type Plan struct{ Nodes []Node }
 
+// Under returns the calls whose results those of these ids were made from, directly
+// or not.
+func (p *Plan) Under(ids map[string]bool) map[string]bool {
+	under := map[string]bool{}
+	for i := len(p.Nodes) - 1; i >= 0; i-- { // what a call needs stands before it
+		if n := &p.Nodes[i]; ids[n.ID] || under[n.ID] {
+			for _, j := range n.needs {
+				under[p.Nodes[j].ID] = true
+			}
+		}
+	}
+	return under
+}
+
 // Fault is one thing that is wrong with a plan.
 type Fault struct {
 	Call    string // its id, or its place, e.g. "calls[2]"; "" is the whole

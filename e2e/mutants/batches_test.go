@@ -111,11 +111,20 @@ var batching = []mutant{
 	{"what does not say that it reads is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchDoesNotDoubleWhatDoesNotSay", changes{
 		`!err.Sent || e.tool.Hints.ReadOnly ||`, `!err.Sent || e.tool.Hints.ReadOnly || !e.tool.HasHints ||`}},
 	{"what another credential was answered is given again", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
-		`c == nil || c.reads && (c.as != as || `, `c == nil || c.reads && (`}},
+		`c == nil || c.reads && (c.as != as.as || `, `c == nil || c.reads && (`}},
 	{"what was read for a plan never grows old", "aggregate/batchmemory.go", "", "TestBatchReadsThatAreOutOfDate", changes{
 		` || time.Since(c.made) >= planLasts)`, `)`}},
 	{"a plan reads what was there before its write", "aggregate/batch.go", "", "TestBatchReadsThatAreOutOfDate", changes{
 		`ok && !(wrote && e.tool.Hints.ReadOnly)`, `ok && !(wrote && e == nil)`}},
+	{"a plan gives again what was read before a write", "aggregate/cached.go", "", "TestBatchSentAgainAfterAChange", changes{
+		`			k.m.changed(c)
+`, ``}},
+	{"a plan reads again what it has changed itself", "aggregate/changes.go", "", "TestBatchSentAgainAfterAChange", changes{
+		`if s.last.by == plan {`, `if false {`}},
+	{"a plan that is sent again makes its writes from something else", "aggregate/batchmemory.go", "", "TestBatchKeepsWhatItsWritesWereMadeFrom", changes{
+		` && !settled:`, `:`}},
+	{"what is to be fresh comes from memory", "aggregate/cached.go", "", "TestBatchFresh", changes{
+		`may && !fresh(c) {`, `may {`}},
 	{"a plan at the address of one source reaches the others", "aggregate/batchfind.go", "", "TestOwnToolsOfOneSource", changes{
 		`	v := r.view
 `, `	v := &View{agg: r.agg}

@@ -64,7 +64,7 @@ var limiting = []mutant{
 		`		b.succeed(w)
 `, ``}},
 	{"writes of a plan are refused for each other", "upstream/gate/order.go", "aggregate", "TestBatchFitsItsLimits", changes{
-		` && others == 0 {`, ` {`,
+		` && others == 0 {`, ` && others >= 0 {`,
 		`counted: others == 0}`, `counted: true}`}},
 	{"writes of a plan let nobody in between", "upstream/gate/order.go", "", "TestAPlanInALine", changes{
 		`		o.stand(own.Remove(e).(*standing))
