@@ -51,12 +51,16 @@ type Do[R any] func(context.Context, Step) (value json.RawMessage, result R, ok 
 // one after another. Once ctx has ended nothing more is begun; Run returns when
 // what was begun has returned.
 func Run[R any](ctx context.Context, p *Plan, do Do[R], done func(node int, o *Outcome[R])) []Outcome[R] {
-	r := &run[R]{plan: p, do: do, done: done, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes))}
+	r := &run[R]{plan: p, do: do, done: done, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes)), lists: make([]*length, len(p.Nodes))}
 	for i := range r.ended {
 		r.ended[i] = make(chan struct{})
+		if p.Nodes[i].over != nil {
+			r.lists[i] = &length{known: make(chan struct{})}
+		}
 	}
 	together(len(p.Nodes), func(i int) {
 		defer close(r.ended[i])
+		defer r.lists[i].is(0) // of one that was not begun
 		r.node(ctx, i)
 	})
 	return r.out
@@ -86,7 +90,7 @@ type run[R any] struct {
 	do    Do[R]
 	out   []Outcome[R]
 	ended []chan struct{} // closed when out has the node's
-	calls atomic.Int64    // begun
+	lists []*length       // of the nodes that are made for a list; nil for others
 	put   atomic.Int64    // bytes that references have put into arguments
 	found sync.Map        // references that were resolved, but for those to elements: text -> json.RawMessage
 	stop  atomic.Pointer[Node]
@@ -110,7 +114,7 @@ func (r *run[R]) node(ctx context.Context, i int) {
 		if n.over == nil {
 			*o = r.once(ctx, Step{Node: n, Item: -1}, nil)
 		} else {
-			r.each(ctx, n, o)
+			r.each(ctx, i, o)
 		}
 		o.Took = time.Since(began)
 	}
@@ -155,10 +159,6 @@ func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage) Outc
 	var err error
 	if s.Arguments, err = r.resolved(s.Node, element); err != nil {
 		o.Why = err.Error()
-		return o
-	}
-	if r.calls.Add(1) > MaxCalls {
-		o.Why = fmt.Sprintf("the plan comes to more than %d calls", MaxCalls)
 		return o
 	}
 	if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll { // each element has them anew
@@ -264,8 +264,9 @@ func (o *Outcome[R]) list(p *pointer) (json.RawMessage, error) {
 	return append(values, ']'), nil
 }
 
-// each carries out a call for each element of its list, all at once.
-func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
+// each carries out call i for each element of its list, all at once.
+func (r *run[R]) each(ctx context.Context, i int, o *Outcome[R]) {
+	n := &r.plan.Nodes[i]
 	o.Status = Failed
 	list, err := r.value(n.over, nil)
 	switch {
@@ -286,8 +287,15 @@ func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
 		}
 		elements = append(elements, e)
 	}
+	if o.Why = r.room(i, len(elements)); o.Why != "" {
+		return
+	}
+	if o.Why = r.hindered(ctx, n); o.Why != "" { // it may have waited
+		o.Status = Skipped
+		return
+	}
 	o.Items = make([]Outcome[R], len(elements)) // not nil: there is a list
-	together(len(elements), func(i int) { o.Items[i] = r.once(ctx, Step{Node: n, Item: i}, elements[i]) })
+	together(len(elements), func(j int) { o.Items[j] = r.once(ctx, Step{Node: n, Item: j}, elements[j]) })
 	o.Status = OK
 	if slices.ContainsFunc(o.Items, func(it Outcome[R]) bool { return it.Status != OK }) {
 		o.Status = Failed

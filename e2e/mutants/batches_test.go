@@ -30,8 +30,10 @@ var batching = []mutant{
 		`(o.Writes || t.Writes)`, `(o.Writes && t.Writes)`}},
 	{"references put in as much as they like", "aggregate/plan/run.go", "", "TestBombs", changes{
 		`r.put.Add(int64(len(v))) > maxAll`, `r.put.Add(int64(len(v))) < 0`}},
-	{"a list makes as many calls as it likes", "aggregate/plan/run.go", "", "TestBombs", changes{
-		`if r.calls.Add(1) > MaxCalls {`, `if r.calls.Add(1) < 0 {`}},
+	{"a list makes as many calls as it likes", "aggregate/plan/room.go", "", "TestBombs", changes{
+		`	if n > left {`, `	if n > left+MaxCalls {`}},
+	{"a list is filled as far as there is room", "aggregate/plan/room.go", "", "TestListsHaveRoomInOrder", changes{
+		`		<-l.known // at`, `		break // at`}},
 	{"a plan's first fault is told only", "aggregate/plan/parse.go", "aggregate", "TestBatchFaults", changes{
 		`	for _, f := range r.faults {`, `	for _, f := range r.faults[:1] {`}},
 	{"calls that need each other are begun", "aggregate/plan/link.go", "", "TestFaults", changes{
