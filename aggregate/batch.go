@@ -75,7 +75,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		}
 		if len(faults) > 0 {
 			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments, Err: errArguments,
-				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(faults.Error(), "\n", " | "), maxFaults)}
+				Public: "nothing was called, because the plan has faults: " + faultsText(faults)}
 		}
 		ctx, cancel := context.WithTimeout(ctx, args.deadline)
 		defer cancel()
@@ -100,9 +100,6 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		return res, err
 	}
 }
-
-// maxFaults is how much is said of what is wrong with a plan, in bytes.
-const maxFaults = 16 << 10
 
 // maxTogether is how many bytes of results a plan holds at once. Any more can be read,
 // but not be referred to.

@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -17,6 +18,10 @@ const MetaError = "io.github.bulkhead-mcp/error"
 
 // maxQuote is how much of an upstream's own words a failure repeats, in bytes.
 const maxQuote = 2 << 10
+
+// maxSaid is how much of our own words a failure has, in bytes: all that is said of a
+// plan's faults.
+const maxSaid = maxFaults + 1<<10
 
 // maxData is how much of an error object's data a failure carries, in bytes;
 // larger data is left out.
@@ -103,7 +108,11 @@ func whatHappened(e *upstream.Error) string {
 		return fmt.Sprintf(`it answered "%s" (code %d)`, Printable(e.RPC.Message, maxQuote), e.RPC.Code)
 	}
 	if e.Public != "" {
-		return strings.TrimRight(Printable(e.Public, maxQuote), ".") // more follows, or our own
+		most := maxQuote
+		if e.Upstream == "" && errors.Is(e.Err, errArguments) {
+			most = maxSaid
+		}
+		return strings.TrimRight(Printable(e.Public, most), ".") // more follows, or our own
 	}
 	return plain[e.Kind]
 }

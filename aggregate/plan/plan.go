@@ -10,9 +10,7 @@ package plan
 
 import (
 	"encoding/json"
-	"fmt"
 	"regexp"
-	"strings"
 	"sync"
 )
 
@@ -87,45 +85,6 @@ func (p *Plan) Under(ids map[string]bool) map[string]bool {
 		}
 	}
 	return under
-}
-
-// Fault is one thing that is wrong with a plan.
-type Fault struct {
-	Call    string // its id, or its place, e.g. "calls[2]"; "" is the whole
-	Problem string
-	Fix     string // what to write instead
-}
-
-func (f Fault) String() string {
-	s := f.Problem
-	if f.Call != "" {
-		s = f.Call + ": " + s
-	}
-	if f.Fix != "" {
-		s += "; " + f.Fix
-	}
-	return s
-}
-
-// Faults is everything that is wrong with a plan, never empty where it is
-// returned as an error.
-type Faults []Fault
-
-// Error returns one line for each fault, the first of many.
-func (fs Faults) Error() string {
-	const most = MaxNodes + 10 // one of each call, and of the whole
-	var b strings.Builder
-	for i, f := range fs {
-		if i == most {
-			fmt.Fprintf(&b, "\nand %d more", len(fs)-most)
-			break
-		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(f.String())
-	}
-	return b.String()
 }
 
 var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) })
