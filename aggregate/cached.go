@@ -141,7 +141,7 @@ func (k *memory) write(ctx context.Context, c *upstream.Call, next upstream.Hand
 	defer func() {
 		if sent {
 			k.m.forget()
-			k.m.changed(c)
+			k.changed(c)
 		}
 	}()
 	res, err := next(ctx, c)

@@ -45,7 +45,7 @@ func (s *changes) beside(plan string) uint64 {
 // changed notes that a call may have changed something at its source, which the
 // member that has taken this one's place stands for too. What says that it only
 // reads is believed here, as it is in plans.
-func (m *member) changed(c *upstream.Call) {
+func (k *memory) changed(c *upstream.Call) {
 	if c.Tool != nil && c.Tool.Hints.ReadOnly {
 		return
 	}
@@ -53,8 +53,8 @@ func (m *member) changed(c *upstream.Call) {
 	if c.Plan != nil {
 		by = c.Plan.Key
 	}
-	m.memory.changes.note(by)
-	if now := memberCalled(m.agg.members(), m.ID); now != nil && now != m {
+	k.changes.note(by)
+	if now := memberCalled(k.m.agg.members(), k.m.ID); now != nil && now != k.m {
 		now.memory.changes.note(by)
 	}
 }

@@ -120,7 +120,7 @@ var batching = []mutant{
 	{"a plan reads what was there before its write", "aggregate/batch.go", "", "TestBatchReadsThatAreOutOfDate", changes{
 		`ok && !(wrote && e.tool.Hints.ReadOnly)`, `ok && !(wrote && e == nil)`}},
 	{"a plan gives again what was read before a write", "aggregate/cached.go", "", "TestBatchSentAgainAfterAChange", changes{
-		`			k.m.changed(c)
+		`			k.changed(c)
 `, ``}},
 	{"a plan reads again what it has changed itself", "aggregate/changes.go", "", "TestBatchSentAgainAfterAChange", changes{
 		`if s.last.by == plan {`, `if false {`}},
