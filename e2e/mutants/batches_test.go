@@ -104,7 +104,7 @@ var batching = []mutant{
 	{"a plan runs beside itself", "aggregate/batchmemory.go", "", "TestBatchSentTwiceAtOnce", changes{
 		`make(chan struct{}, 1)`, `make(chan struct{}, 2)`}},
 	{"a lost write is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
-		`failed && !a.unsure {`, `failed {`}},
+		`failed && !c.unsure {`, `failed {`}},
 	{"a lost write is made again for a word", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
 		`		if c.err == nil {
 			k.remove(key)`, `		if c != nil {
