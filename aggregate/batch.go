@@ -75,7 +75,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		}
 		if len(faults) > 0 {
 			return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments, Err: errArguments,
-				Public: "nothing was called, because the plan has faults: " + Printable(strings.ReplaceAll(faults.Error(), "\n", " | "), maxFaults)}
+				Public: "nothing was called, because the plan has faults: " + faultsText(faults)}
 		}
 		ctx, cancel := context.WithTimeout(ctx, args.deadline)
 		defer cancel()
@@ -87,6 +87,8 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		if run.kept = kept; args.fresh {
 			kept.forget()
 		}
+		run.settled = p.Under(kept.written())
+		run.plan = &upstream.Plan{Key: string(kept.key[:]), Fresh: args.fresh}
 		began := time.Now()
 		run.total = len(p.Nodes)
 		out := plan.Run(ctx, p, plan.Work[batchAnswer]{
@@ -103,9 +105,6 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 	}
 }
 
-// maxFaults is how much is said of what is wrong with a plan, in bytes.
-const maxFaults = 16 << 10
-
 // maxTogether is how many bytes of results a plan holds at once. Any more can be read,
 // but not be referred to.
 const maxTogether = 64 << 20
@@ -116,6 +115,8 @@ type batchRun struct {
 	call     *upstream.Call // of the batch tool
 	readOnly bool
 	kept     *batchKept
+	plan     *upstream.Plan  // of its calls
+	settled  map[string]bool // calls that writes were made from, when the plan was sent before
 	total    int
 	held     atomic.Int64 // bytes of results
 	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
@@ -157,9 +158,9 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
-	call, as := callKeyOf(s, e), e.seenBy(r.call)
+	call, as := callKeyOf(s, e), r.circumstances(e)
 	_, wrote := r.wrote.Load(e.tool.Upstream)
-	if a, ok := r.kept.get(call, as); ok && !(wrote && e.tool.Hints.ReadOnly) {
+	if a, ok := r.kept.get(call, as, r.settled[s.Node.ID]); ok && !(wrote && e.tool.Hints.ReadOnly) {
 		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
 	}
@@ -170,7 +171,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	keep = func(a *batchAnswer) {
 		if e.m != nil {
 			a.unsure = unsure(e, a.err)
-			r.kept.put(call, as, e.tool.Hints.ReadOnly, *a)
+			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, circumstances: as})
 		}
 	}
 	a := batchAnswer{source: e.tool.Upstream}
@@ -252,6 +253,9 @@ func (r *batchRun) child(s plan.Step, e *entry) *upstream.Call {
 		Op: upstream.CallTool, Upstream: e.tool.Upstream, Name: e.tool.Name, Tool: e.tool, Exposed: s.Node.Tool,
 		Back: back, Timing: &upstream.Timing{},
 	}
+	if e.m != nil {
+		c.Plan = r.plan
+	}
 	c.Params, c.Arguments = params, arguments
 	return c
 }
@@ -269,7 +273,7 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 		return nil, &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Kind: upstream.InvalidArguments, RPC: rpc}
 	}
 	if err != nil {
-		return nil, r.unasked(c, err)
+		return nil, unbegun(ctx, c, r.unasked(c, err))
 	}
 	return r.view.offer().exposeResult(e.m, res), nil
 }
@@ -283,6 +287,17 @@ func (r *batchRun) unasked(c *upstream.Call, err error) error {
 	}
 	said := *e
 	said.Public = fmt.Sprintf("%s, for which this client cannot be asked in the middle of a plan: %s has to be called by itself", strings.TrimSuffix(e.Public, cannotDo), c.Exposed)
+	return &said
+}
+
+// unbegun says of a call that waited until the plan ended that this is all there was.
+func unbegun(ctx context.Context, c *upstream.Call, err error) error {
+	e := upstream.AsError(c.Upstream, c.Name, err)
+	if ctx.Err() == nil || e.Sent || e.Kind != upstream.Timeout || c.Timing.Attempts > 0 {
+		return err
+	}
+	said := *e
+	said.Public = "its turn at the source did not come before the plan's time was up"
 	return &said
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -26,6 +27,9 @@ func batchArgumentsOf(raw json.RawMessage) (batchArguments, plan.Faults) {
 	args := batchArguments{deadline: longestCall, most: math.MaxInt}
 	var faults plan.Faults
 	for m := range rawjson.Members(raw) {
+		if rawjson.IsNull(m.Value) && slices.Contains([]string{"deadline_ms", "max_result_bytes", "fresh"}, m.Name) { // as hosts fill in what was left out
+			continue
+		}
 		n, err := strconv.ParseFloat(string(m.Value), 64)
 		whole := err == nil && n == math.Trunc(n)
 		switch m.Name {
@@ -60,3 +64,14 @@ func batchArgumentsOf(raw json.RawMessage) (batchArguments, plan.Faults) {
 // leastResult is the least that a client may have results be held within, see
 // batchSchema.
 const leastResult = 1024
+
+// What is said of what is wrong with a plan, and of a single fault, in bytes.
+const (
+	maxFaults = 16 << 10
+	maxFault  = 4 << 10
+)
+
+// faultsText returns what is wrong with a plan on one line.
+func faultsText(faults plan.Faults) string {
+	return faults.Text(" | ", maxFaults, func(f string) string { return Printable(f, maxFault) })
+}

@@ -80,6 +80,63 @@ func TestBatchFaults(t *testing.T) {
 	}
 }
 
+// TestBatchManyFaults: what is said of many faults ends behind a whole one, with how
+// many there are besides; the same one of a call is told once.
+func TestBatchManyFaults(t *testing.T) {
+	v, _ := startBatches(t, aggregate.Options{}, newShop(t, "crm"))
+	text := func(n int, call string) string {
+		var calls []string
+		for i := range n {
+			calls = append(calls, strings.ReplaceAll(call, "N", fmt.Sprint(i)))
+		}
+		return refusal(t, v, `{"calls":[`+strings.Join(calls, ",")+`]}`)
+	}
+	const advice = "; change the arguments; repeating the same call will not help."
+	few := text(60, `{"id":"aN","tool":"crm_raedN"}`)
+	if strings.Count(few, " | ") != 59 || !strings.Contains(few, `| a59: unknown tool: "crm_raed59"; perhaps `) || strings.Contains(few, "more") || strings.Contains(few, "…") {
+		t.Errorf("%d bytes: ... %s", len(few), few[len(few)-300:])
+	}
+	long := text(60, `{"id":"aN","tool":"crm_read","`+strings.Repeat("x", 60)+`":1,"arguments":{"v":[{"$ref":"#/`+strings.Repeat("y", 60)+`N"}]}}`)
+	if len(long) < 12<<10 || len(long) > 17<<10 || !strings.Contains(long, " | and at least ") || !strings.HasSuffix(long, " more"+advice) || strings.Contains(long, "…") {
+		t.Errorf("%d bytes: ... %s", len(long), long[len(long)-300:])
+	}
+	same := text(1, `{"id":"aN","tool":"crm_read","arguments":{"v":[`+strings.TrimSuffix(strings.Repeat(`{"$ref":"#/b/x"},`, 200), ",")+`]}}`)
+	if want := `a0: #/b/x: there is no call "b" in the plan (200 times); the calls are a0` + advice; !strings.HasSuffix(same, want) || strings.Contains(same, " | ") {
+		t.Error(same)
+	}
+}
+
+func refusal(t *testing.T, v *aggregate.View, arguments string) string {
+	t.Helper()
+	a := call(t, v, "bulkhead_batch", arguments)
+	if !a.IsError {
+		t.Errorf("%.300s", a.text())
+	}
+	return a.text()
+}
+
+// TestBatchNulls: hosts that have a model fill in every member send null for those
+// that it has left out.
+func TestBatchNulls(t *testing.T) {
+	v, _ := startBatches(t, aggregate.Options{}, newShop(t, "crm"))
+	b := batch(t, v, "bulkhead_batch", `{"deadline_ms":null,"max_result_bytes":null,"fresh":null,"calls":[
+		{"id":"a","tool":"crm_read","arguments":null,"after":null,"map":null,"on_error":null},{"id":"b","tool":"crm_read","map": null ,"after":["a"]}]}`)
+	if got := b.String(); got != "a ok, b ok" {
+		t.Error(got)
+	}
+	for arguments, want := range map[string]string{
+		`{"calls":null}`:                                    "calls: must be a list",
+		`{"calls":[{"id":"a","tool":null}]}`:                "a: names no tool",
+		`{"calls":[{"id":null,"tool":"crm_read"}]}`:         "needs an id",
+		`{"other":null,"calls":[]}`:                         `no argument "other"`,
+		`{"calls":[{"id":"a","tool":"crm_read","x":null}]}`: `unknown member "x"`,
+	} {
+		if text := refusal(t, v, arguments); !strings.Contains(text, want) {
+			t.Errorf("%s: %s", arguments, text)
+		}
+	}
+}
+
 func manyCalls(n int) string {
 	var b strings.Builder
 	for i := range n {

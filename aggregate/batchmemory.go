@@ -56,10 +56,17 @@ type callKey [sha256.Size]byte
 // keptCall is a call that was made.
 type keptCall struct {
 	batchAnswer
+	node  string // of the plan
 	reads bool
-	as    cache.Key // with which credential, and what the tool was then
-	made  time.Time
-	size  int
+	circumstances
+	made time.Time
+	size int
+}
+
+// circumstances are what a read may answer otherwise under.
+type circumstances struct {
+	as    cache.Key // with which credential, and what the tool is
+	state uint64    // of the source, see [changes]
 }
 
 // of returns what is remembered of a plan, and waits until nobody else carries
@@ -180,9 +187,16 @@ func (k *batchKept) shorten() {
 		if c.reads {
 			k.remove(key)
 		} else if c.err == nil {
-			k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, c.made, 0})
+			k.set(key, c.withoutResult())
 		}
 	}
+}
+
+// withoutResult returns a write of which it is only known that it was made.
+func (c *keptCall) withoutResult() keptCall {
+	bare := *c
+	bare.batchAnswer = batchAnswer{source: c.source, result: withoutResult()}
+	return bare
 }
 
 // withoutResult stands for the result of a write that was not kept.
@@ -222,30 +236,48 @@ func (k *batchKept) forget() {
 	}
 }
 
+// written returns the calls of which something was made that changed something, or
+// may have.
+func (k *batchKept) written() map[string]bool {
+	k.memory.mu.Lock()
+	defer k.memory.mu.Unlock()
+	nodes := map[string]bool{}
+	for _, c := range k.calls {
+		if !c.reads {
+			nodes[c.node] = true
+		}
+	}
+	return nodes
+}
+
 // get returns what a call brought when the plan was sent before. That a write was
-// made is known for as long as the plan is sent again; what was read grows old.
-func (k *batchKept) get(key callKey, as cache.Key) (batchAnswer, bool) {
+// made is known for as long as the plan is sent again; what was read grows old, and
+// is not given again after a change at its source. settled is what a write was made
+// from: if that were read anew, the write might be another one and made once more.
+func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswer, bool) {
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	c := k.calls[key]
 	switch {
-	case c == nil || c.reads && (c.as != as || time.Since(c.made) >= planLasts): // it may say another thing now
+	case c == nil || c.reads && (c.as != as.as || time.Since(c.made) >= planLasts): // it may say another thing now
 		return batchAnswer{}, false
-	case c.as != as && c.err == nil: // made, but who asks may not be allowed to see it any longer
+	case c.reads && c.state != as.state && !settled:
+		return batchAnswer{}, false
+	case c.as != as.as && c.err == nil: // made, but who asks may not be allowed to see it any longer
 		return batchAnswer{source: c.source, result: withoutResult()}, true
 	}
 	return c.batchAnswer, true
 }
 
 // put remembers a call that succeeded, and one of which nobody knows whether it was
-// carried out. as is from before the call: who made it may have another credential
-// by now.
-func (k *batchKept) put(key callKey, as cache.Key, reads bool, a batchAnswer) {
-	failed := a.err != nil || a.result != nil && a.result.IsError
-	if failed && !a.unsure {
+// carried out. Its circumstances are from before the call: who made it may have
+// another credential by now.
+func (k *batchKept) put(key callKey, c keptCall) {
+	failed := c.err != nil || c.result != nil && c.result.IsError
+	if failed && !c.unsure {
 		return
 	}
-	c := keptCall{a, reads, as, time.Now(), 0}
+	c.made = time.Now()
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	k.set(key, c)
@@ -255,7 +287,7 @@ func (k *batchKept) put(key callKey, as cache.Key, reads bool, a batchAnswer) {
 	if c.reads {
 		k.remove(key) // it is made again, which costs time and no more
 	} else if c.err == nil {
-		k.set(key, keptCall{batchAnswer{source: c.source, result: withoutResult()}, false, c.as, c.made, 0})
+		k.set(key, c.withoutResult())
 	}
 }
 
@@ -284,11 +316,13 @@ func callKeyOf(s plan.Step, e *entry) callKey {
 	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), canonical(nil, s.Arguments))
 }
 
-// seenBy tells apart with which credential a call of this tool is made, and what
-// the tool is at this time.
-func (e *entry) seenBy(c *upstream.Call) cache.Key {
+// circumstances returns those of a call of this tool at this moment.
+func (r *batchRun) circumstances(e *entry) circumstances {
 	if e.m == nil {
-		return cache.Key{}
+		return circumstances{}
 	}
-	return e.m.memory.partition(c.Principal).Key([]byte("plan"), e.tool.Raw)
+	return circumstances{
+		as:    e.m.memory.partition(r.call.Principal).Key([]byte("plan"), e.tool.Raw),
+		state: e.m.memory.changes.beside(r.plan.Key),
+	}
 }

@@ -51,6 +51,7 @@ type memory struct {
 	shelf   *cache.Shelf[*memo]
 	flights cache.Flights[flightKey, *upstream.Call, outcome]
 	renewals
+	changes changes
 
 	hits, stale, shared atomic.Int64
 
@@ -73,7 +74,7 @@ func (k *memory) Layer(next upstream.Handler) upstream.Handler {
 			return next(ctx, c)
 		}
 		q := k.question(c)
-		if _, may := k.m.ttl(c); may {
+		if _, may := k.m.ttl(c); may && !fresh(c) {
 			if res := k.recall(c, q, next); res != nil { //nolint:contextcheck // what is renewed outlives the call
 				return res, nil
 			}
@@ -81,6 +82,10 @@ func (k *memory) Layer(next upstream.Handler) upstream.Handler {
 		return k.together(ctx, c, q, next)
 	}
 }
+
+// fresh reports whether a call is to be answered with nothing from before its plan
+// began.
+func fresh(c *upstream.Call) bool { return c.Plan != nil && c.Plan.Fresh }
 
 // onlyReads reports whether a call is known to change nothing. A wrong word would
 // give an answer that is out of date, or keep a write from being made, so the
@@ -136,6 +141,7 @@ func (k *memory) write(ctx context.Context, c *upstream.Call, next upstream.Hand
 	defer func() {
 		if sent {
 			k.m.forget()
+			k.changed(c)
 		}
 	}()
 	res, err := next(ctx, c)

@@ -22,12 +22,17 @@ type flightKey struct {
 	// session is set where log messages are wanted: a legacy server may send them
 	// on a channel where nothing says which call they belong to.
 	session string
+	// plan is that of a call which shares no answer with those that began before.
+	plan *upstream.Plan
 }
 
 func (k *memory) flightKey(c *upstream.Call, q question) flightKey {
 	f := flightKey{Key: q.own, epoch: k.shelf.Epoch(), progress: c.Back.Progress != nil, level: c.Back.LogLevel}
 	if c.Back.Log != nil {
 		f.session = c.Session
+	}
+	if fresh(c) {
+		f.plan = c.Plan
 	}
 	return f
 }
@@ -89,7 +94,7 @@ type flight = cache.Flight[flightKey, *upstream.Call, outcome]
 // came first, which may have left.
 func (k *memory) fly(ctx context.Context, c *upstream.Call, f *flight, q question, next upstream.Handler) outcome {
 	asked := k.shelf.Epoch() // none is older that may be shared
-	if _, may := k.m.ttl(c); may {
+	if _, may := k.m.ttl(c); may && !fresh(c) {
 		if _, found, ok := k.find(q); ok && found.Fresh {
 			return outcome{found: &found}
 		}

@@ -46,10 +46,19 @@ const longestCall = 30 * time.Minute
 // deadline bounds the whole call: queueing, attempts and what lies between
 // them. limit 0 follows the host's own patience, which begins anew with each
 // progress that the host is told of. Time in which the client is asked
-// something does not count.
+// something does not count. The calls of a plan have the time of the plan, which is
+// bounded as a whole: they may wait for each other for most of it.
 func deadline(limit time.Duration) upstream.Middleware {
 	return func(next upstream.Handler) upstream.Handler {
 		return func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+			if c.Plan != nil {
+				res, err := next(ctx, c)
+				if err != nil {
+					e := *upstream.AsError(c.Upstream, c.Name, err)
+					err = settle(&e, c.Tool)
+				}
+				return res, err
+			}
 			wait := limit
 			if limit <= 0 {
 				wait = patience(c.Client)

@@ -19,6 +19,10 @@ const MetaError = "io.github.bulkhead-mcp/error"
 // maxQuote is how much of an upstream's own words a failure repeats, in bytes.
 const maxQuote = 2 << 10
 
+// maxSaid is how much of our own words a failure has, in bytes: all that is said of a
+// plan's faults.
+const maxSaid = maxFaults + 1<<10
+
 // maxData is how much of an error object's data a failure carries, in bytes;
 // larger data is left out.
 const maxData = 16 << 10
@@ -112,7 +116,11 @@ func whatHappened(e *upstream.Error) string {
 		return said
 	}
 	if e.Public != "" {
-		return strings.TrimRight(Printable(e.Public, maxQuote), ".") // more follows, or our own
+		most := maxQuote
+		if e.Upstream == "" && errors.Is(e.Err, errArguments) {
+			most = maxSaid
+		}
+		return strings.TrimRight(Printable(e.Public, most), ".") // more follows, or our own
 	}
 	return plain[e.Kind]
 }

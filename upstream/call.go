@@ -49,6 +49,16 @@ type Call struct {
 	// Hedged is set in an attempt of a call that may be made twice at once; nil in
 	// any other.
 	Hedged *Hedged
+	// Plan is what it is made for together with others; nil for a call by itself.
+	Plan *Plan
+}
+
+// Plan is what calls have in common that a client has asked for in one request.
+// Whatever bounds how many may wait, and for how long, takes them for one caller
+// that has as much time as the plan.
+type Plan struct {
+	Key   string // equal for the same plan of the same client that is sent again
+	Fresh bool   // nothing is answered from before it began
 }
 
 // Hedged is one of the two attempts that a call may be made of.

@@ -68,8 +68,14 @@ type placed struct {
 // whole is the place of what is wrong with a plan as a whole.
 const whole = -1
 
-// fault notes what is wrong with call i.
+// fault notes what is wrong with call i; the same once more is only counted.
 func (r *reader) fault(i int, problem, fix string) {
+	for j := range r.faults {
+		if f := &r.faults[j]; f.place == i && f.Problem == problem {
+			f.Times = max(f.Times, 1) + 1
+			return
+		}
+	}
 	if len(r.faults) == maxFaults {
 		return
 	}
@@ -77,7 +83,7 @@ func (r *reader) fault(i int, problem, fix string) {
 	if i != whole {
 		at = r.calls[i].at
 	}
-	r.faults = append(r.faults, placed{i, Fault{at, problem, fix}})
+	r.faults = append(r.faults, placed{i, Fault{at, problem, fix, 0}})
 }
 
 const callForm = `{"id":"a","tool":"crm_search","arguments":{"q":"acme"}}`
@@ -103,7 +109,10 @@ func (r *reader) read(calls json.RawMessage) {
 	}
 }
 
-var members = []string{"id", "tool", "arguments", "after", "map", "on_error"}
+var (
+	optional = []string{"arguments", "after", "map", "on_error"}
+	members  = append([]string{"id", "tool"}, optional...)
+)
 
 // call reads call i.
 func (r *reader) call(i int, raw json.RawMessage) {
@@ -117,6 +126,9 @@ func (r *reader) call(i int, raw json.RawMessage) {
 	for m := range rawjson.Members(raw) {
 		if len(r.faults) == maxFaults {
 			return
+		}
+		if rawjson.IsNull(m.Value) && slices.Contains(optional, m.Name) { // as hosts fill in what was left out
+			continue
 		}
 		switch m.Name {
 		case "id":

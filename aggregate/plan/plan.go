@@ -10,9 +10,7 @@ package plan
 
 import (
 	"encoding/json"
-	"fmt"
 	"regexp"
-	"strings"
 	"sync"
 )
 
@@ -75,43 +73,18 @@ func (n *Node) Mapped() bool { return n.over != nil }
 // Plan is a valid plan, in the order in which it was written.
 type Plan struct{ Nodes []Node }
 
-// Fault is one thing that is wrong with a plan.
-type Fault struct {
-	Call    string // its id, or its place, e.g. "calls[2]"; "" is the whole
-	Problem string
-	Fix     string // what to write instead
-}
-
-func (f Fault) String() string {
-	s := f.Problem
-	if f.Call != "" {
-		s = f.Call + ": " + s
-	}
-	if f.Fix != "" {
-		s += "; " + f.Fix
-	}
-	return s
-}
-
-// Faults is everything that is wrong with a plan, never empty where it is
-// returned as an error.
-type Faults []Fault
-
-// Error returns one line for each fault, the first of many.
-func (fs Faults) Error() string {
-	const most = MaxNodes + 10 // one of each call, and of the whole
-	var b strings.Builder
-	for i, f := range fs {
-		if i == most {
-			fmt.Fprintf(&b, "\nand %d more", len(fs)-most)
-			break
+// Under returns the calls whose results those of these ids were made from, directly
+// or not.
+func (p *Plan) Under(ids map[string]bool) map[string]bool {
+	under := map[string]bool{}
+	for i := len(p.Nodes) - 1; i >= 0; i-- { // what a call needs stands before it
+		if n := &p.Nodes[i]; ids[n.ID] || under[n.ID] {
+			for _, j := range n.needs {
+				under[p.Nodes[j].ID] = true
+			}
 		}
-		if i > 0 {
-			b.WriteByte('\n')
-		}
-		b.WriteString(f.String())
 	}
-	return b.String()
+	return under
 }
 
 var idForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`) })

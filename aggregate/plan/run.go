@@ -59,7 +59,7 @@ type Work[R any] struct {
 // returns how each ended, in the plan's order. Once ctx has ended nothing more is
 // begun; Run returns when what was begun has returned.
 func Run[R any](ctx context.Context, p *Plan, work Work[R]) []Outcome[R] {
-	r := &run[R]{plan: p, work: work, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes))}
+	r := &run[R]{plan: p, work: work, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes)), room: roomOf(p)}
 	for i := range r.ended {
 		r.ended[i] = make(chan struct{})
 	}
@@ -94,9 +94,9 @@ type run[R any] struct {
 	work  Work[R]
 	out   []Outcome[R]
 	ended []chan struct{} // closed when out has the node's
-	calls atomic.Int64    // begun
-	put   atomic.Int64    // bytes that references have put into arguments
-	found sync.Map        // references that were resolved, but for those to elements: text -> json.RawMessage
+	room  *room
+	put   atomic.Int64 // bytes that references have put into arguments
+	found sync.Map     // references that were resolved, but for those to elements: text -> json.RawMessage
 	stop  atomic.Pointer[Node]
 
 	telling sync.Mutex
@@ -122,7 +122,7 @@ func (r *run[R]) contained(s Step, o *Outcome[R], begun bool, do func()) {
 func (r *run[R]) node(ctx context.Context, i int) {
 	n, o := &r.plan.Nodes[i], &r.out[i]
 	s := Step{Node: n, Item: -1}
-	r.contained(s, o, false, func() { r.carryOut(ctx, s, o) })
+	r.contained(s, o, false, func() { r.carryOut(ctx, i, s, o) })
 	if o.Status == Failed && n.OnError == Fail {
 		r.stop.CompareAndSwap(nil, n)
 	}
@@ -136,8 +136,8 @@ func (r *run[R]) node(ctx context.Context, i int) {
 	})
 }
 
-// carryOut waits for what a node needs and does what is to be done for it.
-func (r *run[R]) carryOut(ctx context.Context, s Step, o *Outcome[R]) {
+// carryOut waits for what node i needs and does what is to be done for it.
+func (r *run[R]) carryOut(ctx context.Context, i int, s Step, o *Outcome[R]) {
 	for _, before := range [][]int{s.Node.needs, s.Node.order} {
 		for _, j := range before {
 			<-r.ended[j] // which ends with ctx too
@@ -145,13 +145,16 @@ func (r *run[R]) carryOut(ctx context.Context, s Step, o *Outcome[R]) {
 	}
 	if o.Why = r.hindered(ctx, s.Node); o.Why != "" {
 		o.Status = Skipped
+		if s.Node.Mapped() {
+			close(r.room.asks[i])
+		}
 		return
 	}
 	began := time.Now()
 	if s.Node.over == nil {
 		r.once(ctx, s, nil, o)
 	} else {
-		r.each(ctx, s.Node, o)
+		r.each(ctx, i, s.Node, o)
 	}
 	o.Took = time.Since(began)
 }
@@ -188,10 +191,6 @@ func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage, o *O
 	var err error
 	if s.Arguments, err = r.resolved(s.Node, element); err != nil {
 		o.fail("%v", err)
-		return
-	}
-	if r.calls.Add(1) > MaxCalls {
-		o.fail("the plan comes to more than %d calls", MaxCalls)
 		return
 	}
 	if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll { // each element has them anew
@@ -306,8 +305,10 @@ func (o *Outcome[R]) list(p *pointer) (json.RawMessage, error) {
 	return append(values, ']'), nil
 }
 
-// each carries out a call for each element of its list, all at once.
-func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
+// each carries out call i for each element of its list, all at once.
+func (r *run[R]) each(ctx context.Context, i int, n *Node, o *Outcome[R]) {
+	asked := sync.OnceFunc(func() { close(r.room.asks[i]) })
+	defer asked()
 	list, err := r.value(n.over, nil)
 	switch {
 	case err != nil:
@@ -327,10 +328,16 @@ func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
 		}
 		elements = append(elements, e)
 	}
+	why := r.takeRoom(i, len(elements))
+	asked()
+	if why != "" {
+		o.fail("%s", why)
+		return
+	}
 	o.Items = make([]Outcome[R], len(elements)) // not nil: there is a list
-	together(len(elements), func(i int) {
-		s, it := Step{Node: n, Item: i}, &o.Items[i]
-		r.contained(s, it, false, func() { r.once(ctx, s, elements[i], it) })
+	together(len(elements), func(j int) {
+		s, it := Step{Node: n, Item: j}, &o.Items[j]
+		r.contained(s, it, false, func() { r.once(ctx, s, elements[j], it) })
 	})
 	o.Status = OK
 	if slices.ContainsFunc(o.Items, func(it Outcome[R]) bool { return it.Status != OK }) {

@@ -145,19 +145,55 @@ func TestMap(t *testing.T) {
 			t.Errorf("%.40s: %s %q", value, out[1].Status, out[1].Why)
 		}
 	}
-	full := "[" + strings.Repeat("0,", plan.MaxItems-1) + "0]"
-	out = run(t, `[{"id":"a","tool":"a_read","arguments":{"value":`+full+`}},{"id":"m","tool":"b_read","map":{"$ref":"#/a"}},
-		{"id":"n","tool":"b_read","map":{"$ref":"#/a"}},{"id":"o","tool":"b_read","map":{"$ref":"#/a"}}]`)
-	failed := 0
-	for _, o := range out {
-		for _, i := range o.Items {
-			if i.Status == plan.Failed && strings.Contains(i.Why, "more than 256 calls") {
-				failed++
+}
+
+// TestListsHaveRoomInOrder: where a plan comes to too many calls a list is gone through
+// as a whole or not at all: of those that are there at the same time, the ones that are
+// written first are. None waits for one that is not there.
+func TestListsHaveRoomInOrder(t *testing.T) {
+	list := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("0,", n), ",") + "]" }
+	for name, c := range map[string]struct {
+		lists [4]int
+		ms    [4]int // until each list is there; all are the first if that takes 0
+		want  string
+		ends  int // ms
+	}{
+		"at once":          {[4]int{100, 0, 0, 0}, [4]int{0, 0, 0, 0}, "100 100 none none", 10},
+		"short at once":    {[4]int{63, 0, 0, 0}, [4]int{0, 0, 0, 0}, "63 63 63 63", 10},
+		"one after other":  {[4]int{100, 100, 100, 53}, [4]int{4, 3, 2, 1}, "none none 100 53", 12},
+		"one is too long":  {[4]int{100, 101, 100, 48}, [4]int{1, 50, 2, 3}, "100 none 100 48", 50},
+		"one that may run": {[4]int{100, 48, 1, 1}, [4]int{90, 1, 2, 3}, "100 48 1 1", 100},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var calls []string
+			for i, n := range c.lists {
+				calls = append(calls, fmt.Sprintf(`{"id":"l%d","tool":"a_read","arguments":{"ms":%d,"value":%s}}`, i, c.ms[i], list(n)))
 			}
-		}
-	}
-	if failed != 3*plan.MaxItems+1-plan.MaxCalls {
-		t.Errorf("%d calls were too many", failed)
+			for i := range c.lists {
+				calls = append(calls, fmt.Sprintf(`{"id":"m%d","tool":"b_read","map":{"$ref":"#/l%d"},"arguments":{"ms":10}}`, i, min(i, i*c.ms[i])))
+			}
+			began, second := time.Now(), time.Duration(0)
+			p := parse(t, "["+strings.Join(calls, ",")+"]")
+			out := plan.Run(t.Context(), p, plan.Work[string]{Do: echo, Done: func(i int, _ *plan.Outcome[string]) {
+				if i == 5 {
+					second = time.Since(began)
+				}
+			}})
+			var got []string
+			for _, o := range out[4:] {
+				if o.Status == plan.OK {
+					got = append(got, fmt.Sprint(len(o.Items)))
+				} else if got = append(got, "none"); len(o.Items) != 0 || !strings.Contains(o.Why, "; split the list") && !strings.Contains(o.Why, "ask for fewer") {
+					t.Errorf("%s: %d were made, %q", name, len(o.Items), o.Why)
+				}
+			}
+			if s := strings.Join(got, " "); s != c.want || time.Since(began) != time.Duration(c.ends)*time.Millisecond {
+				t.Errorf("%s: %s in %v, want %s", name, s, time.Since(began), c.want)
+			}
+			if name == "one that may run" && second != 11*time.Millisecond {
+				t.Errorf("the second list has waited until %v", second)
+			}
+		})
 	}
 }
 

@@ -35,8 +35,11 @@ var batching = []mutant{
 	{"what a schema comes to is counted again and again", "aggregate/schemawork.go", "", "TestSchemasThatReferAreHeldTo", changes{
 		`	w.known[key] = n
 `, ``}},
-	{"a list makes as many calls as it likes", "aggregate/plan/run.go", "", "TestBombs", changes{
-		`if r.calls.Add(1) > MaxCalls {`, `if r.calls.Add(1) < 0 {`}},
+	{"a list makes as many calls as it likes", "aggregate/plan/room.go", "", "TestBombs", changes{
+		`	if n > m.left {`, `	if n > m.left+1<<20 {`}},
+	{"lists have room in any order", "aggregate/plan/room.go", "", "TestListsHaveRoomInOrder", changes{
+		`r.room.asks[:i] {`, `r.room.asks[i+1:] {`,
+		`r.ready(j)`, `r.ready(i + 1 + j)`}},
 	{"a plan's first fault is told only", "aggregate/plan/parse.go", "aggregate", "TestBatchFaults", changes{
 		`	for _, f := range r.faults {`, `	for _, f := range r.faults[:1] {`}},
 	{"calls that need each other are begun", "aggregate/plan/link.go", "", "TestFaults", changes{
@@ -79,7 +82,7 @@ var batching = []mutant{
 		`			r.moved++
 `, ``}},
 	{"who cannot be asked in a plan is told to be incapable", "aggregate/batch.go", "", "TestBatchAsks", changes{
-		`return nil, r.unasked(c, err)`, `return nil, err`}},
+		`unbegun(ctx, c, r.unasked(c, err))`, `unbegun(ctx, c, err)`}},
 	{"a plan holds whatever it is answered", "aggregate/batch.go", "", "TestBatchOfManyResults", changes{
 		`> maxTogether:`, `< 0:`}},
 	{"a write whose answer was cut has failed", "aggregate/shape.go", "", "TestACutWriteHasSucceeded", changes{
@@ -106,7 +109,7 @@ var batching = []mutant{
 	{"a plan runs beside itself", "aggregate/batchmemory.go", "", "TestBatchSentTwiceAtOnce", changes{
 		`make(chan struct{}, 1)`, `make(chan struct{}, 2)`}},
 	{"a lost write is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
-		`failed && !a.unsure {`, `failed {`}},
+		`failed && !c.unsure {`, `failed {`}},
 	{"a lost write is made again for a word", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
 		`		if c.err == nil {
 			k.remove(key)`, `		if c != nil {
@@ -116,11 +119,20 @@ var batching = []mutant{
 	{"what does not say that it reads is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchDoesNotDoubleWhatDoesNotSay", changes{
 		`!err.Sent || e.tool.Hints.ReadOnly ||`, `!err.Sent || e.tool.Hints.ReadOnly || !e.tool.HasHints ||`}},
 	{"what another credential was answered is given again", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
-		`c == nil || c.reads && (c.as != as || `, `c == nil || c.reads && (`}},
+		`c == nil || c.reads && (c.as != as.as || `, `c == nil || c.reads && (`}},
 	{"what was read for a plan never grows old", "aggregate/batchmemory.go", "", "TestBatchReadsThatAreOutOfDate", changes{
 		` || time.Since(c.made) >= planLasts)`, `)`}},
 	{"a plan reads what was there before its write", "aggregate/batch.go", "", "TestBatchReadsThatAreOutOfDate", changes{
 		`ok && !(wrote && e.tool.Hints.ReadOnly)`, `ok && !(wrote && e == nil)`}},
+	{"a plan gives again what was read before a write", "aggregate/cached.go", "", "TestBatchSentAgainAfterAChange", changes{
+		`			k.changed(c)
+`, ``}},
+	{"a plan reads again what it has changed itself", "aggregate/changes.go", "", "TestBatchSentAgainAfterAChange", changes{
+		`if s.last.by == plan {`, `if false {`}},
+	{"a plan that is sent again makes its writes from something else", "aggregate/batchmemory.go", "", "TestBatchKeepsWhatItsWritesWereMadeFrom", changes{
+		` && !settled:`, `:`}},
+	{"what is to be fresh comes from memory", "aggregate/cached.go", "", "TestBatchFresh", changes{
+		`may && !fresh(c) {`, `may {`}},
 	{"a plan at the address of one source reaches the others", "aggregate/batchfind.go", "", "TestOwnToolsOfOneSource", changes{
 		`	v := r.view
 `, `	v := &View{agg: r.agg}

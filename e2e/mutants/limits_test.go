@@ -43,14 +43,38 @@ var limiting = []mutant{
 		`if !q.waiting.remove(t) && t.value.pledge &&`,
 		`if t.value.pledge &&`}},
 	{"who gives up waiting for a place is still in the way", "upstream/gate/bulkhead.go", "", "TestBulkheadForgetsWhoGaveUp", changes{
-		`left := b.waiting.remove(t)`,
+		`left := b.waiting.remove(w.ticket)`,
 		`left := true`}},
 	{"a place granted to who gives up is lost", "upstream/gate/bulkhead.go", "", "TestAPlaceGrantedTooLateIsNotLost", changes{
 		`if !left { // the place`,
 		`if false && !left { // the place`}},
-	{"places go to who came first", "upstream/gate/bulkhead.go", "", "TestPlacesAreSharedEqually", changes{
-		`b.waiting.push(flowOf(c),`,
+	{"places go to who came first", "upstream/gate/crew.go", "", "TestPlacesAreSharedEqually", changes{
+		`b.waiting.push(w.flow,`,
 		`b.waiting.push("",`}},
+	{"a plan is refused for its own calls", "upstream/gate/bulkhead.go", "aggregate", "TestBatchFitsItsLimits", changes{
+		`if own == nil && b.waiting.size`,
+		`if b.waiting.size`}},
+	{"a plan is too late for its own calls", "upstream/gate/bulkhead.go", "aggregate", "TestBatchFitsItsLimits", changes{
+		` || own != nil && own.running > 0)`,
+		`)`}},
+	{"a plan stands in the queue as a whole", "upstream/gate/bulkhead.go", "", "TestAPlanTakesTurns", changes{
+		`if own != nil && own.head != nil {`,
+		`if false {`}},
+	{"who gives up leaves its plan behind", "upstream/gate/bulkhead.go", "", "TestPlansLoseNothing", changes{
+		`		b.succeed(w)
+`, ``}},
+	{"writes of a plan are refused for each other", "upstream/gate/order.go", "aggregate", "TestBatchFitsItsLimits", changes{
+		` && others == 0 {`, ` && others >= 0 {`,
+		`counted: others == 0}`, `counted: true}`}},
+	{"writes of a plan let nobody in between", "upstream/gate/order.go", "", "TestAPlanInALine", changes{
+		`		o.stand(own.Remove(e).(*standing))
+`, `		next := own.Remove(e).(*standing)
+		o.stand(next)
+		next.in.MoveToFront(next.place)
+`}},
+	{"a call of a plan has no more time than by itself", "aggregate/deadline.go", "", "TestBatchWaitsAsLongAsItsHost", changes{
+		`if c.Plan != nil {`,
+		`if false {`}},
 	{"tokens go to who came first", "upstream/gate/quota.go", "", "TestTokensAreSharedEqually", changes{
 		`q.waiting.push(flowOf(c),`,
 		`q.waiting.push("",`}},
@@ -99,7 +123,7 @@ var limiting = []mutant{
 		`inner, cancel := context.WithCancelCause(ctx)`,
 		`inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))`}},
 	{"who gives up in the line of writes is still counted", "upstream/gate/order.go", "aggregate", "TestGivingUpGivesEverythingBack", changes{
-		`		o.waiting--
+		`	o.waits(s, -1)
 `, ``}},
 	{"retries cost nothing", "upstream/gate/retry.go", "", "TestRetriesHaveABudget", changes{
 		`	b.left -= cost

@@ -51,17 +51,16 @@ var writing = []mutant{
 		`return answer{}, ended(ctx, sent)`,
 		`return answer{}, ended(ctx, false)`}},
 	{"writes of one line run beside each other", "upstream/gate/order.go", "", "TestOrderIsThatOfArrival", changes{
-		`if place != nil {
+		`if s != nil {
 			if err`, `if false {
 			if err`}},
 	{"writes run in any order", "upstream/gate/order.go", "", "TestOrderIsThatOfArrival", changes{
-		`place, err := o.line(c, key)`,
+		`s, err := o.line(c, key)`,
 		`time.Sleep(time.Duration(fmt.Sprintf("%p", c)[9]) * time.Millisecond)
-		place, err := o.line(c, key)`}},
+		s, err := o.line(c, key)`}},
 	{"who stands behind a cancelled write runs at once", "upstream/gate/order.go", "", "TestOrderIsThatOfArrival", changes{
-		`		o.lines[key].Remove(place)
-		o.waiting--
-`, `		o.pass(key)
+		`		o.leave(s)
+`, `		o.pass(s.key)
 `}},
 	{"the repeated write goes to the end of its line", "aggregate/pipeline.go", "", "TestARepeatedWriteKeepsItsPlace", changes{
 		`m.gates.order.Layer`, `m.gates.retry.Layer`, `m.gates.retry.Layer`, `m.gates.order.Layer`}},

@@ -15,7 +15,7 @@ var limitSection = section{
 			doc:   "How many calls run at once; `1` makes them run one after another. It is halved for a while when the source says that it is too much.",
 			field: func(t target) any { return &t.upstream.Limit.Concurrency }},
 		{name: "queue", kind: number, def: int64(256), example: int64(64), least: 0, most: 100_000,
-			doc:   "How many more may wait for a place; those beyond fail at once as `overloaded`. As many writes may wait for each other.",
+			doc:   "How many more may wait for a place; those beyond fail at once as `overloaded`. As many writes may wait for each other. A plan counts as one call.",
 			field: func(t target) any { return &t.upstream.Limit.Queue }},
 		{name: "queue_wait", kind: duration, def: "10s", example: "2s", least: int64(time.Millisecond), most: hour,
 			doc:   "How long a call may wait for a place before it fails as `overloaded`. Must be shorter than a fixed `server.deadline`.",

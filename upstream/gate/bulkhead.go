@@ -13,6 +13,10 @@ import (
 // to wait does so in a bounded queue that takes turns between sessions; the
 // wait is bounded and is not counted as execution. The number is halved when
 // the upstream says that it is too much, and grows back one by one.
+//
+// The calls of a plan are one caller: of those that have to wait one stands in the
+// queue, the others behind it (see crew), and none is refused for what its own
+// plan has under way.
 type Bulkhead struct {
 	most  int // calls at once, as configured
 	queue int // waiters
@@ -21,7 +25,9 @@ type Bulkhead struct {
 	mu      sync.Mutex
 	limit   float64 // calls at once now; from 1 to most
 	running int
-	waiting fair[chan struct{}]
+	waiting fair[*waiter]
+	crews   map[*upstream.Plan]*crew
+	behind  int       // waiters that stand in no queue, because one of their plan does
 	cutAt   time.Time // when the limit was halved last
 }
 
@@ -45,7 +51,7 @@ func (b *Bulkhead) Layer(next upstream.Handler) upstream.Handler {
 		if err := b.enter(ctx, c); err != nil {
 			return nil, err
 		}
-		defer b.leave()
+		defer b.leave(c.Plan)
 		res, err := next(ctx, c)
 		b.learn(err)
 		return res, err
@@ -57,6 +63,7 @@ func (b *Bulkhead) enter(ctx context.Context, c *upstream.Call) error {
 	b.mu.Lock()
 	if b.running < int(b.limit) && b.waiting.size == 0 {
 		b.running++
+		b.count(c.Plan, 1)
 		b.mu.Unlock()
 		return nil
 	}
@@ -64,48 +71,86 @@ func (b *Bulkhead) enter(ctx context.Context, c *upstream.Call) error {
 		b.mu.Unlock()
 		return noneSpare(c)
 	}
-	if b.waiting.size >= b.queue {
+	own := b.crews[c.Plan]
+	if own == nil && b.waiting.size >= b.queue {
 		running, queued := b.running, b.waiting.size
 		b.mu.Unlock()
 		return refused(c, upstream.Overloaded, fmt.Sprintf("%d calls are under way and %d are waiting, which is the limit", running, queued), 0)
 	}
-	t := b.waiting.push(flowOf(c), make(chan struct{}), 1)
+	w := &waiter{plan: c.Plan, flow: flowOf(c), granted: make(chan struct{})}
+	if own != nil && own.head != nil {
+		w.first = make(chan struct{})
+		w.place = own.behind.PushBack(w)
+		b.behind++
+	} else {
+		b.stand(w)
+	}
 	b.mu.Unlock()
 	began := time.Now()
 	defer func() { c.Timing.Queued += time.Since(began) }()
-	return b.await(ctx, c, t)
+	return b.await(ctx, c, w)
 }
 
-func (b *Bulkhead) await(ctx context.Context, c *upstream.Call, t *ticket[chan struct{}]) error {
+func (b *Bulkhead) await(ctx context.Context, c *upstream.Call, w *waiter) error {
+	first := w.first // nil for who stands in the queue
 	var late <-chan time.Time
-	if b.wait > 0 {
-		timer := time.NewTimer(b.wait)
-		defer timer.Stop()
-		late = timer.C
+	for {
+		if first == nil && late == nil && b.wait > 0 {
+			timer := time.NewTimer(b.wait)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-w.granted:
+			return nil
+		case <-first:
+			first = nil
+			continue
+		case <-late:
+			if late = nil; b.gone(w, true) {
+				return refused(c, upstream.Overloaded, fmt.Sprintf("no place became free within %s", b.wait), 0)
+			}
+		case <-ctx.Done():
+			b.gone(w, false)
+			return unsent(ctx, c)
+		}
 	}
-	var err error
-	select {
-	case <-t.value:
-		return nil
-	case <-late:
-		err = refused(c, upstream.Overloaded, fmt.Sprintf("no place became free within %s", b.wait), 0)
-	case <-ctx.Done():
-		err = unsent(ctx, c)
-	}
+}
+
+// gone takes a waiter out that has given up, and reports whether it is. If it has
+// waited too long it stays for as long as its own plan is what it waits for; a
+// place that was granted at that moment it takes.
+func (b *Bulkhead) gone(w *waiter, late bool) bool {
 	b.mu.Lock()
-	left := b.waiting.remove(t)
-	b.mu.Unlock()
-	if !left { // the place was granted at the same moment: it goes to the next
-		b.leave()
+	defer b.mu.Unlock()
+	own := b.crews[w.plan]
+	switch {
+	case w.place != nil:
+		own.behind.Remove(w.place)
+		b.behind--
+	case late && (w.ticket.place == nil || own != nil && own.running > 0):
+		return false
+	default:
+		b.succeed(w)
+		left := b.waiting.remove(w.ticket)
+		if !left { // the place was granted at the same moment: it goes to the next
+			b.free(w.plan)
+		}
 	}
-	return err
+	return true
 }
 
 // leave gives a place back, and to the next who waits.
-func (b *Bulkhead) leave() {
+func (b *Bulkhead) leave(p *upstream.Plan) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.free(p)
+}
+
+// free is leave. b.mu is held.
+func (b *Bulkhead) free(p *upstream.Plan) {
 	b.running--
+	b.count(p, -1)
 	b.admit()
 }
 
@@ -116,9 +161,11 @@ func (b *Bulkhead) admit() {
 		if t == nil {
 			return
 		}
+		b.count(t.value.plan, 1)
+		b.succeed(t.value)
 		b.waiting.take(t)
 		b.running++
-		close(t.value)
+		close(t.value.granted)
 	}
 }
 
@@ -143,12 +190,12 @@ func (b *Bulkhead) learn(err error) {
 type BulkheadState struct {
 	Running, Waiting int
 	Limit, Most      int // calls at once: now, and as configured
-	Queue            int // how many may wait
+	Queue            int // how many may wait, a plan counted as one
 }
 
 // State returns what the bulkhead holds now.
 func (b *Bulkhead) State() BulkheadState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return BulkheadState{Running: b.running, Waiting: b.waiting.size, Limit: int(b.limit), Most: b.most, Queue: b.queue}
+	return BulkheadState{Running: b.running, Waiting: b.waiting.size + b.behind, Limit: int(b.limit), Most: b.most, Queue: b.queue}
 }
