@@ -64,7 +64,7 @@ func check(ctx context.Context, inv *invocation) error {
 				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
 			}
 			c.Warnings = append(c.Warnings, aggregate.Undeclared(a, upstream.ID(c.Name))...)
-			c.Warnings = append(c.Warnings, aggregate.Unmet(a, upstream.ID(c.Name), config.Nearest)...)
+			c.Warnings = append(c.Warnings, aggregate.Unmet(a, upstream.ID(c.Name))...)
 			_, _ = io.WriteString(out, line(c))
 		})
 		tools, err := listed(ctx, a)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 )
 
 // target is what the keys of one section decode into; only the one that the
@@ -47,8 +49,8 @@ func (d *decoder) fault(path, problem, hint string) {
 
 func (d *decoder) unknown(path, name string, allowed []string) {
 	hint := "allowed here: " + strings.Join(allowed, ", ")
-	if near := Nearest(name, allowed); near != "" {
-		hint = "did you mean " + near + "? " + hint
+	if meant := near.Name(name, allowed); meant != "" {
+		hint = "did you mean " + meant + "? " + hint
 	}
 	d.fault(path, "unknown key", hint)
 }
