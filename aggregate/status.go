@@ -52,7 +52,10 @@ type SourceStatus struct {
 	Restarts  int           `json:"restarts,omitempty"`
 	InFlight  int64         `json:"inFlight,omitempty"`
 	// SignIn is nil where the source is asked with no token that ends.
-	SignIn      *SignInStatus  `json:"signIn,omitempty"`
+	SignIn *SignInStatus `json:"signIn,omitempty"`
+	// Credential is what the operator has to look at, where the source refuses it
+	// and no person signs in.
+	Credential  string         `json:"credential,omitempty"`
 	Load        *LoadStatus    `json:"load,omitempty"`
 	LastFailure *FailureStatus `json:"lastFailure,omitempty"`
 }
@@ -136,12 +139,15 @@ func (m *member) status(p upstream.Principal) SourceStatus {
 	}
 	s.Drift, s.DriftMore = driftOf(m)
 	if f := m.failed.Load(); f != nil {
-		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
+		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(m.toldToAll(f.err))}
 	}
 	s.SignIn = m.signIn(p)
 	m.presence.outlook(&s)
 	if s.Away == "" && m.Users != nil && p.Valid() && s.SignIn.wanting() {
 		s.Away = AwayLogin // for this user
+	}
+	if s.Away == AwayLogin {
+		s.Credential = m.Credential
 	}
 	s.Summary = s.summary(time.Now())
 	return s

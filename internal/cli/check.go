@@ -155,11 +155,14 @@ func line(c *checked) string {
 	} else {
 		state := c.State
 		if c.Away == aggregate.AwayLogin && c.SignIn == nil { // else that says more
-			state = "needs login"
+			state, _ = condition(c.SourceStatus)
 		}
 		fmt.Fprintf(&b, "FAILED  %-16s %s", c.Name, state)
 		if reason := reason(c.SourceStatus); reason != "" {
 			b.WriteString(": " + reason)
+		}
+		if c.Credential != "" {
+			b.WriteString("; look at " + c.Credential)
 		}
 		if !c.Required {
 			b.WriteString(" (not required)")

@@ -19,7 +19,7 @@ func TestCheckOfARefusedToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, out, errs := invoke(t, nil, "check", "--config", path)
-	if !strings.HasPrefix(out, "FAILED  old              needs login: HTTP 401 Unauthorized (not required)\n") || strings.Contains(out+errs, "canary") {
+	if !strings.HasPrefix(out, "FAILED  old              refused: HTTP 401 Unauthorized; look at upstream.old.auth.token (auth.type = \"bearer\") (not required)\n") || strings.Contains(out+errs, "canary") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 }
