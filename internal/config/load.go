@@ -34,6 +34,10 @@ type Reader struct {
 	Presets Presets
 	// CheckJQ says what is wrong with a jq program; nil takes any for one.
 	CheckJQ func(program string) error
+	// Check finds what is wrong with an upstream besides its keys. It is asked only
+	// where something else is wrong with the configuration, so that all faults are
+	// told at once: of a right one the upstreams are built, which finds the same.
+	Check func(Upstream) Faults
 }
 
 // Load reads the file at path and lays the BULKHEAD_ variables of environ
@@ -67,10 +71,33 @@ func (r Reader) Parse(data []byte, path string, environ []string) (*Config, erro
 	}
 	cfg := d.config(tree)
 	cfg.Path = path
-	if len(d.faults) > 0 {
-		return nil, d.faults
+	if len(d.faults) == 0 {
+		return cfg, nil
 	}
-	return cfg, nil
+	for _, u := range cfg.Upstreams {
+		if r.Check != nil && u.Enabled && d.sound(join("upstream", u.Name)) {
+			d.faults = append(d.faults, r.Check(u)...)
+		}
+	}
+	return nil, d.faults
+}
+
+// sound reports whether what an upstream is made of is known: it has no faults but
+// in the keys of every upstream, and in auth.
+func (d *decoder) sound(path string) bool {
+	common, kinds := sectionAt("upstream.*"), kindKeys()
+	return !slices.ContainsFunc(d.faults, func(f Fault) bool {
+		rest, below := strings.CutPrefix(f.Path, path+".")
+		name, _, _ := strings.Cut(rest, ".")
+		name, _, _ = strings.Cut(name, "[")
+		switch {
+		case f.Path == path:
+			return true
+		case !below || name == "auth":
+			return false
+		}
+		return name == "kind" || kinds[name] || common.key(name) == nil && common.sub(name) == nil
+	})
 }
 
 // Load is [Reader.Load] without presets.

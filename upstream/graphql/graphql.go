@@ -70,7 +70,7 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 	}
 	operations, err := readDocuments(opt.Documents)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, unfitting(operations, opt.Schema))
 	}
 	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action), since: time.Now()}
 	a.refused.log = opt.Log.With("upstream", string(opt.ID))
@@ -93,6 +93,18 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 	}
 	a.opt.Documents, a.opt.Schema = nil, nil // they are large and have served
 	return a, errors.Join(faults...)
+}
+
+// unfitting tells what of documents that are faulty does not fit the schema
+// either.
+func unfitting(operations []*operation, s *Schema) error {
+	var faults []error
+	for _, op := range operations {
+		if s != nil && op.whole {
+			faults = append(faults, s.check(op, known...))
+		}
+	}
+	return errors.Join(faults...)
 }
 
 // Tools implements [upstream.Adapter].
