@@ -34,6 +34,7 @@ type decoder struct {
 	// Both may be nil.
 	presets Presets
 	checkJQ func(program string) error
+	partial bool // what would stand under the upstream that is being read is faulty
 }
 
 func (d *decoder) fault(path, problem, hint string) {
@@ -45,6 +46,18 @@ func (d *decoder) fault(path, problem, hint string) {
 		}
 	}
 	d.faults = append(d.faults, Fault{Path: path, Problem: problem, Hint: hint})
+}
+
+// missing notes that a key is not there, unless it may only not be known yet.
+func (d *decoder) missing(path, why, hint string) {
+	if !d.partial {
+		d.fault(path, "is missing"+why, hint)
+	}
+}
+
+// faulty reports whether something is wrong with a key itself.
+func (d *decoder) faulty(path string) bool {
+	return slices.ContainsFunc(d.faults, func(f Fault) bool { return f.Path == path })
 }
 
 func (d *decoder) unknown(path, name string, allowed []string) {
@@ -96,7 +109,7 @@ func (d *decoder) section(s *section, path string, raw map[string]any, t target)
 	}
 	for i := range s.keys {
 		if k := &s.keys[i]; k.required && raw[k.name] == nil && d.given[path] {
-			d.fault(join(path, k.name), "is missing", "for example "+k.line())
+			d.missing(join(path, k.name), "", "for example "+k.line())
 		}
 	}
 }

@@ -114,6 +114,7 @@ func underlaid(d *decoder, path string, raw map[string]any) map[string]any {
 		return raw
 	}
 	under, faults := d.presets(d.base, raw)
+	d.partial = len(faults) > 0
 	for _, f := range faults {
 		d.fault(strings.TrimSuffix(path+"."+f.Path, "."), f.Problem, f.Hint)
 	}
@@ -239,6 +240,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		if !ok {
 			continue
 		}
+		d.partial = false
 		raw = underlaid(d, path, raw)
 		u := Upstream{Name: name}
 		d.section(sectionAt("upstream.*"), path, raw, target{upstream: &u})
@@ -248,6 +250,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		checkShapes(d, path, &u, cfg.Server.MaxResult)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
+	d.partial = false
 	checkAccounts(d.fault, cfg.Upstreams)
 	checkUsers(d, cfg)
 	if ok && !slices.ContainsFunc(cfg.Upstreams, func(u Upstream) bool { return u.Enabled }) {
