@@ -43,6 +43,8 @@ type SourceStatus struct {
 	HeldBack    []HeldBack `json:"heldBack,omitempty"`    // the first of them
 	// HeldBackMore is how many tools are held back beside those named.
 	HeldBackMore int `json:"heldBackMore,omitempty"`
+	// Hidden is how many tools are not offered because its writes are denied.
+	Hidden int `json:"hidden,omitempty"`
 	// Drift is what the source answers otherwise than it has declared; the first
 	// of it, the oldest first.
 	Drift     []DriftStatus `json:"drift,omitempty"`
@@ -136,6 +138,9 @@ func (m *member) status(p upstream.Principal) SourceStatus {
 			s.HeldBack = append(s.HeldBack, HeldBack{Printable(held.Tool, 200), Printable(held.Reason, 200)})
 		}
 		s.HeldBackMore = len(all) - len(named)
+	}
+	if h, ok := m.Adapter.(upstream.Hider); ok {
+		s.Hidden = h.Hidden()
 	}
 	s.Drift, s.DriftMore = driftOf(m)
 	if f := m.failed.Load(); f != nil {

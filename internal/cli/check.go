@@ -63,6 +63,7 @@ func check(ctx context.Context, inv *invocation) error {
 			for _, tool := range aggregate.Strays(a)[upstream.ID(c.Name)] {
 				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
 			}
+			c.Warnings = append(c.Warnings, inVain(a, u)...)
 			c.Warnings = append(c.Warnings, aggregate.Undeclared(a, upstream.ID(c.Name))...)
 			c.Warnings = append(c.Warnings, aggregate.Unmet(a, upstream.ID(c.Name))...)
 			_, _ = io.WriteString(out, line(c))
@@ -85,6 +86,9 @@ func check(ctx context.Context, inv *invocation) error {
 		}
 		if inv.opt.json {
 			told := map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, lists), "definition_tokens": tokens}
+			if pins := aggregate.UnmatchedPins(a); pins != nil {
+				told["unmatched_pins"] = pins
+			}
 			if advice != nil {
 				told["advice"] = advice
 			}
@@ -96,6 +100,9 @@ func check(ctx context.Context, inv *invocation) error {
 				return err
 			}
 		}
+		for _, p := range aggregate.UnmatchedPins(a) {
+			_, _ = fmt.Fprintf(out, "warning: server.pinned names %q, which matches no tool\n", p)
+		}
 		failed := verdict(out, inv, cfg, results)
 		_, _ = io.WriteString(out, leftOut(cfg.Server.ListBudget, results, tools)+heavy(tools, each, tokens))
 		if inv.opt.client != "" {
@@ -105,6 +112,24 @@ func check(ctx context.Context, inv *invocation) error {
 		}
 		return failed
 	})
+}
+
+// inVain says which patterns of an upstream match nothing.
+func inVain(a *aggregate.Aggregate, u config.Upstream) (out []string) {
+	for _, p := range u.GraphQL.Unmatched {
+		out = append(out, fmt.Sprintf("documents names %q, which matches no file", p))
+	}
+	for _, list := range []struct {
+		key      string
+		patterns []string
+	}{{"allow", u.Tools.Allow}, {"deny", u.Tools.Deny}} {
+		for _, p := range aggregate.Unmatched(a, upstream.ID(u.Name), list.patterns) {
+			if p != "*" { // which is the default
+				out = append(out, fmt.Sprintf("tools.%s names %q, which matches none of its tools", list.key, p))
+			}
+		}
+	}
+	return out
 }
 
 // onlyCalled are the kinds of which nothing is asked but calls.
@@ -151,6 +176,9 @@ func line(c *checked) string {
 		fmt.Fprintf(&b, "%-7s %-16s %3d %-5s  %s  %.0f ms", word, c.Name, c.Tools, plural(c.Tools, "tool"), c.Protocol, c.TookMS)
 		if c.Server != "" {
 			b.WriteString("  " + c.Server)
+		}
+		if c.Hidden > 0 {
+			fmt.Fprintf(&b, "  (%d hidden: writes = \"deny\")", c.Hidden)
 		}
 	} else {
 		state := c.State

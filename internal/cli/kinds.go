@@ -160,6 +160,7 @@ type plain interface {
 	upstream.Adapter
 	upstream.Reporter
 	upstream.Drifter
+	upstream.Hider
 }
 
 // closingPlain lets go of what its adapter was built on when it is closed.

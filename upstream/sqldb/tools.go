@@ -44,6 +44,9 @@ func (act *action) request(raw json.RawMessage) (*request, error) {
 	return &req, nil
 }
 
+// Hidden implements [upstream.Hider].
+func (a *Adapter) Hidden() int { return a.hidden }
+
 // compile makes the tools. Its error joins one for each thing that is wrong.
 func (a *Adapter) compile() error {
 	a.actions = map[string]*action{}
@@ -56,6 +59,8 @@ func (a *Adapter) compile() error {
 		}
 		if !s.Write || a.opt.Writes {
 			a.actions[name] = act
+		} else {
+			a.hidden++
 		}
 	}
 	own := []*action{}
