@@ -218,6 +218,26 @@ func syntaxFault(err error) Fault {
 	return f
 }
 
+// CheckName says what is wrong with the name of an upstream, and what to do; ""
+// if nothing is.
+func CheckName(name string) (problem, hint string) {
+	if upstreamName.MatchString(name) {
+		return "", ""
+	}
+	return "is no valid name for an upstream", "begin with a lower-case letter and use at most 24 of a-z, 0-9, _ and -"
+}
+
+// Names returns the names of the upstreams in the content of a file, right or
+// faulty; none of what is no TOML.
+func Names(data []byte) []string {
+	tree, err := kt.Parser().Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")))
+	if err != nil {
+		return nil
+	}
+	upstreams, _ := tree["upstream"].(map[string]any)
+	return slices.Sorted(maps.Keys(upstreams))
+}
+
 // config decodes the whole tree, noting every fault on the way.
 func (d *decoder) config(tree map[string]any) *Config {
 	cfg := &Config{}
@@ -233,8 +253,8 @@ func (d *decoder) config(tree map[string]any) *Config {
 	upstreams, ok := d.table("upstream", tree["upstream"])
 	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
 		path := join("upstream", name)
-		if !upstreamName.MatchString(name) {
-			d.fault(path, "is no valid name for an upstream", "begin with a lower-case letter and use at most 24 of a-z, 0-9, _ and -")
+		if problem, hint := CheckName(name); problem != "" {
+			d.fault(path, problem, hint)
 		}
 		raw, ok := d.table(path, upstreams[name])
 		if !ok {
