@@ -161,12 +161,19 @@ func (s *signIn) clients(grant *credentials.Grant, base http.RoundTripper) map[s
 	return clients
 }
 
-// close waits for refreshes that are under way: a rotated token that nobody has
-// heard of is lost.
+// close waits for refreshes of what a person has signed in for: a rotated token
+// that nobody has heard of is lost. Any other token is had again for the asking,
+// so its request ends at once.
 func (s *signIn) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	now, end := context.WithCancel(ctx)
+	end()
 	for _, set := range s.sets {
+		if set.ways.forget == nil {
+			set.tokens.Close(now)
+			continue
+		}
 		set.tokens.Close(ctx)
 	}
 	s.release()

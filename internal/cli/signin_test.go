@@ -231,3 +231,36 @@ func TestCredentialToLookAt(t *testing.T) {
 		}
 	}
 }
+
+// TestCloseWaitsForPeoplesTokensOnly: a request for a token that anybody could
+// make again ends with the server, one that may have used up a refresh token is
+// waited for. Who gives up waiting before ends neither.
+func TestCloseWaitsForPeoplesTokensOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		ways ways
+		want time.Duration
+	}{
+		"the server's own": {ways{}, 0},
+		"a person's":       {ways{forget: func(context.Context) error { return nil }}, 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var ended time.Time
+			tokens := credentials.NewRefresher(credentials.SourceSpec{Name: "crm", ID: "x", Fetch: func(ctx context.Context, _ credentials.Token) (credentials.Token, error) {
+				<-ctx.Done()
+				ended = time.Now()
+				return credentials.Token{}, ctx.Err()
+			}})
+			s := &signIn{sets: []*scopeSet{{tokens: tokens, ways: c.ways}}, release: func() {}}
+			call, giveUp := context.WithTimeout(t.Context(), time.Second)
+			defer giveUp()
+			if _, err := tokens.Token(call); err == nil || !ended.IsZero() {
+				t.Errorf("%s: %v, the request ended at %v", name, err, ended)
+			}
+			began := time.Now()
+			s.close(t.Context())
+			if took := time.Since(began); took != c.want || ended.IsZero() {
+				t.Errorf("%s: took %v, want %v", name, took, c.want)
+			}
+		})
+	}
+}
