@@ -89,7 +89,11 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		}
 		began := time.Now()
 		run.total = len(p.Nodes)
-		out := plan.Run(ctx, p, run.do, func(i int, o *plan.Outcome[batchAnswer]) { run.finished(&p.Nodes[i], o) })
+		out := plan.Run(ctx, p, plan.Work[batchAnswer]{
+			Do:    run.do,
+			Done:  func(i int, o *plan.Outcome[batchAnswer]) { run.finished(&p.Nodes[i], o) },
+			Fault: run.fault,
+		})
 		wall := time.Since(began)
 		res, err := run.result(p, out, wall, min(args.most, b.agg.opt.MaxResult))
 		if err == nil {
@@ -143,7 +147,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	var keep func(*batchAnswer) // nil before the call is made
 	defer func() {
 		if v := recover(); v != nil {
-			answer, ok = r.contained(s, v), false
+			answer, ok = r.contained(s, keep != nil, v), false
 			if keep != nil {
 				keep(&answer)
 			}
@@ -196,9 +200,19 @@ func (e *entry) writes() bool {
 
 // contained makes a fault of ours beside a call, which has a goroutine of its own,
 // that call's failure.
-func (r *batchRun) contained(s plan.Step, v any) batchAnswer {
+func (r *batchRun) contained(s plan.Step, begun bool, v any) batchAnswer {
 	source := upstream.ID(s.Node.Source)
-	return batchAnswer{source: source, err: panicked(r.agg.log, &upstream.Call{ID: r.call.ID, Upstream: source, Name: s.Node.Tool, Exposed: s.Node.Tool}, v)}
+	err := panicked(r.agg.log, &upstream.Call{ID: r.call.ID, Upstream: source, Name: s.Node.Tool, Exposed: s.Node.Tool}, v)
+	err.Sent = begun
+	return batchAnswer{source: source, err: err}
+}
+
+// fault is [batchRun.contained] for what goes wrong outside of do, and after it:
+// whether something was changed then is not known of any call.
+func (r *batchRun) fault(s plan.Step, begun bool, v any) batchAnswer {
+	a := r.contained(s, begun, v)
+	a.unsure = begun && !r.readOnly
+	return a
 }
 
 // now returns the tool of a call as it is offered at this moment: the plan may have

@@ -49,7 +49,7 @@ func readRest(t *testing.T, v *aggregate.View, handle string) string {
 func TestBatchOfLongResults(t *testing.T) {
 	const most = 256 << 10
 	crm := newShop(t, "crm")
-	v, _ := startBatches(t, aggregate.Options{MaxResult: most}, crm)
+	v, _ := startBatches(t, aggregate.Options{MaxResult: most, Deadline: 10 * time.Minute}, crm) // long results take a busy machine long
 	whole := `{"rows":["` + strings.Repeat("0123456789", 100_000) + `"]}`
 	res := upstream.JSONResult(json.RawMessage(whole))
 	crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) { return res, nil }
@@ -223,6 +223,30 @@ func TestBatchAndPanics(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestBatchAndOurFaults: a fault of ours beside the calls of a plan takes nothing
+// down. What was found out is told, and of what was not that it may have happened.
+func TestBatchAndOurFaults(t *testing.T) {
+	const plan = `{"calls":[{"id":"a","tool":"crm_write"},{"id":"b","tool":"crm_read","after":["a"]}]}`
+	v, _ := startBatches(t, aggregate.Options{}, newShop(t, "crm"))
+	deaf := &aggregate.Request{Principal: upstream.Local(), Back: upstream.Back{Progress: func(json.RawMessage) { panic("nobody listens") }}}
+	var b batched
+	got := callAs(t, v, deaf, "bulkhead_batch", plan)
+	if err := json.Unmarshal(got.Structured, &b); err != nil || b.String() != "a ok, b ok" {
+		t.Errorf("progress that cannot be told: %v, %s", err, got.text())
+	}
+	v, _ = startBatches(t, aggregate.Options{Observer: blind{}}, newShop(t, "crm"))
+	if got := call(t, v, "bulkhead_batch", plan); !got.IsError || !strings.HasPrefix(got.text(), "internal: ") || !strings.Contains(got.text(), "may have been carried out") {
+		t.Errorf("an answer that is lost: %s", got.text())
+	}
+}
+
+// blind is an observer that cannot look at plans.
+type blind struct{}
+
+func (blind) Asked(*aggregate.Request) func()          { return func() {} }
+func (blind) Called(*upstream.Call, aggregate.Outcome) {}
+func (blind) Planned(*aggregate.Planned)               { panic("nobody looks") }
 
 // TestBatchAsks: what sources ask in the middle of a plan reaches a client that is
 // asked by requests. One that is asked by results cannot be, and is told to make

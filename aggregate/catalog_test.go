@@ -1,7 +1,6 @@
 package aggregate_test
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -280,7 +279,7 @@ func TestOneAloneWaitsForNoOther(t *testing.T) {
 
 func TestAnUnchangedListIsNotServedAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var logged bytes.Buffer
+		var logged lockedText
 		f, other := newFake(t, "a", "x", "y"), newFake(t, "b", "z")
 		v, stop := start(t, aggregate.Options{Log: slog.New(slog.NewTextHandler(&logged, nil))}, member(f), member(other))
 		list := func() []byte {

@@ -1,7 +1,6 @@
 package aggregate_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -116,7 +115,7 @@ func TestProgressGoesToTheRequestThatWaits(t *testing.T) {
 
 func TestNobodyComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var logged bytes.Buffer
+		var logged lockedText
 		ended := make(chan time.Time, 1)
 		v := serve(t, aggregate.Options{AskTimeout: time.Minute, Log: slog.New(slog.NewTextHandler(&logged, nil))},
 			func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {

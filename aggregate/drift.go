@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/drift"
 )
 
 const (
@@ -31,15 +32,11 @@ type drifts struct {
 	log      *slog.Logger
 	answered *atomic.Int64 // when the source has answered last, in ns since the epoch; saves a look at the clock
 	tools    sync.Map      // name → *watchedTool
-
-	mu    sync.Mutex
-	known []*drift // the oldest first
+	known    *drift.Known
 }
 
-// drift is one difference.
-type drift struct {
-	upstream.Drift
-	seen time.Time // the last time
+func newDrifts(log *slog.Logger, answered *atomic.Int64) *drifts {
+	return &drifts{log: log, answered: answered, known: drift.New(maxDrifts, driftLasts)}
 }
 
 // watchedTool is one tool, and when its next answer is looked at.
@@ -109,36 +106,11 @@ func (d *drifts) relisted(before, after *contents) {
 
 // note remembers what was found in a tool, and logs what is new.
 func (d *drifts) note(tool string, found []breach) {
-	if len(found) == 0 {
-		return
-	}
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.known = slices.DeleteFunc(d.known, func(k *drift) bool { return now.Sub(k.seen) > driftLasts })
 	for _, b := range found {
-		i := slices.IndexFunc(d.known, func(k *drift) bool { return k.Tool == tool && k.Field == b.field && k.Problem == b.problem })
-		switch {
-		case i >= 0:
-			d.known[i].seen = now
-		case len(d.known) < maxDrifts:
-			d.known = append(d.known, &drift{upstream.Drift{Tool: tool, Field: b.field, Problem: b.problem, Since: now}, now})
+		if d.known.Note(drift.Difference{Tool: tool, Field: b.field, Problem: b.problem}) {
 			d.log.Warn("source has changed", "tool", tool, "field", b.field, "problem", b.problem)
 		}
 	}
-}
-
-// list returns what was seen lately, the oldest first.
-func (d *drifts) list() []upstream.Drift {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	var out []upstream.Drift
-	for _, k := range d.known {
-		if time.Since(k.seen) <= driftLasts {
-			out = append(out, k.Drift)
-		}
-	}
-	return out
 }
 
 // DriftStatus is a difference between what a tool was declared to answer and
@@ -153,7 +125,7 @@ type DriftStatus struct {
 // driftOf returns what was noticed of a source, here and by its adapter, and how
 // much more there is than is named.
 func driftOf(m *member) (named []DriftStatus, more int) {
-	all := m.drifts.list()
+	all := m.drifts.known.List()
 	if d, ok := m.Adapter.(upstream.Drifter); ok {
 		all = append(all, d.Drift()...)
 	}

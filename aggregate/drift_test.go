@@ -170,7 +170,7 @@ func TestDriftOfADefinition(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			f, answer := drifting(t, dealsSchema)
-			var log strings.Builder
+			var log lockedText
 			v := watching(t, aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, member(f))
 			answer.Store(structured(`{"records":[],"count":1}`))
 			call(t, v, "crm_deals", `{}`)

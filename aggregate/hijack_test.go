@@ -58,7 +58,7 @@ func TestManyURIsAndTemplates(t *testing.T) {
 	}
 	began := time.Now()
 	raw, err := v.CallTool(t.Context(), &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"bad_x"}`)})
-	if took := time.Since(began); err != nil || took > 20*time.Second {
+	if took := time.Since(began); err != nil || took > 2*time.Minute {
 		t.Errorf("%v after %s", err, took)
 	}
 	if got := strings.Count(string(raw), `"uri":"bulkhead://bad.bulkhead/aaa`); got != len(links) {

@@ -1,7 +1,6 @@
 package aggregate_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -114,7 +113,7 @@ func TestHedgedTools(t *testing.T) {
 			return ok()
 		})
 		m := limited(f, aggregate.Limits{Concurrency: 4, Queue: 8, Rate: 100, Burst: 50, Attempts: 3, Failures: 1, CoolDown: time.Minute, Hedge: map[string]bool{"get": true}})
-		var log bytes.Buffer
+		var log lockedText
 		a, v := works(t, aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, m)
 		for range 60 {
 			call(t, v, "crm_get", `{}`)

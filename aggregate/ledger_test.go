@@ -32,7 +32,7 @@ func bookkept(t *testing.T, a upstream.Adapter, attempt time.Duration) *aggregat
 		stop()
 		_ = a.Close()
 	})
-	for limit := time.Now().Add(20 * time.Second); !slices.Contains(names(t, v), "crm_put"); time.Sleep(time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); !slices.Contains(names(t, v), "crm_put"); time.Sleep(time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the upstream has no tools")
 		}
@@ -93,7 +93,7 @@ func TestLedgerStdio(t *testing.T) {
 			t.Run(fault+" "+tool, func(t *testing.T) {
 				t.Parallel()
 				a, l := child(t, fault, 0)
-				v := bookkept(t, a, 3*time.Second) // for one attempt, a restart included
+				v := bookkept(t, a, 5*time.Second) // for one attempt, a restart included
 				key := tool + "-1"
 				said := call(t, v, "crm_"+tool, fmt.Sprintf(`{"key":%q}`, key)).text()
 				if wrong := verdict(l, tool, key, said, fault); wrong != "" {
@@ -236,7 +236,7 @@ func TestLedgerRefusedConnection(t *testing.T) {
 		t.Skip("somebody else has taken the port: ", err)
 	}
 	s.serve(t, again)
-	for limit := time.Now().Add(20 * time.Second); call(t, v, "crm_get", `{"key":"g"}`).text() != "done"; time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(time.Minute); call(t, v, "crm_get", `{"key":"g"}`).text() != "done"; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("it does not come back")
 		}
@@ -267,7 +267,7 @@ func TestLedgerClientGone(t *testing.T) {
 				_, err := v.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Params: []byte(`{"name":"crm_put","arguments":{"key":"k"}}`)})
 				done <- err
 			}()
-			for limit := time.Now().Add(20 * time.Second); c.ledger.read(executed)["k"] == 0; time.Sleep(time.Millisecond) {
+			for limit := time.Now().Add(time.Minute); c.ledger.read(executed)["k"] == 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(limit) {
 					t.Fatal("it is not carried out")
 				}

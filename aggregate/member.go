@@ -52,7 +52,7 @@ func (a *Aggregate) newMember(cfg Member, others []*member) *member {
 	}
 	m.memory = newMemory(m)
 	m.presence = &presence{m: m}
-	m.drifts = &drifts{log: m.log, answered: &m.presence.answered}
+	m.drifts = newDrifts(m.log, &m.presence.answered)
 	for _, l := range lists {
 		*m.feeds.of(l) = newFeed(m, l)
 	}

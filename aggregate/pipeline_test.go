@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,7 +199,7 @@ func TestAttemptTimeoutIsTheUpstreams(t *testing.T) {
 
 func TestAPanicCostsOneCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var logged bytes.Buffer
+		var logged lockedText
 		v := serve(t, aggregate.Options{Log: slog.New(slog.NewTextHandler(&logged, nil))},
 			func(context.Context, *upstream.Call) (*upstream.Result, error) { panic("canary-value") })
 		if got := call(t, v, "crm_get", `{}`).text(); !strings.HasPrefix(got, "internal: crm: ") {
@@ -212,7 +213,7 @@ func TestAPanicCostsOneCall(t *testing.T) {
 
 func TestOneLogLineForEachCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var logged bytes.Buffer
+		var logged lockedText
 		v := serve(t, aggregate.Options{Log: slog.New(slog.NewJSONHandler(&logged, nil))},
 			func(context.Context, *upstream.Call) (*upstream.Result, error) {
 				time.Sleep(250 * time.Millisecond)
@@ -222,8 +223,8 @@ func TestOneLogLineForEachCall(t *testing.T) {
 		logged.Reset()
 		callAs(t, v, &aggregate.Request{Principal: upstream.Local(), Client: "host", Session: "s1"}, "crm_get", `{}`)
 		var line map[string]any
-		if err := json.Unmarshal(logged.Bytes(), &line); err != nil {
-			t.Fatalf("not one line: %v: %s", err, logged.Bytes())
+		if err := json.Unmarshal([]byte(logged.String()), &line); err != nil {
+			t.Fatalf("not one line: %v: %s", err, logged.String())
 		}
 		delete(line, "time")
 		want := map[string]any{
@@ -367,7 +368,7 @@ func TestAFailureIsBounded(t *testing.T) {
 
 func TestRefusedArgumentsStayOutOfTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var logged bytes.Buffer
+		var logged lockedText
 		f := newFake(t, "crm")
 		f.tools = append(f.tools, parse(t, "crm", `{"name":"get","inputSchema":{"type":"object","properties":{"pin":{"type":"string","pattern":"^[0-9]+$"}}}}`))
 		m := member(f)
@@ -394,4 +395,29 @@ func TestALegacyServersOwnResultTypeMeansNothing(t *testing.T) {
 			t.Errorf("a modern client is told %q", got.ResultType)
 		}
 	})
+}
+
+// lockedText is a text that may be read while it is written: what runs in the
+// background logs when it likes.
+type lockedText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *lockedText) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.b.Reset()
 }

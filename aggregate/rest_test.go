@@ -118,7 +118,7 @@ func TestSignaturesOfHostileTools(t *testing.T) {
 			t.Errorf("%d bytes: %.100s", len(got), got)
 		}
 	}
-	if took := time.Since(began); took > 20*time.Second {
+	if took := time.Since(began); took > 2*time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }

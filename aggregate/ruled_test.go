@@ -380,7 +380,7 @@ func TestTheOutputSchemaOfAShapedTool(t *testing.T) {
 // What rules do not fit is logged, each thing once.
 func TestRulesThatDoNotFit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log strings.Builder
+		var log lockedText
 		opt := aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
 		v := ruled(t, shaping.Rules{MaxRows: 1, Fields: []string{"id", "nothing"}}, opt, plainTool, `{`+textual("words")+`,"structuredContent":{"id":1,"a":[],"b":[]}}`)
 		for range 3 {
@@ -411,7 +411,7 @@ func TestRowsOfAWrappedList(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var log strings.Builder
+				var log lockedText
 				opt := aggregate.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}
 				raw := `{` + textual("["+strings.Join(tt.text, ",")+"]") + `,"structuredContent":{"result":[` + strings.Join(rows, ",") + `]}}`
 				v := ruled(t, shaping.Rules{MaxRows: 50}, opt, plainTool, raw)

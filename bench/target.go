@@ -52,9 +52,12 @@ func overStdio(name string, p *process) target {
 }
 
 // newClient returns a client of its own connections, with room to keep as many
-// as are used at once.
-func newClient() *http.Client {
-	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}
+// as most probes use at once.
+func newClient() *http.Client { return keeping(256) }
+
+// keeping returns a client that keeps so many connections of its own open.
+func keeping(connections int) *http.Client {
+	return &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: connections}}
 }
 
 // openMany opens the sessions of a number of callers: one for all, or one each.

@@ -103,15 +103,16 @@ func TestResolveRefusesExposedFiles(t *testing.T) {
 // caller's patience, and the grandchild with it.
 func TestResolveEndsWithContext(t *testing.T) {
 	pidFile := filepath.Join(t.TempDir(), "pid")
-	for _, mode := range []string{"sleep", "grandchild"} {
-		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	// The grandchild has to be there, which takes a busy machine some time.
+	for mode, limit := range map[string]time.Duration{"sleep": 500 * time.Millisecond, "grandchild": 5 * time.Second} {
+		ctx, cancel := context.WithTimeout(t.Context(), limit)
 		start := time.Now()
 		_, err := credentials.Resolve(ctx, credentials.Ref{Command: []string{self(t), "child", mode, pidFile}})
 		cancel()
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s: %v", mode, err)
 		}
-		if took := time.Since(start); took > 9*time.Second {
+		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("%s: hung for %v", mode, took)
 		}
 	}
@@ -122,7 +123,7 @@ func TestResolveEndsWithContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 100 {
+	for range 1000 {
 		// Empty once it is dead but not yet collected.
 		if line, err := os.ReadFile(filepath.Join("/proc", string(pid), "cmdline")); err != nil || len(line) == 0 {
 			return

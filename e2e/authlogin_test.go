@@ -46,6 +46,16 @@ func needsLogin(t *testing.T, r result, source string) {
 	}
 }
 
+// signedOut waits until a running server has noticed that somebody has signed out,
+// which it looks for every second.
+func signedOut(t *testing.T, c *client, tool string) {
+	t.Helper()
+	var r result
+	eventually(func() bool { r = c.mustCall(tool, nil); return r.IsError })
+	source, _, _ := strings.Cut(tool, "_")
+	needsLogin(t, r, source)
+}
+
 // stored returns the files of the tokens that are kept.
 func stored(t *testing.T, home string) []string {
 	t.Helper()
@@ -139,7 +149,7 @@ func laterSignedOut(t *testing.T, home, config, browser string, server *guarded,
 	if code != 0 || out != "crm: signed out\n" || len(stored(t, home)) != 0 {
 		t.Errorf("%d %s %s, kept %q", code, out, errs, stored(t, home))
 	}
-	time.Sleep(1500 * time.Millisecond)
+	signedOut(t, c, "crm_read")
 	before := len(server.uses("read"))
 	needsLogin(t, c.mustCall("crm_read", nil), "crm")
 	if n := len(server.uses("read")); n != before {
@@ -334,8 +344,7 @@ func TestLoginToAnMCPServer(t *testing.T) {
 	if out, errs, code = command(t, home, nil, "logout", "crm"); code != 0 || out != "crm: signed out\n" {
 		t.Errorf("%d %s %s", code, out, errs)
 	}
-	time.Sleep(1500 * time.Millisecond)
-	needsLogin(t, c.mustCall("crm_put", nil), "crm")
+	signedOut(t, c, "crm_put")
 }
 
 // What a token lacks is asked for at the next sign-in.

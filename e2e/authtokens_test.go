@@ -25,10 +25,10 @@ import (
 // tokenDesk gives a token to everybody who asks, and notes how they have asked.
 type tokenDesk struct {
 	*httptest.Server
-	expires string // member of the answer that says when the token ends
 
-	mu    sync.Mutex
-	asked []asked
+	mu      sync.Mutex
+	expires string // member of the answer that says when the token ends
+	asked   []asked
 }
 
 // asked is one request for a token.
@@ -57,7 +57,7 @@ func (d *tokenDesk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	d.mu.Lock()
 	d.asked = append(d.asked, asked{r.URL.Path, r.Header.Get("Authorization"), r.PostForm})
-	n := len(d.asked)
+	n, expires := len(d.asked), d.expires
 	d.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	if strings.HasPrefix(r.URL.Path, "/app/") {
@@ -65,7 +65,7 @@ func (d *tokenDesk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"token":"canary-%d","expires_at":"2999-01-01T00:00:00Z"}`, n)
 		return
 	}
-	_, _ = fmt.Fprintf(w, `{"access_token":"canary-%d","token_type":"Bearer"%s}`, n, d.expires)
+	_, _ = fmt.Fprintf(w, `{"access_token":"canary-%d","token_type":"Bearer"%s}`, n, expires)
 }
 
 func (d *tokenDesk) requests() []asked {
@@ -137,6 +137,7 @@ func TestTokenRequests(t *testing.T) {
 			config := strings.ReplaceAll(signing("crm", server, c.auth...), desk, tokens.URL)
 			p := start(t, config, []string{"SECRET=canary-s+", "SUBJECT=canary-subject"})
 			client := p.stdio(false)
+			client.ready()
 			if r := client.mustCall("crm_read", nil); r.text() != "did read" {
 				t.Fatalf("%+v", r)
 			}
@@ -186,15 +187,22 @@ func formValue(form url.Values, field string) string {
 // A token whose server does not say when it ends is taken to last for lifetime.
 func TestTokenLifetime(t *testing.T) {
 	t.Parallel()
-	tokens, server := newTokenDesk(t, ""), newGuarded(t, nil)
-	p := start(t, signing("crm", server, "type = 'client_credentials'", "token_url = '"+tokens.URL+"/token'", "client_id = 'me'",
-		"client_secret = { env = 'SECRET' }", "lifetime = '2s'"), []string{"SECRET=canary"})
+	short, long, server := newTokenDesk(t, ""), newTokenDesk(t, ""), newGuarded(t, nil)
+	table := func(name string, tokens *tokenDesk, lifetime string) string {
+		return signing(name, server, "type = 'client_credentials'", "token_url = '"+tokens.URL+"/token'", "client_id = 'me'",
+			"client_secret = { env = 'SECRET' }", "lifetime = '"+lifetime+"'")
+	}
+	p := start(t, table("short", short, "2s")+table("long", long, "1h"), []string{"SECRET=canary"})
 	c := p.stdio(false)
 	c.ready()
-	before := len(tokens.requests())
 	time.Sleep(2100 * time.Millisecond)
-	if r := c.mustCall("crm_read", nil); r.IsError || before != 1 || len(tokens.requests()) < 2 {
-		t.Errorf("%d, then %d tokens; %+v", before, len(tokens.requests()), r)
+	for _, name := range []string{"short", "long"} {
+		if r := c.mustCall(name+"_read", nil); r.IsError {
+			t.Errorf("%s: %s", name, r.text())
+		}
+	}
+	if ended, lasts := len(short.requests()), len(long.requests()); ended < 2 || lasts != 1 {
+		t.Errorf("%d tokens of 2 s, %d of an hour", ended, lasts)
 	}
 }
 
@@ -258,6 +266,9 @@ func TestOneTokenForManyCalls(t *testing.T) {
 			t.Errorf("%s: %d new tokens", what, n)
 		}
 	}
+	tokens.mu.Lock()
+	tokens.expires = `,"expires_in":3600` // a storm may last for longer than the first does
+	tokens.mu.Unlock()
 	time.Sleep(5100 * time.Millisecond)
 	storm("ended")
 	server.refuse()

@@ -273,12 +273,13 @@ func newProvider(t *testing.T, ttl int, clients ...map[string]any) (issuer strin
 }
 
 // claimed lets requests through whose token says in clear that it is of issuer,
-// good now and for this server. Whether it is signed does not matter here.
+// good now and for this server, with a second of leeway (RFC 7519, section 4.1.4), for a
+// token of whole seconds may have lost one. Whether it is signed does not matter here.
 func claimed(issuer string, server func() string) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c := claims(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
-			if end, _ := c["exp"].(float64); c["iss"] != issuer || c["aud"] != server() || time.Now().Unix() >= int64(end) {
+			if end, _ := c["exp"].(float64); c["iss"] != issuer || c["aud"] != server() || time.Now().Unix() > int64(end) {
 				w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 				w.WriteHeader(http.StatusUnauthorized)
 				return

@@ -49,9 +49,7 @@ func TestBadDays(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("median of the other source: %v before, %v during", before, during)
-			if during > 5*before+20*time.Millisecond {
-				t.Errorf("the other source took %v instead of %v", during, before)
-			}
+			undisturbed(t, c, before, during)
 			if got.IsError != (day.code != "") || got.Meta.Error.Code != day.code || !strings.Contains(got.text(), day.text) ||
 				!strings.HasPrefix(got.text(), day.code) {
 				t.Errorf("got %.300q, code %q", got.text(), got.Meta.Error.Code)
@@ -61,7 +59,7 @@ func TestBadDays(t *testing.T) {
 			}
 
 			// It is back soon, and says what was.
-			if !within(10*time.Second, func() bool {
+			if !within(30*time.Second, func() bool {
 				r, err := c.call("bad_echo", map[string]string{"text": "back"})
 				return err == nil && r.text() == "back"
 			}) {
@@ -90,13 +88,26 @@ func median(t *testing.T, c *client, calls int) time.Duration {
 	return took[calls/2]
 }
 
+// undisturbed fails the test if calls of the good source took much longer while
+// another was in trouble than before, and than they take now: the machine may have
+// become busy meanwhile.
+func undisturbed(t *testing.T, c *client, before, during time.Duration) {
+	t.Helper()
+	much := func(than time.Duration) bool { return during > 5*than+20*time.Millisecond }
+	if much(before) {
+		if after := median(t, c, 50); much(after) {
+			t.Errorf("the other source took %v instead of %v, and %v afterwards", during, before, after)
+		}
+	}
+}
+
 // nothingLeft ends a program whose handles were counted before the bad day:
 // there must be no more of them now, and no process afterwards.
 func nothingLeft(t *testing.T, p *proc, open int) {
 	t.Helper()
 	pid := p.cmd.Process.Pid
 	now := 0
-	if !within(10*time.Second, func() bool {
+	if !eventually(func() bool {
 		now = handles(t, pid)
 		return now <= open
 	}) {

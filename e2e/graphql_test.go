@@ -203,6 +203,7 @@ func TestDocumentsAreReadAgain(t *testing.T) {
 	writeFile(t, "query One { a }", home, "a.graphql")
 	p := startIn(t, home, upstreamTable("shop", `kind = "graphql"`, `url = "http://127.0.0.1:9/graphql"`, `documents = ["*.graphql"]`), nil)
 	c := p.stdio(true)
+	c.ready()
 	if tools := c.tools(); !slices.Contains(tools, "shop_one") {
 		t.Errorf("%q", tools)
 	}

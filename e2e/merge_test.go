@@ -60,7 +60,7 @@ const malformed = `[{"description":"nameless"},{"name":7,"inputSchema":{"type":"
 func rowMerge(t *testing.T, program string) {
 	upstreams := upstreamTable("beta", fmt.Sprintf("url = %q", startFixture(t, program, "-http", "127.0.0.1:0", "-era", "modern", "-pages"))) +
 		upstreamTable("alpha", fmt.Sprintf("url = %q", startFixture(t, program, "-http", "127.0.0.1:0", "-era", "legacy", "-more", malformed))) +
-		upstreamTable("dead", fmt.Sprintf("url = 'http://127.0.0.1:%d/mcp'", freePort(t)))
+		upstreamTable("dead", "url = 'http://127.0.0.1:1/mcp'")
 	whole := before(t, "[server]\nlist_wait = '30s'\n"+upstreams)
 	paged := before(t, "[server]\nlist_wait = '30s'\npage_size = 7\n"+upstreams)
 	own := direct(t, program, way{"stdio", "legacy"})

@@ -38,7 +38,7 @@ func fetched(t *testing.T, url string) string {
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	home := shortHome(t)
-	config := "[server]\nmetrics = '127.0.0.1:0'\n" + sandboxUpstream("crm", "crm", 300*time.Millisecond)
+	config := "[server]\nmetrics = '127.0.0.1:0'\n" + sandboxUpstream("crm", "crm", time.Second)
 	p := startIn(t, home, config, nil, "serve", "--listen", "127.0.0.1:0")
 	at := metricsAddress.FindString(p.logged(metricsAddress))
 	url := p.endpoint()

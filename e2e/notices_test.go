@@ -182,7 +182,17 @@ func rowListChanges(t *testing.T, program string) {
 			clients[w] = s.join(w)
 			s.hear(t.Context(), clients[w], w, `{"toolsListChanged":true,"promptsListChanged":true,"resourcesListChanged":true}`)
 		}
-		time.Sleep(300 * time.Millisecond) // the first lists may be announced too
+		for _, c := range clients { // the first lists may be announced too, but not after they were seen
+			for kind, list := range map[string]string{"tools": "test_simple_text", "prompts": "test_simple_prompt", "resources": "test://static-text"} {
+				if !eventually(func() bool {
+					x, err := c.begin(t.Context(), kind+"/list", "", "").result()
+					return err == nil && strings.Contains(string(x), list)
+				}) {
+					t.Errorf("no %s", kind)
+				}
+			}
+		}
+		time.Sleep(300 * time.Millisecond)
 		for _, c := range clients {
 			c.forget()
 		}

@@ -166,7 +166,7 @@ func killOne(t *testing.T, p *proc, c *client) {
 		t.Error(err)
 	}
 	began := time.Now()
-	back := within(15*time.Second, func() bool {
+	back := within(patience, func() bool {
 		r, err := c.call("everything_echo", map[string]string{"message": "back"})
 		return err == nil && r.text() == "Echo: back" && c.source("everything").Restarts == 1
 	})
@@ -214,7 +214,7 @@ func TestInspector(t *testing.T) {
 	t.Parallel()
 	bin, err := npm()
 	needed(t, err)
-	config := sandboxUpstream("crm", "crm", 0)
+	config := "[server]\nlist_wait = '1m'\n" + sandboxUpstream("crm", "crm", 0)
 	home := t.TempDir()
 	file := filepath.Join(home, "config.toml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // process is one process as /proc shows it. Its start time tells it from a
@@ -64,7 +63,7 @@ func descendants(t *testing.T, pid int) []process {
 func family(t *testing.T, p *proc, n int) []process {
 	t.Helper()
 	var all []process
-	if !within(10*time.Second, func() bool {
+	if !eventually(func() bool {
 		all = descendants(t, p.cmd.Process.Pid)
 		return len(all) == n
 	}) {
@@ -77,7 +76,7 @@ func family(t *testing.T, p *proc, n int) []process {
 func mustBeGone(t *testing.T, all []process) {
 	t.Helper()
 	left := all
-	if !within(5*time.Second, func() bool {
+	if !eventually(func() bool {
 		var still []process
 		for _, p := range left {
 			if p.alive() {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -16,15 +17,20 @@ import (
 	"github.com/mark3labs/mcp-go/mcp"
 )
 
-// freePort returns a loopback port that nobody listens on at the moment.
+// freePort returns a loopback port that nobody listens on at the moment. It is one
+// that the system gives to no connection or server of its own accord, so that a
+// server can have it later, and come back to it.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		port := 15_000 + rand.IntN(15_000)
+		if ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			_ = ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // everythingOver starts the reference server on loopback, over sse or
@@ -111,7 +117,16 @@ func TestProgressOverEveryTransport(t *testing.T) {
 					}
 				}
 				all.Wait()
-				time.Sleep(50 * time.Millisecond) // mcp-go hands notifications over on another goroutine
+				told := func() (n int) {
+					mu.Lock()
+					defer mu.Unlock()
+					for _, of := range steps {
+						n += len(of)
+					}
+					return n
+				}
+				eventually(func() bool { return told() >= 3*(3+5) }) // mcp-go hands notifications over on another goroutine
+				time.Sleep(50 * time.Millisecond)                    // what is not to come
 				mu.Lock()
 				defer mu.Unlock()
 				for _, source := range []string{"stdio", "sse", "http"} {

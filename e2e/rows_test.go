@@ -24,7 +24,7 @@ import (
 //	 9 errors                           rowToolErrors, rowReadErrors
 //	10 names                            rowNames; the limits of each host: aggregate/hosts_test.go
 //	11 OAuth towards clients            TestClientsSignIn; internal/bearer, aggregate/inbound/auth_test.go
-//	12 tokens towards upstreams         TestTokenRequests, TestUsersNeverCross, TestAccounts, TestConnectors, TestAddressOfTheToken
+//	12 tokens towards upstreams         TestTokenRequests, TestUsersNeverCross, TestAccounts, TestConnectors; internal/cli/tokenaddress_test.go
 //	13 trace context                    rowTrace
 //	14 batches                          rowBatches
 //	15 HTTP+SSE                         one of ways, in every row; aggregate/inbound/httpsse_test.go

@@ -49,6 +49,7 @@ func TestNamesThatAreNotThere(t *testing.T) {
 	p := start(t, "[server]\nnames = 'flat'\n"+fakeUpstream(t, "one", "healthy", "tools.deny = ['about']")+
 		fakeUpstream(t, "two", "healthy", "tools.allow = ['echo']"), nil)
 	c := p.stdio(false)
+	c.ready()
 	names := c.tools()
 	if slices.Contains(names, "about") {
 		t.Errorf("%q", names)
@@ -82,10 +83,10 @@ func TestDeadlines(t *testing.T) {
 		if r.Meta.Error.Code != "timeout" || r.Meta.Error.Source != name || !strings.Contains(r.text(), want) {
 			t.Errorf("%s: %+v", name, r)
 		}
-		alive(t, c, name)
+		revives(t, c, name)
 	}
-	if r := c.mustCall("one_sleep", map[string]int{"ms": 200}); r.text() != "slept" {
-		t.Errorf("%+v", r)
+	if !eventually(func() bool { return c.mustCall("one_sleep", map[string]int{"ms": 200}).text() == "slept" }) {
+		t.Error("what takes 200ms is not answered")
 	}
 }
 

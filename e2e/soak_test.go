@@ -59,11 +59,11 @@ func TestSoak(t *testing.T) {
 	s := &soak{t: t, program: buildFixture(t), book: newLedger(t), ports: map[string]int{}, servers: map[string]*proc{}, writes: map[string]string{}}
 	for name, w := range restless {
 		if w.transport != "stdio" {
-			s.ports[name] = quietPort(t)
+			s.ports[name] = freePort(t)
 			s.serve(name)
 		}
 	}
-	address := fmt.Sprint("127.0.0.1:", quietPort(t)) // the log does not tell: it has warnings only
+	address := fmt.Sprint("127.0.0.1:", freePort(t)) // the log does not tell: it has warnings only
 	s.web, s.url = start(t, s.config(true, true), []string{counted}, "serve", "--listen", address), "http://"+address+"/mcp"
 	if !eventually(func() bool { c, err := net.Dial("tcp", address); return err == nil && c.Close() == nil }) {
 		t.Fatalf("it does not listen: %s", s.web.log)
@@ -98,7 +98,7 @@ func TestSoak(t *testing.T) {
 // config is the configuration with all sources, or the good one only; extra has
 // one more.
 func (s *soak) config(all, extra bool) string {
-	c := "[server]\ndeadline = '5s'\nlist_wait = '30s'\nlog_level = 'warn'\n" + fakeUpstream(s.t, "good", "healthy")
+	c := "[server]\ndeadline = '20s'\nlist_wait = '30s'\nlog_level = 'warn'\n" + fakeUpstream(s.t, "good", "healthy")
 	if extra {
 		c += fakeUpstream(s.t, "extra", "healthy")
 	}
@@ -120,21 +120,6 @@ func (s *soak) config(all, extra bool) string {
 		c += upstreamTable(name, more...)
 	}
 	return c
-}
-
-// quietPort returns a free port that the system gives to no connection of its
-// own, so that a server can come back to it.
-func quietPort(t *testing.T) int {
-	t.Helper()
-	for range 1000 {
-		port := 15_000 + rand.IntN(15_000)
-		if ln, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
-			_ = ln.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 // serve starts the server of a source, in the place of the one before.

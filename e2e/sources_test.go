@@ -81,12 +81,15 @@ func TestSourcesOfRunningServers(t *testing.T) {
 	config := fakeUpstream(t, "good", "healthy", "limit.rate = '50/1h'", "limit.burst = 50") + fakeUpstream(t, "dead", "dies at start")
 	p := startIn(t, home, config, nil)
 	c := p.stdio(false)
+	c.ready()
 	c.tools()
 	alive(t, c, "good")
 	c.mustCall("good_echo", nil)
-	eventually(func() bool { return c.source("dead").State == "down" })
-
-	text := says(p, "sources")
+	text := ""
+	eventually(func() bool { // while it is tried it is down, too, and nobody says when it is tried again
+		text = says(p, "sources")
+		return strings.Contains(text, "tried again in ")
+	})
 	for _, want := range []string{
 		fmt.Sprintf("process %d, stdio, ", p.cmd.Process.Pid), "\ngood    up ", " ▮▮▮▮▯ ", "/50\n", "\ndead    down ", "exited with status 3", "tried again in ",
 	} {
@@ -130,6 +133,7 @@ func TestWatchedSources(t *testing.T) {
 	t.Parallel()
 	p := start(t, fakeUpstream(t, "good", "healthy"), nil) // in a directory whose name may be too long for a socket
 	c := p.stdio(true)
+	c.ready()
 	alive(t, c, "good")
 	eventually(func() bool { return len(p.instances().Instances) == 1 })
 	w := beside(p, "sources", "--watch", "--json")
@@ -169,7 +173,9 @@ func TestWatchedSources(t *testing.T) {
 func TestSourcesWithoutState(t *testing.T) {
 	t.Parallel()
 	p := start(t, "[server]\nstate = 'none'\n"+fakeUpstream(t, "good", "healthy"), nil)
-	alive(t, p.stdio(true), "good")
+	c := p.stdio(true)
+	c.ready()
+	alive(t, c, "good")
 	if now := p.instances(); len(now.Instances) != 1 || now.Instances[0].PID != 0 || now.Instances[0].Sources[0].State != "up" {
 		t.Errorf("%+v", now)
 	}

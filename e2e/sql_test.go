@@ -3,7 +3,6 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	account "os/user"
@@ -184,13 +183,7 @@ func postgres(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close()
-	_, port, _ := net.SplitHostPort(address)
+	port := strconv.Itoa(freePort(t))
 	if err := os.WriteFile(filepath.Join(dir, "pw"), []byte(databasePassword), 0o644); err != nil { //nolint:gosec // the server is another user
 		t.Fatal(err)
 	}
@@ -211,16 +204,13 @@ func postgres(t *testing.T) string {
 		_ = server.Process.Signal(syscall.SIGINT)
 		_ = server.Wait()
 	})
+	// It listens some time before it lets anybody in.
 	if !eventually(func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
+		return exec.Command(filepath.Join(bin, "pg_isready"), "-h", "127.0.0.1", "-p", port).Run() == nil
 	}) {
-		t.Fatal("PostgreSQL does not listen")
+		t.Fatal("PostgreSQL is not ready")
 	}
-	return address
+	return "127.0.0.1:" + port
 }
 
 // asPostgres makes a command that does not run as root, which PostgreSQL refuses.

@@ -88,7 +88,7 @@ func TestToxics(t *testing.T) {
 	x := startToxiproxy(t)
 	program, book := buildFixture(t), newLedger(t)
 	config := fmt.Sprintf("[server]\ndeadline = '%s'\nlist_wait = '30s'\n", toxicDeadline()) +
-		upstreamTable("good", fmt.Sprintf("command = [%q]", program), "timeout = '4s'")
+		upstreamTable("good", fmt.Sprintf("command = [%q]", program), fmt.Sprintf("timeout = '%s'", toxicDeadline()*4/5))
 	var wards []*ward
 	for kind, flags := range map[string][]string{
 		"http": {"-http", "127.0.0.1:0", "-era", "modern"}, "old": {"-http", "127.0.0.1:0", "-era", "legacy"}, "sse": {"-sse", "127.0.0.1:0"},
@@ -96,7 +96,7 @@ func TestToxics(t *testing.T) {
 		url := startFixture(t, program, append(flags, "-ledger", string(book))...)
 		for _, a := range afflictions() {
 			w := &ward{t: t, x: x, source: kind + "-" + a.name, affliction: a, writes: map[string]result{}, failed: map[string]int{}}
-			through, err := x.before(w.source, url)
+			through, err := x.before(t, w.source, url)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func (w *ward) table(url string) string {
 }
 
 // watchGood calls a healthy source until the returned function is called, and
-// fails the test if it ever fails, be it because it takes seconds.
+// fails the test if it ever fails, be it because it takes too long.
 func watchGood(t *testing.T, url string) (stop func()) {
 	c := overHTTP(t, url, false)
 	end := make(chan struct{})
@@ -168,7 +168,7 @@ func watchGood(t *testing.T, url string) (stop func()) {
 
 // run has the source fall ill and recover.
 func (w *ward) run() {
-	if !within(20*time.Second, func() bool { return w.both("before") }) {
+	if !eventually(func() bool { return w.both("before") }) {
 		w.t.Errorf("%s: does not work before: %v", w.source, w.failed)
 		return
 	}
@@ -178,7 +178,7 @@ func (w *ward) run() {
 		w.illness()
 	}
 	began := time.Now()
-	if !within(30*time.Second, func() bool { return w.well("after") }) {
+	if !eventually(func() bool { return w.well("after") }) {
 		w.t.Errorf("%s: does not recover: %+v", w.source, w.state())
 	}
 	if took := time.Since(began); took > 5*time.Second {

@@ -81,11 +81,12 @@ func (x *toxiproxy) do(method, path string, body, into any) error {
 	return json.Unmarshal(answer, into)
 }
 
-// before puts a proxy before a URL and returns the URL through it.
-func (x *toxiproxy) before(name, url string) (through string, err error) {
+// before puts a proxy before a URL and returns the URL through it. It listens anew,
+// at the same port, when it was disabled.
+func (x *toxiproxy) before(t *testing.T, name, url string) (through string, err error) {
 	host, path, _ := strings.Cut(strings.TrimPrefix(url, "http://"), "/")
 	var proxy struct{ Listen string }
-	err = x.do(http.MethodPost, "/proxies", map[string]any{"name": name, "listen": "127.0.0.1:0", "upstream": host, "enabled": true}, &proxy)
+	err = x.do(http.MethodPost, "/proxies", map[string]any{"name": name, "listen": fmt.Sprint("127.0.0.1:", freePort(t)), "upstream": host, "enabled": true}, &proxy)
 	return "http://" + proxy.Listen + "/" + path, err
 }
 

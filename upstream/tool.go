@@ -120,7 +120,7 @@ func NewTool(id ID, s ToolSpec) (Tool, error) {
 		Idempotent  bool `json:"idempotentHint"`
 		OpenWorld   bool `json:"openWorldHint"`
 	}
-	raw, err := marshal(struct {
+	raw, err := rawjson.Marshal(struct {
 		Name        string          `json:"name"`
 		Title       string          `json:"title,omitempty"`
 		Description string          `json:"description,omitempty"`

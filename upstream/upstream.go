@@ -47,7 +47,8 @@ type Adapter interface {
 	// operation it does not know as NotFound. It returns when ctx ends, whatever
 	// the upstream does.
 	Call(context.Context, *Call) (*Result, error)
-	// Close releases everything and waits until it is released.
+	// Close releases everything, also the idle connections of a client that the
+	// adapter was handed, and waits until it is released.
 	Close() error
 }
 

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience is an upper bound that only a hang exceeds.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // fake is a service with tools that do what a test needs: echo says what it was
 // given, block waits to be released or cancelled, stubborn to be released only,

@@ -115,14 +115,14 @@ func TestBombs(t *testing.T) {
 		var arrived, calls atomic.Int64
 		var out []plan.Outcome[string]
 		used, took := cost(func() {
-			out = plan.Run(t.Context(), parse(t, "["+c.calls+"]"), func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
+			out = plan.Run(t.Context(), parse(t, "["+c.calls+"]"), plan.Work[string]{Do: func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
 				arrived.Add(int64(len(s.Arguments)))
 				calls.Add(1)
 				if strings.HasPrefix(s.Node.Tool, "e_") {
 					return s.Arguments, "", true
 				}
 				return json.RawMessage(`{"row":` + row + `,"rows":` + rows + `}`), "", true
-			}, func(int, *plan.Outcome[string]) {})
+			}})
 		})
 		why := ""
 		for _, o := range out {

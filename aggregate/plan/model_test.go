@@ -47,7 +47,7 @@ func asExpected(t *testing.T, r *rapid.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeoutCause(t.Context(), limit, errors.New("its time was up"))
 		defer cancel()
-		out := plan.Run(ctx, p, o.do, func(int, *plan.Outcome[string]) {})
+		out := plan.Run(ctx, p, plan.Work[string]{Do: o.do})
 		for i := range out {
 			got = append(got, outcomeOf(&out[i]))
 		}

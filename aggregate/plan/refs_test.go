@@ -81,7 +81,7 @@ func TestAnyValueSurvives(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		plan.Run(context.WithoutCancel(t.Context()), p, func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
+		plan.Run(context.WithoutCancel(t.Context()), p, plan.Work[string]{Do: func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
 			if s.Node.ID == "a" {
 				return json.RawMessage(`{"v":[` + v + `]}`), "", true
 			}
@@ -89,7 +89,7 @@ func TestAnyValueSurvives(t *testing.T) {
 			defer mu.Unlock()
 			seen = append(seen, string(s.Arguments))
 			return nil, "", true
-		}, func(int, *plan.Outcome[string]) {})
+		}})
 		for _, got := range seen {
 			if got != `{"x":[{"y": `+v+`}]}` && got != `{"x":`+v+`}` {
 				t.Fatalf("%s became %s", v, got)
@@ -160,9 +160,9 @@ func TestPointers(t *testing.T) {
 func TestNamesTwice(t *testing.T) {
 	for arguments, bad := range map[string]bool{`{"value":{"$ref":"#/a"}}`: true, `{"value":{"$ref":"#/a/in"}}`: true, `{"value":{"$ref":"#/a/in/y"}}`: false} {
 		p := parse(t, `[{"id":"a","tool":"a_read"},{"id":"b","tool":"b_read","arguments":`+arguments+`}]`)
-		out := plan.Run(t.Context(), p, func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
+		out := plan.Run(t.Context(), p, plan.Work[string]{Do: func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
 			return json.RawMessage(`{"in":{"x":1,"y":2,"x":3}}`), "", true
-		}, func(int, *plan.Outcome[string]) {})
+		}})
 		if failed := out[1].Status == plan.Failed && strings.Contains(out[1].Why, "is named twice"); failed != bad {
 			t.Errorf("%s: %+v", arguments, out[1])
 		}

@@ -42,16 +42,24 @@ type Step struct {
 	Arguments json.RawMessage // without references
 }
 
-// Do carries out one call. It returns the value to which references refer, nil if
-// it is too long for that, what else is to be known of it, and whether it succeeded.
-type Do[R any] func(context.Context, Step) (value json.RawMessage, result R, ok bool)
+// Work is what is done with the calls of a plan.
+type Work[R any] struct {
+	// Do carries out one call. It returns the value to which references refer, nil if
+	// it is too long for that, what else is to be known of it, and whether it succeeded.
+	Do func(context.Context, Step) (value json.RawMessage, result R, ok bool)
+	// Done is told of each call when it has ended, one after another; nil tells nobody.
+	Done func(node int, o *Outcome[R])
+	// Fault is told that a step has panicked with v, as the first that its goroutine
+	// does then, and returns what is to be known of the call, which has failed unless
+	// it had ended before. begun says that it may have been carried out.
+	Fault func(s Step, begun bool, v any) R
+}
 
 // Run carries out a plan, each call as soon as what it needs is there, and
-// returns how each ended, in the plan's order. done is told of each at the time,
-// one after another. Once ctx has ended nothing more is begun; Run returns when
-// what was begun has returned.
-func Run[R any](ctx context.Context, p *Plan, do Do[R], done func(node int, o *Outcome[R])) []Outcome[R] {
-	r := &run[R]{plan: p, do: do, done: done, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes))}
+// returns how each ended, in the plan's order. Once ctx has ended nothing more is
+// begun; Run returns when what was begun has returned.
+func Run[R any](ctx context.Context, p *Plan, work Work[R]) []Outcome[R] {
+	r := &run[R]{plan: p, work: work, out: make([]Outcome[R], len(p.Nodes)), ended: make([]chan struct{}, len(p.Nodes))}
 	for i := range r.ended {
 		r.ended[i] = make(chan struct{})
 	}
@@ -83,7 +91,7 @@ func together(n int, do func(int)) {
 
 type run[R any] struct {
 	plan  *Plan
-	do    Do[R]
+	work  Work[R]
 	out   []Outcome[R]
 	ended []chan struct{} // closed when out has the node's
 	calls atomic.Int64    // begun
@@ -91,35 +99,61 @@ type run[R any] struct {
 	found sync.Map        // references that were resolved, but for those to elements: text -> json.RawMessage
 	stop  atomic.Pointer[Node]
 
-	mu   sync.Mutex
-	done func(int, *Outcome[R])
+	telling sync.Mutex
 }
 
-// node waits for what node i needs and carries it out.
+// contained does something for a step, of which o is the outcome. A panic in it is
+// a failure of this call: its goroutine is nobody else's, and would take the process
+// down.
+func (r *run[R]) contained(s Step, o *Outcome[R], begun bool, do func()) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		if result := r.work.Fault(s, begun, v); o.Status == "" {
+			o.Status, o.Result = Failed, result
+		}
+	}()
+	do()
+}
+
+// node carries out node i and tells of it.
 func (r *run[R]) node(ctx context.Context, i int) {
 	n, o := &r.plan.Nodes[i], &r.out[i]
-	for _, before := range [][]int{n.needs, n.order} {
+	s := Step{Node: n, Item: -1}
+	r.contained(s, o, false, func() { r.carryOut(ctx, s, o) })
+	if o.Status == Failed && n.OnError == Fail {
+		r.stop.CompareAndSwap(nil, n)
+	}
+	if r.work.Done == nil {
+		return
+	}
+	r.contained(s, o, true, func() {
+		r.telling.Lock()
+		defer r.telling.Unlock()
+		r.work.Done(i, o)
+	})
+}
+
+// carryOut waits for what a node needs and does what is to be done for it.
+func (r *run[R]) carryOut(ctx context.Context, s Step, o *Outcome[R]) {
+	for _, before := range [][]int{s.Node.needs, s.Node.order} {
 		for _, j := range before {
 			<-r.ended[j] // which ends with ctx too
 		}
 	}
-	if o.Why = r.hindered(ctx, n); o.Why != "" {
+	if o.Why = r.hindered(ctx, s.Node); o.Why != "" {
 		o.Status = Skipped
+		return
+	}
+	began := time.Now()
+	if s.Node.over == nil {
+		r.once(ctx, s, nil, o)
 	} else {
-		began := time.Now()
-		if n.over == nil {
-			*o = r.once(ctx, Step{Node: n, Item: -1}, nil)
-		} else {
-			r.each(ctx, n, o)
-		}
-		o.Took = time.Since(began)
+		r.each(ctx, s.Node, o)
 	}
-	if o.Status == Failed && n.OnError == Fail {
-		r.stop.CompareAndSwap(nil, n)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.done(i, o)
+	o.Took = time.Since(began)
 }
 
 // hindered returns why a node is not begun; "" if nothing is in its way.
@@ -150,27 +184,35 @@ func (r *run[R]) hindered(ctx context.Context, n *Node) string {
 }
 
 // once carries out one call; element is that of the list, nil where there is none.
-func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage) Outcome[R] {
-	o := Outcome[R]{Status: Failed}
+func (r *run[R]) once(ctx context.Context, s Step, element json.RawMessage, o *Outcome[R]) {
 	var err error
 	if s.Arguments, err = r.resolved(s.Node, element); err != nil {
-		o.Why = err.Error()
-		return o
+		o.fail("%v", err)
+		return
 	}
 	if r.calls.Add(1) > MaxCalls {
-		o.Why = fmt.Sprintf("the plan comes to more than %d calls", MaxCalls)
-		return o
+		o.fail("the plan comes to more than %d calls", MaxCalls)
+		return
 	}
 	if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll { // each element has them anew
-		o.Why = fmt.Sprintf("the arguments of all calls are longer than %d bytes together; write less of them into a call that is made for a list", maxAll)
-		return o
+		o.fail("the arguments of all calls are longer than %d bytes together; write less of them into a call that is made for a list", maxAll)
+		return
 	}
-	began, ok := time.Now(), false
-	o.Value, o.Result, ok = r.do(ctx, s)
-	if o.Took = time.Since(began); ok {
-		o.Status = OK
-	}
-	return o
+	began := time.Now()
+	r.contained(s, o, true, func() {
+		ok := false
+		if o.Value, o.Result, ok = r.work.Do(ctx, s); ok {
+			o.Status = OK
+		} else {
+			o.Status = Failed
+		}
+	})
+	o.Took = time.Since(began)
+}
+
+// fail has a call fail that is not made.
+func (o *Outcome[R]) fail(format string, args ...any) {
+	o.Status, o.Why = Failed, fmt.Sprintf(format, args...)
 }
 
 // resolved returns the arguments of a call without references.
@@ -266,28 +308,30 @@ func (o *Outcome[R]) list(p *pointer) (json.RawMessage, error) {
 
 // each carries out a call for each element of its list, all at once.
 func (r *run[R]) each(ctx context.Context, n *Node, o *Outcome[R]) {
-	o.Status = Failed
 	list, err := r.value(n.over, nil)
 	switch {
 	case err != nil:
-		o.Why = "map: " + err.Error()
+		o.fail("map: %v", err)
 		return
 	case rawjson.IsNull(list):
 		list = json.RawMessage("[]")
 	case rawjson.Kind(list) != '[':
-		o.Why = fmt.Sprintf("map: %s is %s, not a list", n.over.text, kindOf(list))
+		o.fail("map: %s is %s, not a list", n.over.text, kindOf(list))
 		return
 	}
 	var elements []json.RawMessage
 	for e := range rawjson.Elements(list) {
 		if len(elements) == MaxItems {
-			o.Why = fmt.Sprintf("map: %s has more than %d elements; ask for fewer", n.over.text, MaxItems)
+			o.fail("map: %s has more than %d elements; ask for fewer", n.over.text, MaxItems)
 			return
 		}
 		elements = append(elements, e)
 	}
 	o.Items = make([]Outcome[R], len(elements)) // not nil: there is a list
-	together(len(elements), func(i int) { o.Items[i] = r.once(ctx, Step{Node: n, Item: i}, elements[i]) })
+	together(len(elements), func(i int) {
+		s, it := Step{Node: n, Item: i}, &o.Items[i]
+		r.contained(s, it, false, func() { r.once(ctx, s, elements[i], it) })
+	})
 	o.Status = OK
 	if slices.ContainsFunc(o.Items, func(it Outcome[R]) bool { return it.Status != OK }) {
 		o.Status = Failed

@@ -49,7 +49,7 @@ func echo(ctx context.Context, s plan.Step) (json.RawMessage, string, bool) {
 
 func run(t *testing.T, calls string) []plan.Outcome[string] {
 	t.Helper()
-	return plan.Run(t.Context(), parse(t, calls), echo, func(int, *plan.Outcome[string]) {})
+	return plan.Run(t.Context(), parse(t, calls), plan.Work[string]{Do: echo})
 }
 
 func TestReferences(t *testing.T) {
@@ -93,7 +93,7 @@ func TestTimes(t *testing.T) {
 		p := parse(t, `[{"id":"a","tool":"a_read","arguments":{"ms":100}},{"id":"b","tool":"b_read","arguments":{"ms":500}},
 			{"id":"c","tool":"c_read","after":["a"],"arguments":{"ms":400}},{"id":"d","tool":"d_read","after":["b"],"arguments":{"ms":100}}]`)
 		began := time.Now()
-		out := plan.Run(t.Context(), p, echo, func(int, *plan.Outcome[string]) {})
+		out := plan.Run(t.Context(), p, plan.Work[string]{Do: echo})
 		if wall, critical := time.Since(began), plan.Critical(p, out); wall != 600*time.Millisecond || critical != wall {
 			t.Errorf("it took %v, its longest chain %v", wall, critical)
 		}
@@ -109,7 +109,7 @@ func TestOnError(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			p := parse(t, `[{"id":"a","tool":"a_read","on_error":"`+policy+`","arguments":{"fail":true}},{"id":"b","tool":"b_read","arguments":{"value":{"$ref":"#/a/x/y"}}},
 				{"id":"c","tool":"c_read","after":["b"]},{"id":"w","tool":"d_read","arguments":{"ms":5}},{"id":"d","tool":"d_read","after":["w"]}]`)
-			out := plan.Run(t.Context(), p, echo, func(int, *plan.Outcome[string]) {})
+			out := plan.Run(t.Context(), p, plan.Work[string]{Do: echo})
 			got := fmt.Sprintf("a %s, b %s, c %s, d %s", out[0].Status, out[1].Status, out[2].Status, out[4].Status)
 			if got != want {
 				t.Errorf("%s: %s, want %s", policy, got, want)
@@ -169,9 +169,9 @@ func TestWritesAreABarrier(t *testing.T) {
 			{"id":"r3","tool":"crm_read","arguments":{"ms":10}},{"id":"x","tool":"erp_read","arguments":{"ms":10}}]`)
 		began := time.Now()
 		var order []string
-		out := plan.Run(t.Context(), p, echo, func(i int, _ *plan.Outcome[string]) {
+		out := plan.Run(t.Context(), p, plan.Work[string]{Do: echo, Done: func(i int, _ *plan.Outcome[string]) {
 			order = append(order, fmt.Sprintf("%s %d", p.Nodes[i].ID, time.Since(began).Milliseconds()))
-		})
+		}})
 		got := strings.Join(order, ", ")
 		if !strings.HasSuffix(got, "r1 30, w1 50, w2 70, r3 80") || !strings.Contains(got, "x 10") || !strings.Contains(got, "r2 10") {
 			t.Error(got)
@@ -187,7 +187,7 @@ func TestEnded(t *testing.T) {
 		p := parse(t, `[{"id":"a","tool":"a_read","arguments":{"ms":1000}},{"id":"b","tool":"b_read","after":["a"]},{"id":"c","tool":"c_read"}]`)
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, errors.New("its time is up"))
 		defer cancel()
-		out := plan.Run(ctx, p, echo, func(int, *plan.Outcome[string]) {})
+		out := plan.Run(ctx, p, plan.Work[string]{Do: echo})
 		if out[0].Result != "ended" || out[1].Status != plan.Skipped || !strings.Contains(out[1].Why, "its time is up") || out[2].Status != plan.OK {
 			t.Errorf("%+v", out)
 		}
@@ -201,12 +201,12 @@ func TestEachOnce(t *testing.T) {
 	var calls atomic.Int64
 	p := parse(t, `[{"id":"a","tool":"a_read"},{"id":"b","tool":"a_write","after":["a"]},{"id":"c","tool":"a_read","after":["a","b","a"]}]`)
 	seen := ""
-	out := plan.Run(t.Context(), p, func(_ context.Context, s plan.Step) (json.RawMessage, int, bool) {
+	out := plan.Run(t.Context(), p, plan.Work[int]{Do: func(_ context.Context, s plan.Step) (json.RawMessage, int, bool) {
 		mu.Lock()
 		seen += s.Node.ID
 		mu.Unlock()
 		return json.RawMessage("1"), int(calls.Add(1)), true
-	}, func(int, *plan.Outcome[int]) {})
+	}})
 	if seen != "abc" || out[2].Result != 3 {
 		t.Errorf("%s, %+v", seen, out)
 	}
@@ -229,7 +229,7 @@ func TestBegunInOrder(t *testing.T) {
 	var mu sync.Mutex
 	var nodes, items []int
 	p := parse(t, "["+strings.Join(calls, ",")+"]")
-	plan.Run(t.Context(), p, func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
+	plan.Run(t.Context(), p, plan.Work[string]{Do: func(_ context.Context, s plan.Step) (json.RawMessage, string, bool) {
 		mu.Lock()
 		defer mu.Unlock()
 		if s.Item >= 0 {
@@ -238,7 +238,7 @@ func TestBegunInOrder(t *testing.T) {
 			nodes = append(nodes, n)
 		}
 		return s.Arguments, "", true
-	}, func(int, *plan.Outcome[string]) {})
+	}})
 	if len(nodes) != 20 || len(items) != 30 || !slices.IsSorted(nodes) || !slices.IsSorted(items) {
 		t.Errorf("begun as %v and %v", nodes, items)
 	}

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/itchyny/gojq"
@@ -196,7 +197,7 @@ func (p *program) told(err error) string {
 		return "the program failed with an error of its own"
 	}
 	text := err.Error()
-	if said := known.FindString(text); said != "" {
+	if said := known().FindString(text); said != "" {
 		return said
 	}
 	if function := calledWith.FindStringSubmatch(text); function != nil {
@@ -205,12 +206,15 @@ func (p *program) told(err error) string {
 	return "the program failed on this answer"
 }
 
-// What errors of gojq (its error.go) say before they begin to quote.
+// What errors of gojq (its error.go) say before they begin to quote. Most programs
+// never fail, and the first of these is large.
 var (
-	known = regexp.MustCompile(strings.ReplaceAll(`^(?:`+
-		`expected an? [a-z ]+ but got: TYPE|expected an array of 8 numbers|cannot iterate over: TYPE|cannot [a-z]+:? TYPE|[a-z0-9_]+ cannot be applied to(?:: TYPE)?|`+
-		`array index (?:too large|should not be negative)|flatten depth should not be negative|repeat string result too large|length mismatch|`+
-		`number(?: of seconds)? is out of range|invalid path (?:on iterating )?against: TYPE)\b`, "TYPE", `(?:null|boolean|number|string|array|object)`))
+	known = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(strings.ReplaceAll(`^(?:`+
+			`expected an? [a-z ]+ but got: TYPE|expected an array of 8 numbers|cannot iterate over: TYPE|cannot [a-z]+:? TYPE|[a-z0-9_]+ cannot be applied to(?:: TYPE)?|`+
+			`array index (?:too large|should not be negative)|flatten depth should not be negative|repeat string result too large|length mismatch|`+
+			`number(?: of seconds)? is out of range|invalid path (?:on iterating )?against: TYPE)\b`, "TYPE", `(?:null|boolean|number|string|array|object)`))
+	})
 	calledWith = regexp.MustCompile(`^([a-z0-9_]+)\(.* cannot be applied to`)
 )
 

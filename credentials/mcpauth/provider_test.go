@@ -108,7 +108,8 @@ type claims struct {
 }
 
 // startResource is an MCP server that takes tokens of issuer for itself, and for
-// what they are for only: the scope read, and for /write write.
+// what they are for only: the scope read, and for /write write. It grants a second of
+// leeway (RFC 7519, section 4.1.4), for a token of whole seconds may have lost one.
 func startResource(t *testing.T, issuer string) (endpoint string) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(nil)
@@ -124,7 +125,7 @@ func startResource(t *testing.T, issuer string) (endpoint string) {
 			text, _ := base64.RawURLEncoding.DecodeString(parts[1])
 			_ = json.Unmarshal(text, &c)
 		}
-		if c.Audience != endpoint || c.Issuer != issuer || time.Now().Unix() >= c.Expires {
+		if c.Audience != endpoint || c.Issuer != issuer || time.Now().Unix() > c.Expires {
 			w.Header().Set("WWW-Authenticate", `Bearer scope="read"`)
 			w.WriteHeader(http.StatusUnauthorized)
 			return

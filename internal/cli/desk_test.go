@@ -162,7 +162,7 @@ func served(t *testing.T, environ ...string) (out, said string) {
 	go func() {
 		done <- Main(ctx, []string{"sandbox", "tickets", "--listen", "127.0.0.1:0"}, Env{Out: &o, Err: &e, Environ: environ})
 	}()
-	for range 500 {
+	for range 3000 {
 		if strings.Contains(o.String(), "revocation_url") {
 			break
 		}

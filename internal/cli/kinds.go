@@ -111,7 +111,7 @@ func (w *wiring) http(ctx context.Context, u config.Upstream, signedIn *atomic.P
 		return nil, err
 	}
 	signedIn.Store(s)
-	return signedHTTP(ctx, u, s)
+	return signedHTTP(ctx, u, s, transport(u))
 }
 
 // transport is the bottom of all requests to an upstream, of one alone.
@@ -135,14 +135,13 @@ func (w *wiring) signIn(ctx context.Context, u config.Upstream) (*signIn, error)
 	return s, nil
 }
 
-// signedHTTP is how an upstream is asked with the tokens of s, which its release
-// closes.
-func signedHTTP(ctx context.Context, u config.Upstream, s *signIn) (*httpSide, error) {
+// signedHTTP is how an upstream is asked over base with the tokens of s. Its release
+// closes both.
+func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *http.Transport) (*httpSide, error) {
 	g, err := grant(ctx, u, s)
 	if err != nil {
 		return nil, err
 	}
-	base := transport(u)
 	clients := s.clients(g, base)
 	ending := context.WithoutCancel(ctx) // it is closed when ctx has ended
 	h := &httpSide{client: clients[readSet], value: s.value, release: func() {

@@ -129,11 +129,11 @@ func (p *perUser) link(ctx context.Context, who upstream.Principal) (*userLink, 
 
 // connect makes a connection with the tokens of s. It waits for nothing.
 func (p *perUser) connect(s *signIn, done func(), who upstream.Principal) (*userLink, error) {
-	h, err := signedHTTP(p.base, p.u, s)
+	base := transport(p.u)
+	h, err := signedHTTP(p.base, p.u, s, base)
 	if err != nil {
 		return nil, err
 	}
-	base := h.client
 	h.release = func() { base.CloseIdleConnections(); done() }
 	opt := p.opt
 	opt.Log = opt.Log.With("principal", who.String())

@@ -60,11 +60,12 @@ func (p *userSides) enter(ctx context.Context, c *upstream.Call) (leave func(), 
 		return nil, p.unlinked(c, err)
 	}
 	side, left, err := p.sides.Use(ctx, subjectOf(c.Principal), func() (*userSide, error) { //nolint:contextcheck // it outlives the call that makes it
-		h, err := signedHTTP(p.base, p.u, s)
+		base := transport(p.u)
+		h, err := signedHTTP(p.base, p.u, s, base)
 		if err != nil {
 			return nil, err
 		}
-		base, signedOff := h.client, done
+		signedOff := done
 		h.release, done = func() { base.CloseIdleConnections(); signedOff() }, nil // the sign-in is the side's now
 		return &userSide{httpSide: h}, nil
 	})

@@ -70,7 +70,7 @@ func TestReloadsOfHTTPUpstreams(t *testing.T) {
 	}
 	write(one)
 	r.reload(ctx)
-	for range 200 { // until what was taken out has ended
+	for range 1200 { // until what was taken out has ended
 		if runtime.NumGoroutine() <= before+10 {
 			break
 		}

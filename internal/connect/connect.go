@@ -86,7 +86,7 @@ type Options struct {
 
 // Site is the pages, under /connect/.
 type Site struct {
-	*printer
+	printer
 	opt      Options
 	tickets  *tickets
 	browsers *browsers
@@ -111,7 +111,7 @@ func New(opt Options) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Site{opt: opt, tickets: tickets, browsers: newBrowsers(at.Scheme == "https"), guard: http.NewCrossOriginProtection(), mux: http.NewServeMux(), printer: newPrinter()}
+	s := &Site{opt: opt, tickets: tickets, browsers: newBrowsers(at.Scheme == "https"), guard: http.NewCrossOriginProtection(), mux: http.NewServeMux()}
 	s.mux.HandleFunc("GET /connect/callback", s.loginAnswer)
 	s.mux.HandleFunc("GET /connect/callback/{source}", s.sourceAnswer)
 	s.mux.HandleFunc("GET /connect/{source}", s.show)

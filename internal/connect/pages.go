@@ -1,10 +1,11 @@
 package connect
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
-	"html/template"
+	"fmt"
+	"html"
+	"io"
 	"net/http"
 	"strings"
 
@@ -16,7 +17,7 @@ const style = `body{font:1.1rem/1.5 system-ui,sans-serif;max-width:34rem;margin:
 
 // page is what a page says. Everything in it is escaped.
 type page struct {
-	Title, Link, LinkText string
+	Title, Link, LinkText string // Link is a web address
 	Text                  []string
 	Who                   string   // as whom the browser is known
 	At, Form              string   // where buttons lead, and what goes with them
@@ -26,25 +27,50 @@ type page struct {
 
 type button struct{ Do, Text string }
 
-// printer answers browsers.
-type printer struct{ layout *template.Template }
-
-func newPrinter() *printer {
-	return &printer{template.Must(template.New("page").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{{.Title}}</title><style>` + style + `</style></head>
-<body><h1>{{.Title}}</h1>
-{{range .Text}}<p>{{.}}</p>
-{{end}}{{if .Link}}<p><a href="{{.Link}}" rel="noreferrer">{{.LinkText}}</a></p>
-{{end}}{{$p := .}}{{range .Buttons}}<form method="post" action="{{$p.At}}"><input type="hidden" name="form" value="{{$p.Form}}"><input type="hidden" name="do" value="{{.Do}}">` +
-		`{{if $p.Field}}<input type="password" name="token" autocomplete="off" required aria-label="token">{{end}}<button>{{.Text}}</button></form>
-{{end}}{{if .Who}}<p><small>You are {{.Who}}.</small></p>
-{{end}}</body></html>
-`))}
+// html is the page. It is put together by hand: text/template, on which
+// html/template rests, finds methods by their names, which has the linker keep every
+// exported method of the program.
+func (p page) html() string {
+	var b strings.Builder
+	b.WriteString(`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>` + html.EscapeString(p.Title) + `</title><style>` + style + `</style></head>
+<body>`)
+	markup(&b, "<h1>%s</h1>\n", p.Title)
+	for _, text := range p.Text {
+		markup(&b, "<p>%s</p>\n", text)
+	}
+	if p.Link != "" {
+		markup(&b, `<p><a href="%s" rel="noreferrer">%s</a></p>`+"\n", p.Link, p.LinkText)
+	}
+	for _, button := range p.Buttons {
+		markup(&b, `<form method="post" action="%s"><input type="hidden" name="form" value="%s"><input type="hidden" name="do" value="%s">`, p.At, p.Form, button.Do)
+		if p.Field {
+			b.WriteString(`<input type="password" name="token" autocomplete="off" required aria-label="token">`)
+		}
+		markup(&b, "<button>%s</button></form>\n", button.Text)
+	}
+	if p.Who != "" {
+		markup(&b, "<p><small>You are %s.</small></p>\n", p.Who)
+	}
+	b.WriteString("</body></html>\n")
+	return b.String()
 }
+
+// markup adds texts to a page, escaped for between tags and for values in quotes.
+func markup(b *strings.Builder, format string, texts ...string) {
+	escaped := make([]any, len(texts))
+	for i, text := range texts {
+		escaped[i] = html.EscapeString(text)
+	}
+	_, _ = fmt.Fprintf(b, format, escaped...) // a builder takes everything
+}
+
+// printer answers browsers.
+type printer struct{}
 
 // header sets what every answer has: no script and nothing from elsewhere, kept by
 // nobody, and no word to other sites of where the browser comes from.
-func (*printer) header(w http.ResponseWriter) {
+func (printer) header(w http.ResponseWriter) {
 	sum := sha256.Sum256([]byte(style))
 	h := w.Header()
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
@@ -57,20 +83,15 @@ func (*printer) header(w http.ResponseWriter) {
 	h.Set("X-Robots-Tag", "noindex")
 }
 
-func (s *printer) say(w http.ResponseWriter, status int, p page) {
-	var text bytes.Buffer
-	if err := s.layout.Execute(&text, p); err != nil { // a page is made of strings
-		http.Error(w, "the page cannot be made", http.StatusInternalServerError)
-		return
-	}
+func (s printer) say(w http.ResponseWriter, status int, p page) {
 	s.header(w)
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(text.Bytes()) // a browser that has gone needs no page
+	_, _ = io.WriteString(w, p.html()) //nolint:gosec // G705: escaped, every text; and a browser that has gone needs no page
 }
 
 // send sends a browser on.
-func (s *printer) send(w http.ResponseWriter, r *http.Request, to string) {
+func (s printer) send(w http.ResponseWriter, r *http.Request, to string) {
 	s.header(w)
 	http.Redirect(w, r, to, http.StatusSeeOther) //nolint:gosec // G710: to our own pages, or the issuer's that is configured
 }
@@ -78,11 +99,11 @@ func (s *printer) send(w http.ResponseWriter, r *http.Request, to string) {
 // again is what everybody can do about a link that is of no use.
 const again = "Make the call again that led here, or ask your assistant to: it will be answered with a new link."
 
-func (s *printer) stale(w http.ResponseWriter, err error) {
+func (s printer) stale(w http.ResponseWriter, err error) {
 	s.say(w, http.StatusGone, page{Title: "This link is of no use", Text: []string{sentence(err.Error()), again}})
 }
 
-func (s *printer) unasked(w http.ResponseWriter) {
+func (s printer) unasked(w http.ResponseWriter) {
 	s.say(w, http.StatusBadRequest, page{Title: "Nothing has changed", Text: []string{
 		"This is not an answer to anything that this browser was sent for, or that was more than a quarter of an hour ago, or cookies are switched off.", again}})
 }

@@ -248,7 +248,7 @@ func TestNoRedirect(t *testing.T) {
 
 func TestCaps(t *testing.T) {
 	stop := make(chan struct{})
-	_, g := newWorld(t, egress.Options{MaxBody: 100, Timeout: 300 * time.Millisecond}, func(w http.ResponseWriter, r *http.Request) {
+	answer := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/fits":
 			_, _ = io.WriteString(w, strings.Repeat("x", 100))
@@ -271,7 +271,9 @@ func TestCaps(t *testing.T) {
 			case <-r.Context().Done():
 			}
 		}
-	}, nil)
+	}
+	_, g := newWorld(t, egress.Options{MaxBody: 100, Timeout: time.Minute}, answer, nil)
+	_, brief := newWorld(t, egress.Options{MaxBody: 100, Timeout: 300 * time.Millisecond}, answer, nil)
 	defer close(stop)
 	if got, err := get(t, g, "https://"+public+"/fits"); err != nil || len(got) != 100 {
 		t.Errorf("fits: %d %v", len(got), err)
@@ -280,7 +282,11 @@ func TestCaps(t *testing.T) {
 		"announced": "more than 100 bytes", "endless": "more than 100 bytes", "header": "",
 		"trickle": "context deadline exceeded", "silent": "context deadline exceeded",
 	} {
-		got, err := get(t, g, "https://"+public+"/"+path)
+		of := g
+		if path == "trickle" || path == "silent" {
+			of = brief
+		}
+		got, err := get(t, of, "https://"+public+"/"+path)
 		if err == nil || !strings.Contains(err.Error(), want) || len(got) > 100 {
 			t.Errorf("%s: %d bytes, %v", path, len(got), err)
 		}

@@ -55,6 +55,9 @@ func parent() {
 	time.Sleep(time.Hour)
 }
 
+// hanging is how long anything may take before it counts as hanging.
+const hanging = time.Minute
+
 // gone reports whether a process has ended; a zombie that nobody reaps has.
 func gone(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -63,7 +66,7 @@ func gone(pid int) bool {
 
 func waitGone(t *testing.T, pids []int) {
 	t.Helper()
-	limit := time.Now().Add(5 * time.Second)
+	limit := time.Now().Add(hanging)
 	for _, pid := range pids {
 		for !gone(pid) {
 			if time.Now().After(limit) {
@@ -191,7 +194,7 @@ func TestLostHelperIsReplacedAtOnce(t *testing.T) {
 	g.Track(second.Process.Pid)
 	for last, n := 0, 0; n < 2; n++ {
 		var pid int
-		for limit := time.Now().Add(5 * time.Second); pid == 0 || pid == last; time.Sleep(5 * time.Millisecond) {
+		for limit := time.Now().Add(hanging); pid == 0 || pid == last; time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(limit) {
 				t.Fatal("the helper was not replaced")
 			}
@@ -224,9 +227,7 @@ func TestStuckHelperIsReplaced(t *testing.T) {
 		g.Track(1 << 21)
 		g.Untrack(1 << 21)
 	}
-	if !gone(pid) {
-		t.Error("a helper that reads nothing is still there")
-	}
+	waitGone(t, []int{pid})
 	if err := g.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +242,7 @@ func TestHelperThatKeepsEndingIsGivenUp(t *testing.T) {
 		b, _ := os.ReadFile(starts)
 		return len(b)
 	}
-	for limit := time.Now().Add(10 * time.Second); count() < 5; time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(hanging); count() < 5; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("%d attempts", count())
 		}

@@ -168,7 +168,7 @@ func (a *answer) structured(faults faults) (json.RawMessage, error) {
 	out := make([]byte, 0, len(data)+len(`{"data":}`))
 	out = append(append(out, `{"data":`...), data...)
 	if len(faults.list) > 0 {
-		gaps, err := encode(faults.gaps())
+		gaps, err := rawjson.Marshal(faults.gaps())
 		if err != nil {
 			return nil, err
 		}

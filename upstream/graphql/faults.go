@@ -200,7 +200,7 @@ func (f faults) gaps() []gap {
 
 // data is the errors for machines.
 func (f faults) data() json.RawMessage {
-	raw, err := encode(map[string]any{memberErrors: f.gaps()})
+	raw, err := rawjson.Marshal(map[string]any{memberErrors: f.gaps()})
 	if err != nil { // there is nothing in them that does not encode
 		return nil
 	}

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/drift"
 	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 )
 
@@ -74,7 +75,7 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 		return nil, errors.Join(err, unfitting(operations, opt.Schema))
 	}
 	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action), since: time.Now()}
-	a.refused.log = opt.Log.With("upstream", string(opt.ID))
+	a.refused = refusals{opt.Log.With("upstream", string(opt.ID)), drift.New(len(operations), 0)}
 	var faults []error
 	for _, op := range operations {
 		act, err := compile(opt.ID, op, opt.Schema)
@@ -177,16 +178,18 @@ func (a *Adapter) Health() upstream.Health {
 	return upstream.Health{State: upstream.Up, Since: a.since}
 }
 
-// Close implements [upstream.Adapter]: calls in flight end.
+// Close implements [upstream.Adapter]: calls in flight end, and idle connections of
+// its client.
 func (a *Adapter) Close() error {
 	a.busy.Close()
+	a.hc.CloseIdleConnections()
 	return nil
 }
 
 // Drift implements [upstream.Drifter]: the operations that the service refuses
 // to carry out, because its schema is another than the one that they were
 // written for.
-func (a *Adapter) Drift() []upstream.Drift { return a.refused.list() }
+func (a *Adapter) Drift() []upstream.Drift { return a.refused.known.List() }
 
 // named puts the names of upstream and tool on a failure.
 func (a *Adapter) named(tool string, err error) error {

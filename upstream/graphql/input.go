@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // How much of the types of variables is written out for one operation.
@@ -24,7 +26,7 @@ func inputSchema(op *operation, types *Schema) (json.RawMessage, error) {
 	told := toldOf(op)
 	for depth := inputDepth; ; depth-- {
 		in := &inputs{depth: depth, types: types, room: inputParts}
-		raw, err := encode(in.variables(op.def.VariableDefinitions, told))
+		raw, err := rawjson.Marshal(in.variables(op.def.VariableDefinitions, told))
 		if err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package graphql
 
 import (
-	"bytes"
 	"encoding/json"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -39,24 +38,13 @@ func (p properties) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		value, err := encode(member.schema)
+		value, err := rawjson.Marshal(member.schema)
 		if err != nil {
 			return nil, err
 		}
 		out = append(append(append(out, rawjson.Quote(member.name)...), ':'), value...)
 	}
 	return append(out, '}'), nil
-}
-
-// encode is json.Marshal without its escapes for HTML.
-func encode(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(b.Bytes(), "\n"), nil
 }
 
 // scalars are the types that every service has (GraphQL, October 2021, section

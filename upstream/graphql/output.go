@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
 
 // How much an output schema may say. A larger one is left out: it would cost a
@@ -37,7 +39,7 @@ func outputSchema(op *operation, types *Schema) (json.RawMessage, error) {
 		{memberData, data},
 		{memberErrors, &schema{Type: "array", Items: &schema{Type: "object"}, Description: "What is missing from data, and why."}},
 	}}
-	raw, err := encode(s)
+	raw, err := rawjson.Marshal(s)
 	if err != nil || len(raw) > outputSize {
 		return nil, err
 	}

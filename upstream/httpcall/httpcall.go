@@ -8,6 +8,7 @@
 package httpcall
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +20,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -129,7 +131,7 @@ func ReadAll(resp *http.Response, limit int64) ([]byte, error) {
 // readAll reads to the end, in one go where the length that is promised is right.
 func readAll(r io.Reader, length int64) ([]byte, error) {
 	if length <= 0 {
-		return io.ReadAll(r)
+		return readUnknown(r)
 	}
 	body := make([]byte, 0, min(length, 4<<20)+1) // no more on a mere promise
 	for {
@@ -140,8 +142,27 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 			return body, nil
 		case err != nil:
 			return body, err
-		case len(body) == cap(body):
-			body = slices.Grow(body, 1)
+		case len(body) == cap(body): // most of a long one, once a good part has come
+			body = slices.Grow(body, int(min(max(length-int64(len(body)), 0), 3*int64(len(body))))+1)
 		}
 	}
+}
+
+// pages are where bodies begin whose length is not known, as a page of records has
+// none: nearly all fit in one, and what is read is copied out of it once.
+var pages = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+func readUnknown(r io.Reader) ([]byte, error) {
+	p, _ := pages.Get().(*[32 << 10]byte)
+	defer pages.Put(p)
+	for n := 0; n < len(p); {
+		more, err := r.Read(p[n:])
+		switch n += more; {
+		case errors.Is(err, io.EOF):
+			return bytes.Clone(p[:n]), nil
+		case err != nil:
+			return bytes.Clone(p[:n]), err
+		}
+	}
+	return io.ReadAll(io.MultiReader(bytes.NewReader(p[:]), r))
 }

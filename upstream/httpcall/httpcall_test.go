@@ -83,7 +83,7 @@ func TestSend(t *testing.T) {
 		_, err = send(t.Context(), path)
 		wantError(t, err, upstream.Unavailable, true)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	_, err = send(ctx, "/hang")
 	wantError(t, err, upstream.Timeout, true)

@@ -1,6 +1,7 @@
 package httpcall_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
@@ -42,5 +43,25 @@ func TestReadAll(t *testing.T) {
 	}
 	if _, err := httpcall.ReadAll(&http.Response{ContentLength: limit + 1, Body: io.NopCloser(iotest.ErrReader(errors.New("read")))}, limit); !errors.Is(err, httpcall.ErrTooLong) {
 		t.Errorf("a body that is announced as too long: %v", err)
+	}
+}
+
+// Long bodies come whole, whatever was promised, and are their reader's own: the next
+// one does not change them.
+func TestReadAllLong(t *testing.T) {
+	const limit = 16 << 20
+	var before, copied []byte
+	for i, length := range []int{32<<10 - 1, 32 << 10, 32<<10 + 1, 100_000, 4 << 20, 4<<20 + 1, 4<<20 + 2, 9 << 20} {
+		want := bytes.Repeat([]byte{'a' + byte(i), 'b', 'c'}, length/3+1)[:length]
+		for _, promised := range []int64{-1, 1, int64(length), limit} {
+			got, err := httpcall.ReadAll(&http.Response{ContentLength: promised, Body: io.NopCloser(iotest.HalfReader(bytes.NewReader(want)))}, limit)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Errorf("%d promised, %d came: got %d, %v", promised, length, len(got), err)
+			}
+			if !bytes.Equal(before, copied) {
+				t.Errorf("%d promised, %d came: what was read before has changed", promised, length)
+			}
+			before, copied = got, bytes.Clone(got)
+		}
 	}
 }

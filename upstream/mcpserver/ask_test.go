@@ -41,7 +41,7 @@ func says(s string) answerer {
 
 func mustText(t *testing.T, a *mcpserver.Adapter, c *upstream.Call) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), hanging)
 	defer cancel()
 	r, err := a.Call(ctx, c)
 	if err != nil {
@@ -96,7 +96,7 @@ func TestQuestionsNeverCross(t *testing.T) {
 		wg.Go(func() {
 			defer func() { <-room }()
 			mark := fmt.Sprint("mark ", i)
-			ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), hanging)
 			defer cancel()
 			gone := i%7 == 0
 			c := asked(fmt.Sprint("user ", i%2), "same", "ask", mark, func(ctx context.Context, q upstream.Question) (json.RawMessage, error) {

@@ -47,9 +47,13 @@ func launcher(mode string) mcpserver.Launcher {
 	}
 }
 
+// hanging is how long anything may take before it counts as hanging. A busy machine
+// may need seconds to start a process.
+const hanging = time.Minute
+
 // quickly are options with short waits.
 func quickly() mcpserver.Options {
-	return mcpserver.Options{ID: "fake", ProbeTimeout: 200 * time.Millisecond, ConnectTimeout: 10 * time.Second}
+	return mcpserver.Options{ID: "fake", ProbeTimeout: 200 * time.Millisecond, ConnectTimeout: hanging}
 }
 
 func newFake(t *testing.T, mode string, o mcpserver.Options) *mcpserver.Adapter {
@@ -88,7 +92,7 @@ func start(t *testing.T, mode string) *mcpserver.Adapter {
 }
 
 func call(ctx context.Context, a upstream.Adapter, tool, args string) (*upstream.Result, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second) // nothing may hang
+	ctx, cancel := context.WithTimeout(ctx, hanging)
 	defer cancel()
 	return a.Call(ctx, &upstream.Call{
 		ID: "1", Principal: upstream.Local(), Op: upstream.CallTool, Name: tool, Tool: &upstream.Tool{Name: tool}, Exposed: "x_" + tool,
@@ -195,7 +199,7 @@ func TestDeath(t *testing.T) {
 			}
 			began := time.Now()
 			wantText(t, a, "back", "back")
-			if took := time.Since(began); took > 5*time.Second {
+			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("it came back after %v", took)
 			}
 			if h := a.Health(); h.Restarts != 1 {

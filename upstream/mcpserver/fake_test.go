@@ -132,7 +132,7 @@ func (f *fake) handle(m *fakeMsg) {
 	case "server/discover":
 		f.discover(m)
 	case "initialize":
-		if f.mode == "silent on initialize" {
+		if f.mode == "silent on initialize" || f.mode == "modern, slow and silent" {
 			return
 		}
 		if f.mode == "modern only" || f.mode == "modern, slow start" {
@@ -175,7 +175,7 @@ func (f *fake) discover(m *fakeMsg) {
 		select {}
 	case "modern, listens":
 		f.result(m.ID, strings.Replace(modern, `"tools":{}`, `"tools":{"listChanged":true}`, 1))
-	case "modern, slow start", "both, slow start":
+	case "modern, slow start", "both, slow start", "modern, slow and silent":
 		time.Sleep(500 * time.Millisecond)
 		f.result(m.ID, modern)
 	case "refuses once":

@@ -146,10 +146,15 @@ func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
 	modern := make(chan found, 1)
 	asked, cancel := context.WithCancel(ctx)
 	defer cancel()
+	greeting, enough := context.WithCancel(ctx)
+	defer enough()
 	go func() {
 		defer close(modern)
 		p, err := g.discover(asked, l)
 		modern <- found{p, err}
+		if err == nil { // it need not answer initialize any more, which it may not know
+			time.AfterFunc(probeGrace, enough)
+		}
 	}()
 	silence, stop := context.WithTimeout(ctx, g.opt.ProbeTimeout)
 	defer stop()
@@ -166,8 +171,8 @@ func (g *greeter) probe(ctx context.Context, l link) (*peer, error) {
 	case <-silence.Done():
 	}
 	g.opt.Log.Debug("no answer to the era probe yet, trying initialize", "upstream", g.opt.ID)
-	p, err := g.greet(ctx, l)
-	if err == nil {
+	p, err := g.greet(greeting, l)
+	if err == nil || greeting.Err() != nil && ctx.Err() == nil {
 		// One that speaks both eras and was only slow to start has answered both.
 		select {
 		case f := <-modern:

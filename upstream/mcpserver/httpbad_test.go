@@ -192,11 +192,11 @@ func TestHangingHeaders(t *testing.T) {
 	if _, err := a.Tools(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	_, err := call(ctx, a, "echo", `{}`)
 	wantKind(t, err, upstream.Timeout, true)
-	for limit := time.Now().Add(5 * time.Second); l.cancels.Load() != 1; time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(hanging); l.cancels.Load() != 1; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the server was not told")
 		}
@@ -208,6 +208,7 @@ func TestMissingStreamIsAskedForOnce(t *testing.T) {
 	l := &legacy{}
 	a := startHTTP(t, l)
 	wantText(t, a, "hi", "hi")
+	eventually(t, "the stream is asked for", func() bool { return l.gets.Load() > 0 })
 	time.Sleep(300 * time.Millisecond)
 	if n := l.gets.Load(); n != 1 {
 		t.Errorf("%d GET requests, want 1", n)
@@ -245,7 +246,7 @@ func TestRefusedAndBack(t *testing.T) {
 	s2.Start()
 	defer s2.Close()
 	defer s2.CloseClientConnections()
-	for limit := time.Now().Add(15 * time.Second); changes.Load() < 2; time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(hanging); changes.Load() < 2; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("it did not notice that the server is back")
 		}

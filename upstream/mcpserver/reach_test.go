@@ -147,7 +147,7 @@ func TestStreamThatHangsUp(t *testing.T) {
 		}
 	}}
 	a := startHTTP(t, l)
-	for limit := time.Now().Add(10 * time.Second); l.gets.Load() < 2; time.Sleep(10 * time.Millisecond) {
+	for limit := time.Now().Add(hanging); l.gets.Load() < 2; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the stream was not asked for again")
 		}

@@ -58,8 +58,9 @@ func (l *sseLink) close(context.Context, *peer) {
 	l.posts.hc.CloseIdleConnections()
 }
 
-// confirmWait is for a server that confirms a message after it has answered it.
-const confirmWait = 500 * time.Millisecond
+// confirmWait is for a server that confirms a message after it has answered it,
+// which one that is busy with hundreds does late.
+const confirmWait = 2 * time.Second
 
 func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if err := l.await(ctx); err != nil {

@@ -88,20 +88,20 @@ func (k *talker) run(m *fakeMsg, send func(string, ...any), die func()) string {
 		}
 		var all []string
 		for _, ch := range answers {
-			all = append(all, within(ch, 5*time.Second))
+			all = append(all, within(ch, hanging))
 		}
 		return strings.Join(all, " ")
 	case "roots":
 		_, ch := k.ask(send, "roots/list", `{}`)
-		return within(ch, 5*time.Second)
+		return within(ch, hanging)
 	case "raw": // the request is the text
 		_, ch := k.ask(send, "sampling/createMessage", say)
-		return within(ch, 5*time.Second)
+		return within(ch, hanging)
 	case "withdraw":
 		id, ch := k.ask(send, "elicitation/create", form)
 		time.Sleep(200 * time.Millisecond)
 		send(`{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":%s}}`, id)
-		return within(ch, 500*time.Millisecond)
+		return within(ch, 2*time.Second)
 	case "die":
 		k.ask(send, "elicitation/create", form)
 		time.Sleep(200 * time.Millisecond)
@@ -111,7 +111,7 @@ func (k *talker) run(m *fakeMsg, send func(string, ...any), die func()) string {
 		send("%s", progressOf(m, 0))
 		select {
 		case <-k.gate():
-		case <-time.After(20 * time.Second):
+		case <-time.After(hanging):
 		}
 	case "release":
 		k.gate() <- struct{}{}
@@ -171,7 +171,7 @@ func talksOnGet(t *testing.T, o mcpserver.Options) *mcpserver.Adapter {
 	send := func(format string, args ...any) {
 		select {
 		case stream <- fmt.Sprintf(format, args...):
-		case <-time.After(10 * time.Second):
+		case <-time.After(hanging):
 		}
 	}
 	l.onGet = func(w http.ResponseWriter, r *http.Request) {

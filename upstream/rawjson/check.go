@@ -5,15 +5,16 @@ import (
 	"math/bits"
 )
 
-// checker is a recursive-descent validator; recursion is bounded by max.
+// checker is a recursive-descent validator; recursion is bounded by max. Its methods
+// take where to begin and return where they ended, -1 once they have failed.
 type checker struct {
 	b    []byte
-	i    int
 	max  int
 	dups bool
 	keys names  // of the objects that are open
 	esc  bool   // the last string has an escape in it
 	idx  *index // where to note members; nil for nowhere
+	err  error
 }
 
 // names are member names, those of the innermost object last. Most texts have so
@@ -52,85 +53,80 @@ type span struct {
 	escaped  bool
 }
 
-func (c *checker) fail(reason string) error { return &SyntaxError{Offset: c.i, Reason: reason} }
-
-func (c *checker) space() { c.i = skipSpace(c.b, c.i) }
-
-func (c *checker) value(depth int) error {
-	if c.i >= len(c.b) {
-		return c.fail("unexpected end of text")
-	}
-	switch ch := c.b[c.i]; {
-	case ch == '{':
-		return c.object(depth + 1)
-	case ch == '[':
-		return c.array(depth + 1)
-	case ch == '"':
-		return c.str()
-	case ch == '-' || (ch >= '0' && ch <= '9'):
-		return c.number()
-	case ch == 't':
-		return c.literal("true")
-	case ch == 'f':
-		return c.literal("false")
-	case ch == 'n':
-		return c.literal("null")
-	}
-	return c.fail("unexpected character")
+func (c *checker) fail(at int, reason string) int {
+	c.err = &SyntaxError{Offset: at, Reason: reason}
+	return -1
 }
 
-func (c *checker) object(depth int) error {
-	if depth > c.max {
-		return c.fail("nested too deeply")
+func (c *checker) value(i, depth int) int {
+	if i >= len(c.b) {
+		return c.fail(i, "unexpected end of text")
 	}
-	base := c.keys.n
-	c.i++
-	c.space()
-	if c.i < len(c.b) && c.b[c.i] == '}' {
-		c.i++
-		return nil
+	switch ch := c.b[i]; {
+	case ch == '"':
+		return c.str(i)
+	case ch == '{':
+		return c.object(i, depth+1)
+	case ch == '[':
+		return c.array(i, depth+1)
+	case ch == '-' || (ch >= '0' && ch <= '9'):
+		return c.number(i)
+	case ch == 't':
+		return c.literal(i, "true")
+	case ch == 'f':
+		return c.literal(i, "false")
+	case ch == 'n':
+		return c.literal(i, "null")
+	}
+	return c.fail(i, "unexpected character")
+}
+
+func (c *checker) object(i, depth int) int {
+	if depth > c.max {
+		return c.fail(i, "nested too deeply")
+	}
+	b, base := c.b, c.keys.n
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == '}' {
+		return i + 1
 	}
 	for {
-		if c.i >= len(c.b) || c.b[c.i] != '"' {
-			return c.fail("expected a member name")
+		if i >= len(b) || b[i] != '"' {
+			return c.fail(i, "expected a member name")
 		}
-		from := c.i
-		if err := c.str(); err != nil {
-			return err
+		from := i
+		if i = c.str(i); i < 0 {
+			return i
 		}
-		to := c.i
+		to := i
 		if !c.dups {
 			c.keys.add(span{from, to, c.esc})
 		}
-		c.space()
-		if c.i >= len(c.b) || c.b[c.i] != ':' {
-			return c.fail("expected ':' after a member name")
+		if i = skipSpace(b, i); i >= len(b) || b[i] != ':' {
+			return c.fail(i, "expected ':' after a member name")
 		}
-		c.i++
-		c.space()
-		at := c.i
+		at := skipSpace(b, i+1)
 		if c.idx != nil {
-			c.idx.enter(depth, c.b[from:to], at)
+			c.idx.enter(depth, b[from:to], at)
 		}
-		if err := c.value(depth); err != nil {
-			return err
+		if i = c.value(at, depth); i < 0 {
+			return i
 		}
 		if c.idx != nil {
-			c.idx.leave(depth, c.b, from, to, at, c.i)
+			c.idx.leave(depth, b, from, to, at, i)
 		}
-		c.space()
-		if c.i >= len(c.b) {
-			return c.fail("unexpected end of text")
+		if i = skipSpace(b, i); i >= len(b) {
+			return c.fail(i, "unexpected end of text")
 		}
-		if c.b[c.i] == '}' {
-			c.i++
-			return c.duplicates(base)
+		if b[i] == '}' {
+			if c.err = c.duplicates(base); c.err != nil {
+				return -1
+			}
+			return i + 1
 		}
-		if c.b[c.i] != ',' {
-			return c.fail("expected ',' or '}'")
+		if b[i] != ',' {
+			return c.fail(i, "expected ',' or '}'")
 		}
-		c.i++
-		c.space()
+		i = skipSpace(b, i+1)
 	}
 }
 
@@ -174,59 +170,50 @@ func (c *checker) sameName(a, b span) bool {
 	return name(x) == name(y)
 }
 
-func (c *checker) array(depth int) error {
+func (c *checker) array(i, depth int) int {
 	if depth > c.max {
-		return c.fail("nested too deeply")
+		return c.fail(i, "nested too deeply")
 	}
-	c.i++
-	c.space()
-	if c.i < len(c.b) && c.b[c.i] == ']' {
-		c.i++
-		return nil
+	b := c.b
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
+		return i + 1
 	}
 	for {
-		if err := c.value(depth); err != nil {
-			return err
+		if i = c.value(i, depth); i < 0 {
+			return i
 		}
-		c.space()
-		if c.i >= len(c.b) {
-			return c.fail("unexpected end of text")
+		if i = skipSpace(b, i); i >= len(b) {
+			return c.fail(i, "unexpected end of text")
 		}
-		if c.b[c.i] == ']' {
-			c.i++
-			return nil
+		if b[i] == ']' {
+			return i + 1
 		}
-		if c.b[c.i] != ',' {
-			return c.fail("expected ',' or ']'")
+		if b[i] != ',' {
+			return c.fail(i, "expected ',' or ']'")
 		}
-		c.i++
-		c.space()
+		i = skipSpace(b, i+1)
 	}
 }
 
-func (c *checker) str() error {
+func (c *checker) str(i int) int {
 	b := c.b
-	i, escaped := plainRun(b, c.i+1)
+	i, escaped := plainRun(b, i+1)
 	for i < len(b) && b[i] == '\\' {
 		n := escapeLen(b[i:])
 		if n == 0 {
-			c.i = i
-			return c.fail("invalid escape in a string")
+			return c.fail(i, "invalid escape in a string")
 		}
 		i, _ = plainRun(b, i+n)
 		escaped = true
 	}
 	c.esc = escaped
 	if i >= len(b) {
-		c.i = len(b)
-		return c.fail("unexpected end of text in a string")
+		return c.fail(len(b), "unexpected end of text in a string")
 	}
 	if b[i] != '"' {
-		c.i = i
-		return c.fail("control character in a string")
+		return c.fail(i, "control character in a string")
 	}
-	c.i = i + 1
-	return nil
+	return i + 1
 }
 
 // plainRun returns the index of the first byte of b from i on that needs
@@ -238,23 +225,34 @@ func plainRun(b []byte, i int) (end int, escaped bool) {
 		ones  = 0x0101010101010101
 		highs = 0x8080808080808080
 	)
+	var slashes uint64 // where there were any
 	for i+8 <= len(b) {
 		w := binary.LittleEndian.Uint64(b[i:])
 		q := w ^ (ones * '"')
 		s := w ^ (ones * '\\')
 		// A byte is found where subtracting borrowed. The lowest hit is exact; one
 		// above it may be a neighbour's borrow.
-		hit := ((q - ones) & ^q) | ((s - ones) & ^s) | ((w - ones*0x20) & ^w)
+		quote, slash, control := (q-ones)&^q, (s-ones)&^s, (w-ones*0x20)&^w
+		// Nearly everywhere there is none, or quotes with a backslash each, as in JSON
+		// within a string. What a borrow has found has no such neighbour.
+		if (quote^slash<<8|control)&highs == 0 {
+			slashes |= slash
+			if i += 8; slash>>63 != 0 {
+				i-- // to look at the last again, with what it escapes
+			}
+			continue
+		}
+		hit := (quote | slash | control) & highs
 		next := i + 8
-		for hit &= highs; hit != 0; {
+		for hit != 0 {
 			at := bits.TrailingZeros64(hit) / 8
 			switch ch := b[i+at]; {
 			case ch == '\\' && i+at+1 < len(b) && shortEscape[b[i+at+1]]:
-				escaped = true
+				slashes |= highs
 				next = max(next, i+at+2)
 				hit &= ^uint64(0) << (8*at + 16) // not what is escaped either
 			case ch == '"', ch == '\\', ch < 0x20:
-				return i + at, escaped
+				return i + at, slashes&highs != 0
 			default:
 				hit &= hit - 1
 			}
@@ -264,7 +262,7 @@ func plainRun(b []byte, i int) (end int, escaped bool) {
 	for i < len(b) && b[i] != '"' && b[i] != '\\' && b[i] >= 0x20 {
 		i++
 	}
-	return i, escaped
+	return i, slashes&highs != 0
 }
 
 // shortEscape has the characters that make an escape with the backslash before
@@ -295,46 +293,46 @@ func isHex(h byte) bool {
 	return (h >= '0' && h <= '9') || (h >= 'a' && h <= 'f') || (h >= 'A' && h <= 'F')
 }
 
-func (c *checker) literal(word string) error {
-	if len(c.b)-c.i < len(word) || string(c.b[c.i:c.i+len(word)]) != word {
-		return c.fail("unexpected character")
+func (c *checker) literal(i int, word string) int {
+	if len(c.b)-i < len(word) || string(c.b[i:i+len(word)]) != word {
+		return c.fail(i, "unexpected character")
 	}
-	c.i += len(word)
-	return nil
+	return i + len(word)
 }
 
-func (c *checker) number() error {
-	if c.b[c.i] == '-' {
-		c.i++
+func (c *checker) number(i int) int {
+	b := c.b
+	if b[i] == '-' {
+		i++
 	}
-	switch {
-	case c.i < len(c.b) && c.b[c.i] == '0':
-		c.i++
-	case c.digits() == 0:
-		return c.fail("invalid number")
+	from := i
+	if i < len(b) && b[i] == '0' {
+		i++
+	} else if i = digits(b, i); i == from {
+		return c.fail(i, "invalid number")
 	}
-	if c.i < len(c.b) && c.b[c.i] == '.' {
-		c.i++
-		if c.digits() == 0 {
-			return c.fail("invalid number")
+	if i < len(b) && b[i] == '.' {
+		from = i + 1
+		if i = digits(b, from); i == from {
+			return c.fail(i, "invalid number")
 		}
 	}
-	if c.i < len(c.b) && (c.b[c.i] == 'e' || c.b[c.i] == 'E') {
-		c.i++
-		if c.i < len(c.b) && (c.b[c.i] == '+' || c.b[c.i] == '-') {
-			c.i++
+	if i < len(b) && (b[i] == 'e' || b[i] == 'E') {
+		if i++; i < len(b) && (b[i] == '+' || b[i] == '-') {
+			i++
 		}
-		if c.digits() == 0 {
-			return c.fail("invalid number")
+		from = i
+		if i = digits(b, from); i == from {
+			return c.fail(i, "invalid number")
 		}
 	}
-	return nil
+	return i
 }
 
-func (c *checker) digits() int {
-	from := c.i
-	for c.i < len(c.b) && c.b[c.i] >= '0' && c.b[c.i] <= '9' {
-		c.i++
+// digits returns the index behind the digits that begin at b[i].
+func digits(b []byte, i int) int {
+	for i < len(b) && b[i]-'0' <= 9 {
+		i++
 	}
-	return c.i - from
+	return i
 }

@@ -53,13 +53,12 @@ func check(b []byte, lim Limits, idx *index) error {
 		return &SyntaxError{Offset: firstInvalidUTF8(b), Reason: "invalid UTF-8"}
 	}
 	c := checker{b: b, max: lim.Depth, dups: lim.AllowDups, idx: idx}
-	c.space()
-	if err := c.value(0); err != nil {
-		return err
+	i := c.value(skipSpace(b, 0), 0)
+	if i < 0 {
+		return c.err
 	}
-	c.space()
-	if c.i != len(b) {
-		return c.fail("unexpected text after the value")
+	if i = skipSpace(b, i); i != len(b) {
+		return &SyntaxError{Offset: i, Reason: "unexpected text after the value"}
 	}
 	return nil
 }
@@ -92,7 +91,7 @@ func IsNull(v []byte) bool {
 }
 
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\n' || b[i] == '\r' || b[i] == '\t') {
 		i++
 	}
 	return i

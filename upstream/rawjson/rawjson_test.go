@@ -61,7 +61,8 @@ func TestCheckAtEachOffset(t *testing.T) {
 	for n := range 20 {
 		pad := strings.Repeat("x", n)
 		for tail, reason := range map[string]string{
-			`\"`: "", `\\\"`: "", `\u00e9`: "", `\n\n\t`: "",
+			`\"`: "", `\\\"`: "", `\u00e9`: "", `\n\n\t`: "", `\"#\"`: "", `\\]\"`: "", `\\\\\\\"\"`: "",
+			`\"\]`: "invalid escape", `\"\\\#`: "invalid escape", "\\\"\x01": "control character", `\"\u00g0`: "invalid escape",
 			`\x`: "invalid escape", `\u00g0`: "invalid escape", "\x1f": "control character", "\n": "control character",
 		} {
 			text := `{"` + pad + tail + `":"` + pad + tail + `"}`
@@ -74,7 +75,7 @@ func TestCheckAtEachOffset(t *testing.T) {
 				continue
 			}
 			var syntax *rawjson.SyntaxError
-			if !errors.As(err, &syntax) || !strings.HasPrefix(syntax.Reason, reason) || syntax.Offset != 2+n {
+			if !errors.As(err, &syntax) || !strings.HasPrefix(syntax.Reason, reason) || syntax.Offset != 2+n+strings.LastIndexAny(tail, "\\\x01\x1f\n") {
 				t.Errorf("%q: %v", text, err)
 			}
 		}
@@ -195,7 +196,18 @@ func TestEditsAgreeWithDecoding(t *testing.T) {
 			got[m.Name] = m.Value
 			names = append(names, m.Name)
 		}
-		at := 0
+		i, at := len(text)-len(bytes.TrimLeft(text, " \t\r\n")), 0
+		for quoted := range rawjson.Descend(text, &i) {
+			from := i
+			if i = rawjson.Skip(text, i); rawjson.String(quoted) != names[at] || string(text[from:i]) != string(got[names[at]]) {
+				t.Fatalf("Descend(%s): %s is %s", text, quoted, text[from:i])
+			}
+			at++
+		}
+		if at != len(names) || rawjson.Kind(text[i:]) != 0 {
+			t.Fatalf("Descend(%s) = %d of %d members, to %d", text, at, len(names), i)
+		}
+		at = 0
 		for quoted, v := range rawjson.Fields(text) {
 			if at == len(names) || rawjson.String(quoted) != names[at] || string(v) != string(got[names[at]]) {
 				t.Fatalf("Fields(%s): %s is %s", text, quoted, v)
@@ -273,6 +285,19 @@ func sameJSON(a, b []byte) bool {
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && x.String() == y.String()
 }
 
+// descend walks through all of the value that begins at b[i], and returns where it
+// ends.
+func descend(b []byte, i int) int {
+	i += len(b[i:]) - len(bytes.TrimLeft(b[i:], " \t\r\n"))
+	if k := rawjson.Kind(b[i:]); k != '{' && k != '[' {
+		return rawjson.Skip(b, i)
+	}
+	for range rawjson.Descend(b, &i) {
+		i = descend(b, i)
+	}
+	return i
+}
+
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{`{"a":[1,2,{"b":null}]}`, `"\ud800"`, `{"a":1,"a":2}`, `[1,`, "\x00", `-0.0e-0`, `{"\u0061":1}`} {
 		f.Add([]byte(s))
@@ -294,6 +319,9 @@ func FuzzCheck(f *testing.F) {
 		for range rawjson.Elements(b) {
 			members = append(members, rawjson.Member{})
 		}
+		if end := descend(b, 0); end > len(b) || err == nil && rawjson.Kind(b[end:]) != 0 {
+			t.Fatalf("Descend(%q) ends at %d", b, end)
+		}
 		if len(members) > len(b) {
 			t.Fatalf("%d members in %d bytes", len(members), len(b))
 		}
@@ -311,6 +339,21 @@ func TestUnescape(t *testing.T) {
 	for _, token := range []string{"~", "a~", "~2", "~~0", "~0~", "~ 1"} {
 		if name, ok := rawjson.Unescape(token); ok {
 			t.Errorf("%q: %q", token, name)
+		}
+	}
+}
+
+func TestMarshal(t *testing.T) {
+	got, err := rawjson.Marshal(map[string]any{"<a>": "b&c\u2028", "n": json.RawMessage(`12345678901234567890`)})
+	if want := `{"<a>":"b&c\u2028","n":12345678901234567890}`; string(got) != want || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, err := rawjson.Marshal(func() {}); got != nil || err == nil {
+		t.Errorf("what is no JSON is %s", got)
+	}
+	for _, s := range []string{"", "plain", "<a&b>", "\"\\\n\x00\u00e9"} {
+		if v := rawjson.Quote(s); rawjson.String(v) != s || bytes.ContainsAny(v, "\n") {
+			t.Errorf("%q is quoted %s", s, v)
 		}
 	}
 }

@@ -130,7 +130,7 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 			content = map[string]any{"type": media, "mimeType": typ, "data": data}
 		}
 	}
-	text, err := marshal(map[string]any{"content": []any{content}})
+	text, err := rawjson.Marshal(map[string]any{"content": []any{content}})
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,8 @@ func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMes
 	case !found:
 		out = append(append(append(out, `{"note":`...), rawjson.Quote(a.missing(ans.Status))...), '}')
 	case kind == '{':
-		out = shape.project(out, value, seen)
+		i := 0
+		out = shape.project(out, bytes.TrimSpace(value), &i, seen)
 		a.drift.check(seen, 1)
 	default:
 		out = append(append(append(out, `{"value":`...), value...), '}')
@@ -184,22 +185,26 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 	value, found := ans.body.at(a.records)
 	out = append(out, `{"records":[`...)
 	given := 0
-	record := func(e json.RawMessage) {
-		ans.count, ans.last = ans.count+1, e
-		if ans.count <= v.at.Skip || given == v.most {
-			return
+	value = bytes.TrimSpace(value) // the whole text may have space around it
+	record := func(i *int) {
+		from := *i
+		if ans.count++; ans.count <= v.at.Skip || given == v.most {
+			*i = rawjson.Skip(value, from)
+		} else {
+			if given++; given > 1 {
+				out = append(out, ',')
+			}
+			out = shape.project(out, value, i, seen)
 		}
-		if given++; given > 1 {
-			out = append(out, ',')
-		}
-		out = shape.project(out, e, seen)
+		ans.last = value[from:*i:*i]
 	}
+	i := 0
 	if rawjson.Kind(value) == '[' {
-		for e := range rawjson.Elements(value) {
-			record(e)
+		for range rawjson.Descend(value, &i) {
+			record(&i)
 		}
 	} else if found && !rawjson.IsNull(value) {
-		record(value)
+		record(&i)
 	}
 	out = strconv.AppendInt(append(out, `],"count":`...), int64(given), 10)
 	note := ""

@@ -1,6 +1,10 @@
 package rest
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
+)
 
 // Definition says how a REST source is asked: plain data, read from TOML by
 // [Parse] or made in memory, and the same again after a trip through JSON. The
@@ -227,7 +231,7 @@ func (p *Param) kind() string {
 
 // raw returns v as JSON text. v is what TOML or JSON can hold.
 func raw(v any) json.RawMessage {
-	text, err := marshal(v)
+	text, err := rawjson.Marshal(v)
 	if err != nil {
 		return json.RawMessage("null")
 	}

@@ -4,11 +4,8 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
-	"time"
 
-	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/drift"
 )
 
 // watch notes which declared fields the answers of one action lack. What has
@@ -19,22 +16,14 @@ type watch struct {
 	tool   string
 	prefix string
 	fields []*shape // the declared ones, by their numbers
-	noted  atomic.Int32
-
-	mu    sync.Mutex
-	drift []upstream.Drift
-	said  map[string]time.Time // when a field was last said to be gone
+	known  *drift.Known
 }
 
-const (
-	// maxDrift is how many differences of one action are kept.
-	maxDrift = 20
-	// sayAgain is how long nothing is logged of a field that comes and goes.
-	sayAgain = time.Hour
-)
+// maxDrift is how many differences of one action are kept.
+const maxDrift = 20
 
 func newWatch(a *action, log *slog.Logger) *watch {
-	w := &watch{log: log, tool: a.def.Name}
+	w := &watch{log: log, tool: a.def.Name, known: drift.New(maxDrift, 0)}
 	if a.list {
 		w.prefix = "records[]."
 	}
@@ -56,7 +45,7 @@ func (w *watch) tally() []bool {
 // check takes what one answer with so many records had. A field below one that
 // is not there says nothing of its own.
 func (w *watch) check(seen []bool, records int) {
-	if seen == nil || records == 0 || !slices.Contains(seen, false) && w.noted.Load() == 0 {
+	if seen == nil || records == 0 || !slices.Contains(seen, false) && !w.known.Any() {
 		return
 	}
 	for i, f := range w.fields {
@@ -71,51 +60,15 @@ func (w *watch) check(seen []bool, records int) {
 	}
 }
 
+const isGone = "is gone"
+
 // gone notes that there is nothing at a path.
 func (w *watch) gone(path string) {
-	if w.add(path) {
+	if w.known.Note(drift.Difference{Tool: w.tool, Field: path, Problem: isGone}) {
 		w.log.Warn("source has changed", "tool", w.tool, "field", path, "problem", isGone)
 	}
 }
 
-const isGone = "is gone"
-
-// add reports whether the difference is to be logged.
-func (w *watch) add(field string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.drift) >= maxDrift || slices.ContainsFunc(w.drift, func(d upstream.Drift) bool { return d.Field == field }) {
-		return false
-	}
-	now := time.Now()
-	w.drift = append(w.drift, upstream.Drift{Tool: w.tool, Field: field, Problem: isGone, Since: now})
-	w.noted.Store(int32(len(w.drift))) //nolint:gosec // at most maxDrift
-	last, said := w.said[field]
-	if said && now.Sub(last) < sayAgain {
-		return false
-	}
-	if w.said == nil {
-		w.said = make(map[string]time.Time)
-	}
-	w.said[field] = now
-	return true
-}
-
-func (w *watch) forget(field string) {
-	if w.noted.Load() == 0 {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.drift = slices.DeleteFunc(w.drift, func(d upstream.Drift) bool { return d.Field == field })
-	w.noted.Store(int32(len(w.drift))) //nolint:gosec // at most maxDrift
-}
-
-func (w *watch) told() []upstream.Drift {
-	if w.noted.Load() == 0 {
-		return nil
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return slices.Clone(w.drift)
+func (w *watch) forget(path string) {
+	w.known.End(func(d drift.Difference) bool { return d.Field == path })
 }

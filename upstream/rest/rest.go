@@ -279,7 +279,7 @@ func (a *Adapter) Health() upstream.Health {
 func (a *Adapter) Drift() []upstream.Drift {
 	var out []upstream.Drift
 	for i := range a.tools {
-		out = append(out, a.actions[a.tools[i].Name].drift.told()...)
+		out = append(out, a.actions[a.tools[i].Name].drift.known.List()...)
 	}
 	slices.SortStableFunc(out, func(x, y upstream.Drift) int { return x.Since.Compare(y.Since) })
 	return out

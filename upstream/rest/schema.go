@@ -18,17 +18,6 @@ const (
 	argFields = "fields"
 )
 
-// marshal is json.Marshal without the HTML escaping.
-func marshal(v any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
-}
-
 // object is a JSON object in the order in which it was written.
 type object struct{ buf bytes.Buffer }
 

@@ -77,50 +77,44 @@ func (s *shape) index(quoted []byte) int {
 	return slices.Index(s.names, rawjson.String(quoted))
 }
 
-// project appends what of v is to be given. seen, where it is not nil, notes the
-// fields that were there.
-func (s *shape) project(buf []byte, v json.RawMessage, seen []bool) []byte {
-	if s == nil || s.whole {
-		return append(buf, v...)
-	}
-	switch rawjson.Kind(v) {
-	case '{':
-		buf = append(buf, '{')
-		first := true
-		for name, value := range rawjson.Fields(v) {
-			i := s.index(name)
-			if i < 0 {
-				continue
-			}
-			if !first {
-				buf = append(buf, ',')
-			}
-			first = false
-			c := s.children[i]
-			if seen != nil && c.seen >= 0 {
-				seen[c.seen] = true
-			}
-			buf = append(append(buf, name...), ':')
-			buf = c.project(buf, value, seen)
-		}
-		return append(buf, '}')
-	case '[':
-		buf = append(buf, '[')
-		first := true
-		for e := range rawjson.Elements(v) {
-			if !first {
-				buf = append(buf, ',')
-			}
-			first = false
-			buf = s.project(buf, e, seen)
-		}
-		if first {
+// project appends what is to be given of the value that begins at v[*i], and moves
+// *i behind it. seen, where it is not nil, notes the fields that were there.
+func (s *shape) project(buf []byte, v json.RawMessage, i *int, seen []bool) []byte {
+	from := *i
+	if s == nil || s.whole || v[from] != '{' && v[from] != '[' {
+		if s != nil && !s.whole {
 			s.unsaid(seen)
 		}
-		return append(buf, ']')
+		*i = rawjson.Skip(v, from)
+		return append(buf, v[from:*i]...)
 	}
-	s.unsaid(seen)
-	return append(buf, v...)
+	buf = append(buf, v[from])
+	first := true
+	for name := range rawjson.Descend(v, i) {
+		below := s
+		if name != nil {
+			n := s.index(name)
+			if n < 0 {
+				*i = rawjson.Skip(v, *i)
+				continue
+			}
+			if below = s.children[n]; seen != nil && below.seen >= 0 {
+				seen[below.seen] = true
+			}
+		}
+		if !first {
+			buf = append(buf, ',')
+		}
+		first = false
+		if name != nil {
+			buf = append(append(buf, name...), ':')
+		}
+		buf = below.project(buf, v, i, seen)
+	}
+	if first && v[from] == '[' {
+		s.unsaid(seen)
+	}
+	return append(buf, v[from]+2) // the closing bracket is two behind the opening one
 }
 
 // unsaid counts the fields below s as seen: an empty array, or null in the place

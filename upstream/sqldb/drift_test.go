@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,10 +25,28 @@ func told(a *sqldb.Adapter) string {
 
 // logged is what an adapter has logged of changes.
 func logged() (*slog.Logger, func() int) {
-	var b strings.Builder
+	var b lockedText
 	return slog.New(slog.NewTextHandler(&b, nil)), func() int {
 		return strings.Count(b.String(), `level=WARN msg="source has changed" upstream=sales tool=`)
 	}
+}
+
+// lockedText is a text that may be read while it is written.
+type lockedText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // owner returns who changes the tables of a database, and the address of a reader.
@@ -264,7 +283,7 @@ func TestLocked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, warnings := logged()
 		// The server's limit of a statement is what ends waiting for the lock.
-		a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.Postgres, Log: log, Timeout: 200 * time.Millisecond, Statements: map[string]sqldb.Statement{
+		a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.Postgres, Log: log, Timeout: 600 * time.Millisecond, Statements: map[string]sqldb.Statement{
 			"a_locked": {SQL: "SELECT * FROM locked"}, "fine": {SQL: "SELECT * FROM orders"}, "old": {SQL: "SELECT gone FROM orders"},
 		}}, pgServer.dsn("reader"))
 		go a.Watch(t.Context(), upstream.Events{}) //nolint:errcheck // it has none

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -71,22 +72,32 @@ func (s *server) run() error {
 	if err := os.Chmod(s.dir, 0o755); err != nil { //nolint:gosec // the server is another user
 		return err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	if s.port, err = freePort(); err != nil {
 		return err
 	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	_ = l.Close()
 	if s.cmd, err = s.start(s.dir, s.port); err != nil {
 		return err
 	}
-	until := time.Now().Add(time.Minute)
+	until := time.Now().Add(2 * time.Minute)
 	for {
 		if err = s.ready(s); err == nil || time.Now().After(until) {
 			return err
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+// freePort returns a port that nobody listens on at the moment, and that the system
+// gives to nobody of its own accord before the server has it.
+func freePort() (port int, err error) {
+	for range 1000 {
+		port = 15_000 + rand.IntN(15_000)
+		var l net.Listener
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			return port, l.Close()
+		}
+	}
+	return 0, err
 }
 
 func (s *server) stop() {
@@ -203,7 +214,7 @@ func execAll(opt sqldb.Options, dsn string, statements ...string) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // of a test
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), generous)
 	defer cancel()
 	conn, err := db.Conn(ctx)
 	if err != nil {

@@ -190,7 +190,7 @@ type Adapter struct {
 // adapter closes db.
 func New(ctx context.Context, opt Options, db *sql.DB) (*Adapter, error) {
 	opt.defaults()
-	a := &Adapter{opt: opt, db: db, side: &sync.WaitGroup{}, board: newBoard(), drift: &drifts{log: opt.Log.With("upstream", opt.ID)}}
+	a := &Adapter{opt: opt, db: db, side: &sync.WaitGroup{}, board: newBoard(), drift: newDrifts(opt.Log.With("upstream", opt.ID))}
 	a.ended, a.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	var err error
 	if a.dialect, err = newDialect(&a.opt, a.side); err != nil {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,73 +14,63 @@ import (
 	"modernc.org/sqlite"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/drift"
 )
 
 // maxDrift is how many differences are remembered, and driftLasts for how long
-// after they were seen last. No more than maxLogged are logged in that time.
+// after they were seen last.
 const (
 	maxDrift   = 20
-	maxLogged  = 100
 	driftLasts = time.Hour
 )
 
 // drifts notices columns that change, and statements that stop fitting. It forgets
 // them when the statement answers as it did at first.
 type drifts struct {
-	log *slog.Logger
+	log   *slog.Logger
+	known *drift.Known
 
 	mu    sync.Mutex
-	known map[string][]column // of the first answer, by tool
-	notes []*note             // the oldest first
-	// logged is when each was logged last, within driftLasts; none has a time in it.
-	logged map[upstream.Drift]time.Time
+	first map[string][]column // of the first answer, by tool
 }
 
-// note is one difference.
-type note struct {
-	upstream.Drift
-	seen time.Time // the last time
+func newDrifts(log *slog.Logger) *drifts {
+	return &drifts{log: log, known: drift.New(maxDrift, driftLasts), first: map[string][]column{}}
 }
 
 // compare holds the columns of an answer against those of the first.
 func (d *drifts) compare(tool string, columns []column) {
-	d.mu.Lock()
-	first, ok := d.known[tool]
-	if !ok {
-		if d.known == nil {
-			d.known = map[string][]column{}
-		}
-		d.known[tool] = slices.Clone(columns)
+	first := d.firstOf(tool, columns)
+	if same := slices.Equal(first, columns); !same || d.known.Any() {
+		d.set(tool, differences(tool, first, columns))
 	}
-	quiet := len(d.notes) == 0
-	d.mu.Unlock()
-	if !ok {
-		first = columns
-	}
-	same := slices.Equal(first, columns)
-	if same && quiet {
-		return
-	}
-	var found []upstream.Drift
-	if !same {
-		found = differences(tool, first, columns)
-	}
-	d.set(tool, found)
 }
 
-func differences(tool string, first, columns []column) (found []upstream.Drift) {
+// firstOf returns the columns of the first answer of a tool, which these may be.
+func (d *drifts) firstOf(tool string, columns []column) []column {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	first, ok := d.first[tool]
+	if !ok {
+		first = slices.Clone(columns)
+		d.first[tool] = first
+	}
+	return first
+}
+
+func differences(tool string, first, columns []column) (found []drift.Difference) {
 	for _, c := range first {
 		i := slices.IndexFunc(columns, func(n column) bool { return n.name == c.name })
 		switch {
 		case i < 0:
-			found = append(found, upstream.Drift{Tool: tool, Field: c.name, Problem: "is gone"})
+			found = append(found, drift.Difference{Tool: tool, Field: c.name, Problem: "is gone"})
 		case columns[i].typ != c.typ:
-			found = append(found, upstream.Drift{Tool: tool, Field: c.name, Problem: fmt.Sprintf("is %s, not %s", columns[i].typ, c.typ)})
+			found = append(found, drift.Difference{Tool: tool, Field: c.name, Problem: fmt.Sprintf("is %s, not %s", columns[i].typ, c.typ)})
 		}
 	}
 	for _, c := range columns {
 		if !slices.ContainsFunc(first, func(f column) bool { return f.name == c.name }) {
-			found = append(found, upstream.Drift{Tool: tool, Field: c.name, Problem: "is new"})
+			found = append(found, drift.Difference{Tool: tool, Field: c.name, Problem: "is new"})
 		}
 	}
 	return found
@@ -89,84 +78,28 @@ func differences(tool string, first, columns []column) (found []upstream.Drift) 
 
 // unfit notes that the database does not take the statement of a tool, and why.
 func (d *drifts) unfit(tool, why string) {
-	d.set(tool, []upstream.Drift{{Tool: tool, Problem: "does not fit the database: " + why}})
+	d.set(tool, []drift.Difference{{Tool: tool, Problem: "does not fit the database: " + why}})
 }
 
 // fits forgets that the database did not take the statement of a tool.
 func (d *drifts) fits(tool string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.notes = slices.DeleteFunc(d.notes, func(n *note) bool { return n.Tool == tool && n.Field == "" })
+	d.known.End(func(k drift.Difference) bool { return k.Tool == tool && k.Field == "" })
 }
 
 // anyUnfit reports whether there is a statement that the database does not take.
 func (d *drifts) anyUnfit() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return slices.ContainsFunc(d.notes, func(n *note) bool { return n.Field == "" })
+	return slices.ContainsFunc(d.known.List(), func(k upstream.Drift) bool { return k.Field == "" })
 }
 
-// set takes all that is different in a tool now, and logs what begins, each at most
-// once an hour however often it comes and goes.
-func (d *drifts) set(tool string, found []upstream.Drift) {
-	for _, n := range d.merge(tool, found) {
+// set takes all that is different in a tool now, and logs what begins.
+func (d *drifts) set(tool string, found []drift.Difference) {
+	for _, n := range d.known.Set(tool, found) {
 		d.log.Warn("source has changed", "tool", n.Tool, "field", n.Field, "problem", n.Problem)
 	}
 }
 
-// merge returns what is new.
-func (d *drifts) merge(tool string, found []upstream.Drift) (begun []upstream.Drift) {
-	now := time.Now()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.notes = slices.DeleteFunc(d.notes, func(n *note) bool {
-		return n.Tool == tool && !slices.ContainsFunc(found, n.is) || now.Sub(n.seen) > driftLasts
-	})
-	for _, f := range found {
-		i := slices.IndexFunc(d.notes, func(n *note) bool { return n.is(f) })
-		switch {
-		case i >= 0:
-			d.notes[i].seen = now
-		case len(d.notes) < maxDrift:
-			if d.tell(f, now) {
-				begun = append(begun, f)
-			}
-			f.Since = now
-			d.notes = append(d.notes, &note{f, now})
-		}
-	}
-	return begun
-}
-
-// tell reports whether a difference is to be logged, which has no time in it.
-func (d *drifts) tell(f upstream.Drift, now time.Time) bool {
-	maps.DeleteFunc(d.logged, func(_ upstream.Drift, at time.Time) bool { return now.Sub(at) >= driftLasts })
-	if _, lately := d.logged[f]; lately || len(d.logged) >= maxLogged {
-		return false
-	}
-	if d.logged == nil {
-		d.logged = map[upstream.Drift]time.Time{}
-	}
-	d.logged[f] = now
-	return true
-}
-
-func (n *note) is(d upstream.Drift) bool {
-	return n.Tool == d.Tool && n.Field == d.Field && n.Problem == d.Problem
-}
-
 // Drift implements [upstream.Drifter]: what was seen within the last hour.
-func (a *Adapter) Drift() []upstream.Drift {
-	a.drift.mu.Lock()
-	defer a.drift.mu.Unlock()
-	var out []upstream.Drift
-	for _, n := range a.drift.notes {
-		if time.Since(n.seen) <= driftLasts {
-			out = append(out, n.Drift)
-		}
-	}
-	return out
-}
+func (a *Adapter) Drift() []upstream.Drift { return a.drift.known.List() }
 
 // unfit says why the database does not take the statement, whatever the arguments;
 // "" if that is not what failed. Only what fails before it runs says so: a function

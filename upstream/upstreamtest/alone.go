@@ -21,25 +21,41 @@ func alone(t *testing.T) {
 	pprof.SetGoroutineLabels(pprof.WithLabels(plain, pprof.Labels(label, name)))
 	t.Cleanup(func() {
 		pprof.SetGoroutineLabels(plain)
-		var left string
-		for end := time.Now().Add(generous); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-			if left = labelled(name); left == "" {
-				return
-			}
+		if left := lasting(name, ""); left != "" {
+			t.Errorf("goroutines are left:\n%s", left)
 		}
-		t.Errorf("goroutines are left:\n%s", left)
 	})
 }
 
-// labelled returns the stacks of the goroutines of a test; "" if there are none.
-func labelled(name string) string {
+// disconnected fails a test whose adapter is closed and has kept connections that
+// net/http would use again. It comes before what the fixture closes.
+func disconnected(t *testing.T) {
+	t.Helper()
+	if left := lasting(t.Name(), "net/http.(*persistConn)"); left != "" {
+		t.Errorf("Close leaves connections:\n%s", left)
+	}
+}
+
+// lasting waits until no goroutine of a test has this in its stack, and returns the
+// stacks of those that stay; "" if there are none.
+func lasting(name, in string) (left string) {
+	for end := time.Now().Add(generous); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if left = labelled(name, in); left == "" {
+			break
+		}
+	}
+	return left
+}
+
+// labelled returns the stacks of the goroutines of a test that have this in them.
+func labelled(name, in string) string {
 	var all strings.Builder
 	if err := pprof.Lookup("goroutine").WriteTo(&all, 1); err != nil { // "N @ ...", "# labels: {...}", and the stack
 		return err.Error()
 	}
 	var left []string
 	for stack := range strings.SplitSeq(all.String(), "\n\n") {
-		if strings.Contains(stack, fmt.Sprintf("%q:%q", label, name)) {
+		if strings.Contains(stack, fmt.Sprintf("%q:%q", label, name)) && strings.Contains(stack, in) {
 			left = append(left, stack)
 		}
 	}

@@ -44,8 +44,8 @@ func TestLabelled(t *testing.T) {
 		}()
 	})
 	<-begun
-	if labelled("left behind") == "" || labelled("behind") != "" {
-		t.Errorf("found %q and %q", labelled("left behind"), labelled("behind"))
+	if labelled("left behind", "") == "" || labelled("behind", "") != "" {
+		t.Errorf("found %q and %q", labelled("left behind", ""), labelled("behind", ""))
 	}
 	close(hold)
 	<-ended

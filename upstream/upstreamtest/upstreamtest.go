@@ -4,7 +4,8 @@
 // calls end when their context does, many run at once, Close frees everything
 // at any moment, lists and operations other than tool calls work or are refused,
 // every failure is an *[upstream.Error] of the right kind, answers that are too
-// long and redirects do no harm, a token is replaced once, and no goroutine is left.
+// long and redirects do no harm, a token is replaced once, and neither a goroutine
+// nor an idle connection is left.
 //
 // It owns no adapter and no server: whoever tests one brings a [Fixture] with
 // the tools the suite asks for. It must not know any kind of upstream.
@@ -68,7 +69,7 @@ const (
 )
 
 // generous bounds what must merely not hang.
-const generous = 20 * time.Second
+const generous = time.Minute
 
 // Run runs the suite. No test may leave a goroutine behind.
 func Run(t *testing.T, f Fixture) {
@@ -150,6 +151,7 @@ func open(t *testing.T, h Harness) *session {
 		within(t, "Close", func() { _ = s.Close() })
 		within(t, "Watch after Close", func() { <-s.watched })
 		cancel()
+		disconnected(t)
 	})
 	if _, err := s.call(t.Context(), Echo, `{"text":"ready"}`); err != nil {
 		t.Fatalf("the first call: %v", err)
@@ -254,33 +256,46 @@ func testConcurrent(t *testing.T, s *session) {
 		})
 	}
 	wg.Wait()
-	if took := time.Since(began); took > n*200*time.Millisecond/2 {
+	if took := time.Since(began); took > n*200*time.Millisecond*3/4 {
 		t.Errorf("%d calls of 200 ms took %v: they waited for each other", n, took)
 	}
 }
 
 func testDeadline(t *testing.T, s *session) {
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
 	within(t, "a call past its deadline", func() {
-		_, err := s.call(ctx, Sleep, `{"ms":60000}`)
-		if e := kinds(t, err, upstream.Timeout); !e.Sent {
-			t.Error("Sent is false though the call was running")
-		}
+		running(t, upstream.Timeout, func(after time.Duration) error {
+			ctx, cancel := context.WithTimeout(t.Context(), after)
+			defer cancel()
+			_, err := s.call(ctx, Sleep, `{"ms":60000}`)
+			return err
+		})
 	})
 	s.works(t)
 }
 
 func testCancel(t *testing.T, s *session) {
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(50*time.Millisecond, cancel)
 	within(t, "a cancelled call", func() {
-		_, err := s.call(ctx, Sleep, `{"ms":60000}`)
-		if e := kinds(t, err, upstream.Cancelled); !e.Sent {
-			t.Error("Sent is false though the call was running")
-		}
+		running(t, upstream.Cancelled, func(after time.Duration) error {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			defer time.AfterFunc(after, cancel).Stop()
+			_, err := s.call(ctx, Sleep, `{"ms":60000}`)
+			return err
+		})
 	})
 	s.works(t)
+}
+
+// running ends a call some time after it was made, and later if it was not running
+// by then: on a busy machine that may take longer.
+func running(t *testing.T, kind upstream.Kind, endCall func(after time.Duration) error) {
+	t.Helper()
+	for _, after := range []time.Duration{50 * time.Millisecond, time.Second, 10 * time.Second} {
+		if kinds(t, endCall(after), kind).Sent {
+			return
+		}
+	}
+	t.Error("Sent is false though the call was running")
 }
 
 func (s *session) works(t *testing.T) {

@@ -3,7 +3,8 @@ package authserver
 import (
 	"crypto/rand"
 	_ "embed"
-	"html/template"
+	"fmt"
+	"html"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,10 +28,10 @@ type code struct {
 	family                      *family // of the tokens it was exchanged for; nil before
 }
 
+// consentPage is to be formatted with a client's name, items of a list and an ask.
+//
 //go:embed consent.html
 var consentPage string
-
-var consent = template.Must(template.New("consent").Parse(consentPage))
 
 var challengeForm = regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`) // RFC 7636, section 4.2, for S256
 
@@ -70,7 +71,11 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
-	_ = consent.Execute(w, map[string]any{"ID": id, "Client": c.Name, "Scopes": a.scopes}) // whoever asked has gone
+	var items strings.Builder
+	for _, scope := range a.scopes {
+		items.WriteString("<li><code>" + html.EscapeString(scope) + "</code></li>")
+	}
+	_, _ = fmt.Fprintf(w, consentPage, html.EscapeString(c.Name), items.String(), id) // whoever asked may have gone
 }
 
 // loopback holds RFC 8252, section 7.3: an address on this machine, any port.

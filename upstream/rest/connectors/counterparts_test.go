@@ -53,7 +53,7 @@ func startStripeMock(t *testing.T) (address string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	for range 300 { // it reads 8 MB of document first
+	for range 1200 { // it reads 8 MB of document first
 		if conn, err := net.Dial("tcp", address); err == nil {
 			_ = conn.Close()
 			return address
