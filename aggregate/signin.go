@@ -103,7 +103,7 @@ const lookAt = "the operator has to look at "
 
 // toldToAll returns a failure with what has to be done about a sign-in, where that
 // is the same for every user.
-func (m *member) toldToAll(e *upstream.Error) *upstream.Error {
+func toldToAll(m *member, e *upstream.Error) *upstream.Error {
 	if m.Users != nil {
 		return e
 	}

@@ -60,12 +60,7 @@ func check(ctx context.Context, inv *invocation) error {
 		results := p.watch(ctx, a, limit, func(c *checked) {
 			u := described[c.Name]
 			c.Required, c.Unasked = u.Required, c.OK && u.Sandbox == "" && onlyCalled[u.Kind]
-			for _, tool := range aggregate.Strays(a)[upstream.ID(c.Name)] {
-				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
-			}
-			c.Warnings = append(c.Warnings, inVain(a, u)...)
-			c.Warnings = append(c.Warnings, aggregate.Undeclared(a, upstream.ID(c.Name))...)
-			c.Warnings = append(c.Warnings, aggregate.Unmet(a, upstream.ID(c.Name))...)
+			c.Warnings = inVain(a, u)
 			_, _ = io.WriteString(out, line(c))
 		})
 		tools, err := listed(ctx, a)
@@ -114,8 +109,12 @@ func check(ctx context.Context, inv *invocation) error {
 	})
 }
 
-// inVain says which patterns of an upstream match nothing.
+// inVain tells what the configuration of an upstream says to no effect.
 func inVain(a *aggregate.Aggregate, u config.Upstream) (out []string) {
+	id := upstream.ID(u.Name)
+	for _, tool := range aggregate.Strays(a)[id] {
+		out = append(out, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
+	}
 	for _, p := range u.GraphQL.Unmatched {
 		out = append(out, fmt.Sprintf("documents names %q, which matches no file", p))
 	}
@@ -123,13 +122,13 @@ func inVain(a *aggregate.Aggregate, u config.Upstream) (out []string) {
 		key      string
 		patterns []string
 	}{{"allow", u.Tools.Allow}, {"deny", u.Tools.Deny}} {
-		for _, p := range aggregate.Unmatched(a, upstream.ID(u.Name), list.patterns) {
+		for _, p := range aggregate.Unmatched(a, id, list.patterns) {
 			if p != "*" { // which is the default
 				out = append(out, fmt.Sprintf("tools.%s names %q, which matches none of its tools", list.key, p))
 			}
 		}
 	}
-	return out
+	return append(append(out, aggregate.Undeclared(a, id)...), aggregate.Unmet(a, id)...)
 }
 
 // onlyCalled are the kinds of which nothing is asked but calls.

@@ -85,7 +85,7 @@ func (d *decoder) checkAuth(at string, a *Auth) {
 		p := join(at, k.name)
 		switch needed := slices.Contains(parts.needs, k.name); {
 		case needed && !d.given[p]:
-			d.missing(p, ": type "+strconv.Quote(a.Type)+" needs it", "for example "+k.line())
+			missing(d, p, ": type "+strconv.Quote(a.Type)+" needs it", "for example "+k.line())
 		case !needed && !slices.Contains(parts.may, k.name) && d.given[p] && k.name != "type":
 			d.fault(p, "does not belong to type "+strconv.Quote(a.Type), "remove it or change the type")
 		}

@@ -49,14 +49,14 @@ func (d *decoder) fault(path, problem, hint string) {
 }
 
 // missing notes that a key is not there, unless it may only not be known yet.
-func (d *decoder) missing(path, why, hint string) {
+func missing(d *decoder, path, why, hint string) {
 	if !d.partial {
 		d.fault(path, "is missing"+why, hint)
 	}
 }
 
 // faulty reports whether something is wrong with a key itself.
-func (d *decoder) faulty(path string) bool {
+func faulty(d *decoder, path string) bool {
 	return slices.ContainsFunc(d.faults, func(f Fault) bool { return f.Path == path })
 }
 
@@ -109,7 +109,7 @@ func (d *decoder) section(s *section, path string, raw map[string]any, t target)
 	}
 	for i := range s.keys {
 		if k := &s.keys[i]; k.required && raw[k.name] == nil && d.given[path] {
-			d.missing(join(path, k.name), "", "for example "+k.line())
+			missing(d, join(path, k.name), "", "for example "+k.line())
 		}
 	}
 }

@@ -75,7 +75,7 @@ func (r Reader) Parse(data []byte, path string, environ []string) (*Config, erro
 		return cfg, nil
 	}
 	for _, u := range cfg.Upstreams {
-		if r.Check != nil && u.Enabled && d.sound(join("upstream", u.Name)) {
+		if r.Check != nil && u.Enabled && sound(d, join("upstream", u.Name)) {
 			d.faults = append(d.faults, r.Check(u)...)
 		}
 	}
@@ -84,7 +84,7 @@ func (r Reader) Parse(data []byte, path string, environ []string) (*Config, erro
 
 // sound reports whether what an upstream is made of is known: it has no faults but
 // in the keys of every upstream, and in auth.
-func (d *decoder) sound(path string) bool {
+func sound(d *decoder, path string) bool {
 	common, kinds := sectionAt("upstream.*"), kindKeys()
 	return !slices.ContainsFunc(d.faults, func(f Fault) bool {
 		rest, below := strings.CutPrefix(f.Path, path+".")
