@@ -110,15 +110,6 @@ func printTools(ctx context.Context, inv *invocation) error {
 	})
 }
 
-func namesOf(tools []json.RawMessage) []string {
-	names := make([]string, 0, len(tools))
-	for _, t := range tools {
-		name, _ := rawjson.GetString(t, "name")
-		names = append(names, name)
-	}
-	return names
-}
-
 // callTool calls one tool and prints what it answers.
 func callTool(ctx context.Context, inv *invocation) error {
 	if len(inv.args) == 0 || len(inv.args) > 2 {

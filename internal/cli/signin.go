@@ -212,7 +212,7 @@ func loginCommand(u config.Upstream) string {
 // credential names what the operator has to look at where a source refuses what
 // it is asked with; "" if a person signs in, or the source is no service.
 func credential(u config.Upstream) string {
-	key := map[string]string{
+	key := map[string]string{ //nolint:gosec // names of keys
 		"none": "auth", "bearer": "auth.token", "header": "auth.value", "basic": "auth.password", "token_exchange": "auth.token",
 		"client_credentials": "auth.client_secret", "jwt_bearer": "auth.key", "snowflake": "auth.key", "github_app": "auth.key",
 	}[u.Auth.Type]
