@@ -71,7 +71,7 @@ func deadline(limit time.Duration) upstream.Middleware {
 			late := ctx.Err() == nil && errors.Is(context.Cause(inner), context.DeadlineExceeded)
 			if late && (e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled) {
 				e.Kind = upstream.Timeout
-				e.Public = fmt.Sprintf("no answer within %s, the time a call may take", wait)
+				e.Public = gate.Late(fmt.Sprintf("no answer within %s, the time a call may take", wait), &e)
 				if c.Timing.Attempts == 0 && c.Timing.Queued > 0 {
 					e.Public = fmt.Sprintf("its turn did not come within %s, the time a call may take", wait)
 				}

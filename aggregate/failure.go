@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -159,7 +160,7 @@ func advice(e *upstream.Error) []string {
 			parts = append(parts, notSent, "retry later")
 		case !e.Sent && e.Kind == upstream.Timeout:
 			parts = append(parts, notSent)
-		case e.RetryAfter == 0:
+		case e.RetryAfter == 0 && (e.Kind != upstream.Timeout || !errors.Is(e, upstream.ErrFinal)):
 			parts = append(parts, "retry later")
 		}
 	case upstream.Overloaded:

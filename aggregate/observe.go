@@ -129,5 +129,8 @@ func (s *presence) timed(next upstream.Handler) upstream.Handler {
 // answers reports whether a failure is an answer of the upstream that is well.
 func answers(err error) bool {
 	e, ok := errors.AsType[*upstream.Error](err)
+	if ok && errors.Is(err, upstream.ErrNoOutage) {
+		return e.Kind != upstream.Timeout && e.Kind != upstream.Cancelled
+	}
 	return ok && e.RPC != nil && (e.Kind == upstream.UpstreamError || e.Kind == upstream.InvalidArguments || e.Kind == upstream.NotFound)
 }

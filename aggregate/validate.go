@@ -63,6 +63,9 @@ const maxSchemas = 32 << 20
 type compiledSchema struct {
 	once   sync.Once
 	schema *jsonschema.Schema // nil if it does not compile
+	parts  int                // objects and lists that it consists of
+	refs   bool               // parts of it refer to others
+	told   sync.Once          // that arguments were too much for it
 }
 
 // check returns what is wrong with the arguments, "" if nothing.
@@ -91,7 +94,7 @@ func (s *schemaCache) validate(t *upstream.Tool, arguments []byte) error {
 	cs := v.(*compiledSchema)
 	cs.once.Do(func() {
 		var err error
-		if cs.schema, err = compile(t); err != nil {
+		if err = cs.compile(t); err != nil {
 			s.log.Warn("input schema not usable, arguments are not checked against it",
 				"upstream", string(t.Upstream), "tool", t.Name, "error", err)
 		}
@@ -106,6 +109,13 @@ func (s *schemaCache) validate(t *upstream.Tool, arguments []byte) error {
 	if err != nil {
 		return err
 	}
+	if m := measure(doc); m.wide || (cs.refs || m.values*cs.parts > maxWork) && tooMuch(cs.schema, doc) {
+		cs.told.Do(func() {
+			s.log.Warn("to check arguments against the input schema would take too long, they are not",
+				"upstream", string(t.Upstream), "tool", t.Name)
+		})
+		return nil
+	}
 	return cs.schema.Validate(doc)
 }
 
@@ -117,19 +127,28 @@ func (noLoader) Load(url string) (any, error) {
 	return nil, fmt.Errorf("reference to %s is not followed", url)
 }
 
-func compile(t *upstream.Tool) (*jsonschema.Schema, error) {
+func (cs *compiledSchema) compile(t *upstream.Tool) error {
 	raw, _ := rawjson.Get(t.Raw, "inputSchema")
+	if len(raw) > maxSchema {
+		return errSchemaSize
+	}
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
-		return nil, err
+		return err
+	}
+	m := measure(doc)
+	if m.depth > maxSchemaDepth || m.parts > maxSchemaParts || m.wide {
+		return errSchemaSize
 	}
 	c := jsonschema.NewCompiler()
 	c.UseLoader(noLoader{})
 	const url = "schema:input"
-	if err := c.AddResource(url, doc); err != nil {
-		return nil, err
+	if err = c.AddResource(url, doc); err != nil {
+		return err
 	}
-	return c.Compile(url)
+	cs.parts, cs.refs = m.parts, m.refs
+	cs.schema, err = c.Compile(url)
+	return err
 }
 
 // maxProblems is how many faults of one call are named.

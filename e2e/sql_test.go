@@ -100,6 +100,10 @@ func TestDatabase(t *testing.T) {
 			t.Errorf("%s %s: %s", ask.tool, ask.args, r.text())
 		}
 	}
+	// No more calls than connections, so that none waits for one within its own time.
+	if r := c.mustCall("bulkhead_sources", nil); strings.Count(r.text(), `"concurrency":32`) != 2 {
+		t.Errorf("%s", r.text())
+	}
 }
 
 // TestDatabaseWrites has a statement that writes be offered where that is allowed.

@@ -81,9 +81,25 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// ErrFinal is among the causes of a failure of which the upstream itself says that
-// another attempt will not do better, now or later.
-var ErrFinal = errors.New("the upstream says that another attempt is of no use")
+// ErrFinal is among the causes of a failure after which the same call is not made
+// once more: the upstream says that another attempt will not do better, or what is
+// known of the call does.
+var ErrFinal = errors.New("another attempt is of no use")
+
+// ErrNoOutage is among the causes of a failure that is no sign of trouble: the
+// upstream works and has answered with it, or, if the kind is Timeout, it was this
+// call alone that asked for too much.
+var ErrNoOutage = errors.New("the upstream works")
+
+// Caused returns err with more causes, which its text leaves out.
+func Caused(err error, by ...error) error { return &caused{err, by} }
+
+type caused struct {
+	error
+	by []error
+}
+
+func (c *caused) Unwrap() []error { return append([]error{c.error}, c.by...) }
 
 // RPCError is a JSON-RPC error object (JSON-RPC 2.0, section 5.1).
 type RPCError struct {

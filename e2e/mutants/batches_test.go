@@ -30,6 +30,11 @@ var batching = []mutant{
 		`(o.Writes || t.Writes)`, `(o.Writes && t.Writes)`}},
 	{"references put in as much as they like", "aggregate/plan/run.go", "", "TestBombs", changes{
 		`r.put.Add(int64(len(v))) > maxAll`, `r.put.Add(int64(len(v))) < 0`}},
+	{"a number of a million digits is calculated with", "aggregate/validate.go", "", "TestSchemasOfHours", changes{
+		`m.wide || (cs.refs`, `(cs.refs`}},
+	{"what a schema comes to is counted again and again", "aggregate/schemawork.go", "", "TestSchemasThatReferAreHeldTo", changes{
+		`	w.known[key] = n
+`, ``}},
 	{"a list makes as many calls as it likes", "aggregate/plan/run.go", "", "TestBombs", changes{
 		`if r.calls.Add(1) > MaxCalls {`, `if r.calls.Add(1) < 0 {`}},
 	{"a plan's first fault is told only", "aggregate/plan/parse.go", "aggregate", "TestBatchFaults", changes{

@@ -25,4 +25,16 @@ var querying = []mutant{
 		`		case ofServer(on):`, `		case false:`}},
 	{"a write ends with the last row that is shown", "upstream/sqldb/pgrun.go", "", "TestWholeWrites/postgres", changes{
 		`"commit", 0`, `"commit", uint32(req.rows)+1`}},
+	{"what a database answers opens its circuit", "upstream/gate/breaker.go", "upstream/sqldb", "TestAnswersOpenNoCircuit/sqlite", changes{
+		`	if errors.Is(err, upstream.ErrNoOutage) {`, `	if false {`}},
+	{"a query that was too slow is asked again", "upstream/sqldb/errors.go", "", "TestSlowIsAskedOnce/sqlite", changes{
+		`upstream.Caused(err, upstream.ErrFinal, upstream.ErrNoOutage)
+	}
+	return`, `upstream.Caused(err, upstream.ErrNoOutage)
+	}
+	return`}},
+	{"a file that was replaced is read on", "upstream/sqldb/sqlitefile.go", "", "TestReplacedFile", changes{
+		`	if !c.current() {`, `	if false {`}},
+	{"what waited for a lock may have been written", "upstream/sqldb/sqlite.go", "", "TestLockedFile", changes{
+		`		return undone(err) // it was given up`, `		return at(running, err) // it was given up`}},
 }

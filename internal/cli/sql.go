@@ -74,7 +74,7 @@ func sqlOptions(u config.Upstream, scheme string) (sqldb.Options, error) {
 	opt := sqldb.Options{
 		ID: upstream.ID(u.Name), Driver: sqldb.Driver(scheme), Query: u.SQL.Query, NoSchema: !u.SQL.Schema, Writes: u.Writes != "deny",
 		AllowPrivileged: u.SQL.AllowPrivileged, MaxRows: u.SQL.MaxRows, MaxCell: int(u.SQL.MaxCell), MaxBytes: int(min(u.MaxMessage, 16<<20)),
-		Concurrency: min(u.Limit.Concurrency, sqlConns), Timeout: u.Timeout, Statements: make(map[string]sqldb.Statement, len(u.SQL.Statements)),
+		Concurrency: places(u), Timeout: u.Timeout, Statements: make(map[string]sqldb.Statement, len(u.SQL.Statements)),
 	}
 	for name, s := range u.SQL.Statements {
 		st := sqldb.Statement{SQL: s.SQL, Description: s.Description, Write: s.Write, Params: make(map[string]sqldb.Param, len(s.Params))}
@@ -98,3 +98,13 @@ func sqlOptions(u config.Upstream, scheme string) (sqldb.Options, error) {
 // limit.concurrency does not say fewer: its default is for servers that take
 // hundreds, and databases have a hundred in all.
 const sqlConns = 32
+
+// places is how many calls to a source run at once: no more than a database has
+// connections, so that who waits for one is seen to wait, and spends nothing of the
+// time that a call may take.
+func places(u config.Upstream) int {
+	if u.Kind == "sql" {
+		return min(u.Limit.Concurrency, sqlConns)
+	}
+	return u.Limit.Concurrency
+}

@@ -200,7 +200,7 @@ func (w *wiring) prefix(u config.Upstream) string {
 
 func limits(u config.Upstream) aggregate.Limits {
 	l := aggregate.Limits{
-		Concurrency: u.Limit.Concurrency, Queue: u.Limit.Queue, QueueWait: u.Limit.QueueWait,
+		Concurrency: places(u), Queue: u.Limit.Queue, QueueWait: u.Limit.QueueWait,
 		Rate: u.Limit.Refill(), Burst: float64(u.Limit.Burst), Per: aggregate.Per(u.Limit.Per),
 		Attempts: u.Retry.Attempts, Failures: u.Breaker.Failures, CoolDown: u.Breaker.CoolDown,
 		Writes: aggregate.Writes(u.Writes), Unannotated: aggregate.Writes(u.Unannotated),

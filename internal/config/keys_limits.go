@@ -69,7 +69,7 @@ var retrySection = section{
 
 var breakerSection = section{
 	path: "upstream.*.breaker",
-	doc:  "A source that keeps failing is left alone for a while: its calls fail at once, then a single one tries. Each tool has such a circuit of its own. What counts is no answer, a lost connection and garbage; errors that the source answers, rate limits and refused sign-ins do not.",
+	doc:  "A source that keeps failing is left alone for a while: its calls fail at once, then a single one tries. Each tool has such a circuit of its own. What counts is no answer, a lost connection, garbage and HTTP 5xx; other errors that the source answers, answers that are too long, rate limits and refused sign-ins do not.",
 	keys: []key{
 		{name: "failures", kind: number, def: int64(5), example: int64(3), least: 1, most: 1000,
 			doc:   "After how many failures in a row the circuit opens; connections that are lost or refused within 200 ms are one failure. It also opens when half of ten calls or more within 30 s have failed.",

@@ -117,6 +117,8 @@ func (b *Breaker) judge(ctx context.Context, c *upstream.Call, err error) verdic
 // judge says what counts: an upstream that cannot be reached, does not answer in
 // time or answers garbage is bad. One that answers, be it with an error of its
 // own, a refusal or a 429, is well: limits and sign-ins have layers of their own.
+// The adapter knows best which errors are the upstream's own answers, and which
+// calls ask for so much that their time says nothing ([upstream.ErrNoOutage]).
 func judge(err error) verdict {
 	if err == nil {
 		return verdictGood
@@ -127,6 +129,12 @@ func judge(err error) verdict {
 	}
 	if !ok || errors.Is(err, errHere) || errors.As(err, &noToken) {
 		return verdictNone // the last says something of an authorization server, perhaps about one user
+	}
+	if errors.Is(err, upstream.ErrNoOutage) {
+		if e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled {
+			return verdictNone
+		}
+		return verdictGood
 	}
 	switch e.Kind {
 	case upstream.Unavailable, upstream.Timeout, upstream.WriteOutcomeUnknown:

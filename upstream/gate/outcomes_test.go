@@ -18,6 +18,9 @@ func TestWhatABreakerCounts(t *testing.T) {
 	const opens, closes, nothing = gate.Open, gate.Closed, gate.HalfOpen
 	garbage := &upstream.Error{Kind: upstream.UpstreamError, Sent: true, Err: errors.New("no JSON")}
 	outcomes := map[error]gate.BreakerState{garbage: opens, errSaid: closes, errors.New("a fault of ours"): nothing}
+	for kind, want := range map[upstream.Kind]gate.BreakerState{upstream.UpstreamError: closes, upstream.Unavailable: closes, upstream.Timeout: nothing, upstream.Cancelled: nothing} {
+		outcomes[&upstream.Error{Kind: kind, Sent: true, Err: upstream.Caused(errors.New(kind.Code()+" of a source that works"), upstream.ErrNoOutage)}] = want
+	}
 	for kind, want := range map[upstream.Kind]gate.BreakerState{
 		upstream.Unavailable: opens, upstream.Timeout: opens, upstream.WriteOutcomeUnknown: opens,
 		upstream.RateLimited: closes, upstream.NeedsLogin: closes, upstream.Denied: closes,

@@ -31,13 +31,22 @@ func Timeout(limit time.Duration) upstream.Middleware {
 				e := *upstream.AsError(c.Upstream, c.Name, err)
 				if e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled {
 					e.Kind = upstream.Timeout
-					e.Public = fmt.Sprintf("no answer within %s", limit)
+					e.Public = Late(fmt.Sprintf("no answer within %s", limit), &e)
 					return nil, &e
 				}
 			}
 			return res, err
 		}
 	}
+}
+
+// Late is what is told of a call whose time is over, with what its adapter has to
+// say of that.
+func Late(text string, e *upstream.Error) string {
+	if errors.Is(e, upstream.ErrFinal) && e.Public != "" {
+		return text + "; " + e.Public
+	}
+	return text
 }
 
 // limited returns the context and the call of one attempt. It has a timer of its

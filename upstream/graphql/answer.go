@@ -115,6 +115,10 @@ func (a *answer) foreign(broken error) error {
 		switch a.Status {
 		case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusGone:
 			e.Kind, e.Sent, e.Public = upstream.UpstreamError, false, fmt.Sprintf("there is no GraphQL service at its address (HTTP %d)", a.Status)
+		default:
+			if a.Status/100 == 4 && e.Kind == upstream.UpstreamError { // it works, but does not take the request
+				e.Err = upstream.Caused(detail, upstream.ErrNoOutage)
+			}
 		}
 		return e
 	}

@@ -255,10 +255,14 @@ func TestFailures(t *testing.T) {
 		{429, `slow down`, upstream.RateLimited, false, "it asks to wait"},
 		{502, `<html>`, upstream.Unavailable, true, "not available"},
 		{500, `oops`, upstream.UpstreamError, true, "HTTP 500"},
+		{402, `<html>`, upstream.UpstreamError, true, "HTTP 402"},
 	} {
 		s.answer(c.status, c.body)
 		_, err := try(t.Context(), a, "read", `{}`)
 		e := failure(t, err, c.kind, c.sent)
+		if works := c.status == http.StatusPaymentRequired || strings.HasPrefix(c.text, "more than"); errors.Is(err, upstream.ErrNoOutage) != works {
+			t.Errorf("HTTP %d %.100s: it works: %t", c.status, c.body, !works)
+		}
 		text := e.Public
 		if e.RPC != nil {
 			text = e.RPC.Message

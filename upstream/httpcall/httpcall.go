@@ -105,10 +105,11 @@ func unavailable(sent bool, public string, err error) *upstream.Error {
 var ErrTooLong = errors.New("the answer is too long")
 
 // Broken is the failure of an answer that could not be read to its end: it is
-// longer than limit (err is [ErrTooLong]), or its connection broke.
+// longer than limit (err is [ErrTooLong]), which is no outage: whoever asks for less
+// is answered; or its connection broke.
 func Broken(err error, limit int64) *upstream.Error {
 	if errors.Is(err, ErrTooLong) {
-		return &upstream.Error{Kind: upstream.UpstreamError, Sent: true, Public: fmt.Sprintf("answered with more than %d bytes", limit), Err: err}
+		return &upstream.Error{Kind: upstream.UpstreamError, Sent: true, Public: fmt.Sprintf("answered with more than %d bytes", limit), Err: upstream.Caused(err, upstream.ErrNoOutage)}
 	}
 	return unavailable(true, "the connection broke before the answer was complete", err)
 }

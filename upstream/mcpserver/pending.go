@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
+	"github.com/bulkhead-mcp/bulkhead/upstream/httpcall"
 )
 
 // incoming is what the reader found for one call: the message, not yet
@@ -127,7 +128,7 @@ func (d *demux) tooLong(ln line) {
 	d.opt.Log.Warn("over-long message skipped", "upstream", d.opt.ID, "bytes", ln.size, "limit", d.opt.MaxMessage)
 	if id, ok := ownerOf(ln); ok {
 		d.pending.deliver(id, incoming{err: failure(upstream.UpstreamError, true,
-			fmt.Sprintf("answered with %d bytes; the limit is %d", ln.size, d.opt.MaxMessage), nil)})
+			fmt.Sprintf("answered with %d bytes; the limit is %d", ln.size, d.opt.MaxMessage), upstream.Caused(httpcall.ErrTooLong, upstream.ErrNoOutage))})
 	}
 }
 

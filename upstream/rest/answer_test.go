@@ -183,6 +183,9 @@ path = "/"`
 		if strings.Contains(e.Public, s.URL) || strings.Contains(e.Error(), s.URL) {
 			t.Errorf("the address is told: %v", e)
 		}
+		if works := c.status == http.StatusMethodNotAllowed; errors.Is(err, upstream.ErrNoOutage) != works {
+			t.Errorf("%d, %s : it works: %t", c.status, c.body, !works)
+		}
 		if e.Upstream != "crm" || e.Tool != "do_x" || e.Op != "tools/call" {
 			t.Errorf("it happened nowhere: %+v", e)
 		}

@@ -135,10 +135,13 @@ type statusError struct {
 	body   string // its beginning
 	token  bool   // another token may be let in
 	final  bool   // another attempt is of no use
+	works  bool   // the source does, but does not take the request
 }
 
-// Is reports whether this is an [upstream.ErrFinal].
-func (e *statusError) Is(target error) bool { return e.final && target == upstream.ErrFinal }
+// Is reports whether this is an [upstream.ErrFinal] or [upstream.ErrNoOutage].
+func (e *statusError) Is(target error) bool {
+	return e.final && target == upstream.ErrFinal || e.works && target == upstream.ErrNoOutage
+}
 
 func (e *statusError) Error() string {
 	text := "HTTP " + strconv.Itoa(e.status)
@@ -191,6 +194,7 @@ func (r *rules) failure(ans *httpcall.Answer, repeatable bool) (*upstream.Result
 	e.Err = &statusError{
 		status: ans.Status, code: shortened(code, 60), body: shortened(string(ans.Body[:min(len(ans.Body), 1000)]), 300),
 		token: meant.token && e.Kind == upstream.NeedsLogin && !e.Sent, final: strings.EqualFold(retry, "false"),
+		works: ans.Status/100 == 4 && e.Kind == upstream.UpstreamError,
 	}
 	return nil, e
 }

@@ -127,6 +127,40 @@ func TestDrift(t *testing.T) {
 	})
 }
 
+// TestRenamedColumn has a statement whose column is renamed be told, by calls and
+// without, and be forgotten when the column is back.
+func TestRenamedColumn(t *testing.T) {
+	each(t, func(t *testing.T, d sqldb.Driver) {
+		admin, reader := owner(t, d)
+		admin("CREATE TABLE renamed (a int)", "INSERT INTO renamed VALUES (1)")
+		if d == sqldb.Postgres {
+			admin("GRANT SELECT ON renamed TO reader")
+		}
+		defer admin("DROP TABLE renamed")
+		for _, called := range []bool{true, false} {
+			a := start(t, sqldb.Options{Driver: d, Statements: map[string]sqldb.Statement{"get": {SQL: "SELECT a FROM renamed"}}}, reader)
+			if r, err := call(t, a, "get", `{}`); rowsOf(t, r, err) != "[[1]]" {
+				t.Error(err)
+			}
+			admin("ALTER TABLE renamed RENAME COLUMN a TO b")
+			if called {
+				if _, err := call(t, a, "get", `{}`); kindOf(err) != "upstream_error" || told(a) == "" {
+					t.Errorf("%v, %s", err, told(a))
+				}
+			}
+			watchUntil(t, a, func() bool { return told(a) != "" && a.Health().State == upstream.Up })
+			if got := told(a); !strings.HasPrefix(got, "get  does not fit the database: ") {
+				t.Errorf("called %t: %q", called, got)
+			}
+			admin("ALTER TABLE renamed RENAME COLUMN b TO a")
+			watchUntil(t, a, func() bool { return told(a) == "" })
+			if r, err := call(t, a, "get", `{}`); rowsOf(t, r, err) != "[[1]]" || told(a) != "" {
+				t.Errorf("called %t: %v, %s", called, err, told(a))
+			}
+		}
+	})
+}
+
 // TestFitsAgain has a statement that did not fit be looked at again, without calls;
 // and columns that changed be forgotten of which nothing is seen any more.
 func TestFitsAgain(t *testing.T) {

@@ -56,7 +56,8 @@ const (
 	unfit                  // a value does not fit
 	login
 	forbidden
-	again // undone by the server, for others' sake
+	again  // undone by the server, for others' sake
+	locked // what it needs is in use, and was waited for long enough
 	crowded
 	away
 	late
@@ -114,8 +115,12 @@ func (a *Adapter) explain(ctx context.Context, tool string, free bool, err error
 	if cause == lost && ctx.Err() != nil || cause == late && ctx.Err() != nil {
 		ended := upstream.AsError(a.opt.ID, tool, ctx.Err())
 		e.Kind = ended.Kind
-		if errors.Is(context.Cause(ctx), errClosed) {
+		switch {
+		case errors.Is(context.Cause(ctx), errClosed):
 			e.Kind, e.Public = upstream.Unavailable, errClosed.Error()
+		case stage > connecting:
+			e.Public = a.advice(tool, free)
+			e.Err = slow(stage, free, err)
 		}
 		return nil, e
 	}
@@ -124,10 +129,46 @@ func (a *Adapter) explain(ctx context.Context, tool string, free bool, err error
 		return upstream.TextResult(said, true), nil
 	}
 	e.Kind, e.Public = kindOf(cause, stage, free, said)
-	if cause == again {
+	switch cause { //nolint:exhaustive // the others are told by their kind
+	case again:
 		e.Sent = false // it was undone
+		e.Err = upstream.Caused(err, upstream.ErrNoOutage)
+	case locked:
+		e.Sent = false
+		e.Err = upstream.Caused(err, upstream.ErrNoOutage, upstream.ErrFinal)
+	case misshapen, faulty, unfit, forbidden, large:
+		e.Err = upstream.Caused(err, upstream.ErrNoOutage)
+	case late:
+		if advice := a.advice(tool, free); advice != "" {
+			e.Public += "; " + advice
+		}
+		e.Err = slow(stage, free, err)
 	}
 	return nil, e
+}
+
+// slow marks a statement that took too long: the same one would again. One that the
+// model wrote differs each time, so that the time of one says nothing of the next.
+// That the database works it has just shown by preparing it; and as a connection is
+// closed on which a statement was given up, one that has died since is noticed when
+// the next has to connect.
+func slow(s stage, free bool, err error) error {
+	if free && s == running {
+		return upstream.Caused(err, upstream.ErrFinal, upstream.ErrNoOutage)
+	}
+	return upstream.Caused(err, upstream.ErrFinal)
+}
+
+// advice says what may be done about a statement that took too long.
+func (a *Adapter) advice(tool string, free bool) string {
+	act := a.actions[tool]
+	switch {
+	case free:
+		return "the same again would take as long: ask for less, with narrower conditions, fewer joins or a LIMIT; how long it may take is the operator's to say (timeout)"
+	case act == nil || act.statement != nil && act.statement.write:
+		return ""
+	}
+	return "the same again would take as long: narrower arguments may help, or else the operator has to look at the statement, or at how long it may take (timeout)"
 }
 
 func kindOf(c cause, s stage, free bool, said string) (upstream.Kind, string) {
@@ -145,6 +186,8 @@ func kindOf(c cause, s stage, free bool, said string) (upstream.Kind, string) {
 		return upstream.Denied, "the database does not allow it: " + said
 	case again:
 		return upstream.Unavailable, "the database undid it in favour of others that ran at the same time"
+	case locked:
+		return upstream.Unavailable, said + "; it was waited for, and nothing was done"
 	case crowded:
 		return upstream.RateLimited, "the database has too many connections"
 	case away:

@@ -108,7 +108,7 @@ func (c *mysqlConnector) admit(ctx context.Context, dc driver.Conn) (*mysqlSessi
 	if _, err := conn.ExecContext(ctx, set, nil); err != nil {
 		return nil, err
 	}
-	return &mysqlSession{mysqlConn: conn, thread: thread, server: server}, nil
+	return &mysqlSession{driverConn: conn, thread: thread, server: server}, nil
 }
 
 // m1 is one row more than any answer has.
@@ -299,8 +299,10 @@ func (m *mysqlDB) meaning(err error) (cause, string) {
 		return login, said
 	case 1044, 1142, 1143, 1227, 1370, 1792, 1290, 1223, 1419:
 		return forbidden, said
-	case 1205, 1213, 1614:
+	case 1213, 1614:
 		return again, said
+	case 1205:
+		return locked, said
 	case 1040, 1203, 1226:
 		return crowded, said
 	case 1053, 1049, 1129, 1130, 1836, 1927, 1021, 1037, 1041:

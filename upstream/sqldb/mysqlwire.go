@@ -65,8 +65,8 @@ func (m *mysqlDB) dial(ctx context.Context, network, address string) (net.Conn, 
 	return d.wire, nil
 }
 
-// mysqlConn is what is needed of the driver's connection.
-type mysqlConn interface {
+// driverConn is what is needed of a driver's connection.
+type driverConn interface {
 	driver.Conn
 	driver.ConnBeginTx
 	driver.ConnPrepareContext
@@ -81,7 +81,7 @@ type pooled interface {
 
 // mysqlSession is a connection of the pool.
 type mysqlSession struct {
-	mysqlConn
+	driverConn
 	wire   *wire
 	again  driver.Connector // makes another connection of the same account
 	thread string           // at the server, a number
@@ -173,8 +173,8 @@ func (s *mysqlSession) undoes(ctx context.Context) bool {
 }
 
 // asMySQLConn holds the driver's connection to what is needed of it.
-func asMySQLConn(conn driver.Conn) (mysqlConn, error) {
-	if c, ok := conn.(mysqlConn); ok {
+func asMySQLConn(conn driver.Conn) (driverConn, error) {
+	if c, ok := conn.(driverConn); ok {
 		return c, nil
 	}
 	return nil, errors.New("the driver's connection has changed")

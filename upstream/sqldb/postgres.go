@@ -157,8 +157,10 @@ func (p *postgres) meaning(err error) (cause, string) {
 		return late, said
 	case "42501", "25006":
 		return forbidden, said
-	case "40001", "40P01", "55P03":
+	case "40001", "40P01":
 		return again, said
+	case "55P03":
+		return locked, said
 	case "53300":
 		return crowded, said
 	case "22P02", "22007", "22008", "22003", "22021", "08P01", "42804", "22P03":

@@ -5,20 +5,18 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
-	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"modernc.org/libc"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
-
-	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // sqliteDB asks a SQLite file.
@@ -41,6 +39,10 @@ func (s *sqliteDB) limits() map[int]int {
 	}
 }
 
+// patience is how long a lock is waited for. It ends before the call does, which can
+// then say what was in its way.
+func (s *sqliteDB) patience() time.Duration { return min(5*time.Second, s.opt.Timeout*3/4) }
+
 // connector implements dialect.
 func (s *sqliteDB) connector(dsn string) (driver.Connector, error) {
 	path, ok := strings.CutPrefix(dsn, "sqlite:")
@@ -58,55 +60,13 @@ func (s *sqliteDB) connector(dsn string) (driver.Connector, error) {
 		}
 	}
 	address := url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: url.Values{
-		"mode": {mode}, "_query_only": {"1"}, "_defensive": {"1"}, "_dqs": {"0"}, "_busy_timeout": {"5000"},
+		"mode": {mode}, "_query_only": {"1"}, "_defensive": {"1"}, "_dqs": {"0"}, "_busy_timeout": {strconv.FormatInt(s.patience().Milliseconds(), 10)},
 	}.Encode()}
 	inner, err := sqlite.NewConnector(address.String())
 	if err != nil {
 		return nil, errors.New("the database's path does not fit its driver")
 	}
 	return &sqliteConnector{inner, path}, nil
-}
-
-// sqliteConnector opens regular files only: a pipe would be waited for.
-type sqliteConnector struct {
-	driver.Connector
-	path string
-}
-
-// Connect implements driver.Connector.
-func (c *sqliteConnector) Connect(ctx context.Context) (driver.Conn, error) {
-	info, err := os.Stat(c.path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, &refusal{upstream.Unavailable, "there is no database file where the configuration says"}
-	case err != nil || !info.Mode().IsRegular():
-		return nil, &refusal{upstream.Unavailable, "the database file cannot be opened"}
-	}
-	boundHeap()
-	conn, err := c.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := readable(ctx, conn); err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	return conn, nil
-}
-
-// readable makes SQLite look into the file, which it otherwise does with the first
-// statement only (https://sqlite.org/pragma.html#pragma_schema_version).
-func readable(ctx context.Context, conn driver.Conn) error {
-	q, ok := conn.(driver.QueryerContext)
-	if !ok {
-		return nil
-	}
-	rows, err := q.QueryContext(ctx, "PRAGMA schema_version", nil)
-	if err != nil {
-		return err
-	}
-	defer rows.Close() //nolint:errcheck // only read from
-	return rows.Next(make([]driver.Value, 1))
 }
 
 // pragmas are those that only tell; the tool "schema" uses them as tables.
@@ -143,19 +103,25 @@ func (s *sqliteDB) guard(ctx context.Context, conn *sql.Conn, write bool) (inter
 	if _, err := conn.ExecContext(ctx, map[bool]string{true: "PRAGMA query_only = 0", false: "PRAGMA query_only = 1"}[write]); err != nil {
 		return nil, err
 	}
-	for id, limit := range s.limits() {
-		if _, err := sqlite.Limit(conn, id, limit); err != nil {
-			return nil, err
-		}
-	}
-	if err := authorize(conn, policy(write)); err != nil {
+	var handle uintptr
+	err = conn.Raw(func(dc any) (err error) {
+		handle, err = handleOf(dc)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
-	err = conn.Raw(func(dc any) error {
-		interrupt = interrupter(dc)
-		return nil
-	})
-	return interrupt, err
+	s.limit(handle)
+	return func() { interruptSQLite(handle) }, authorize(conn, policy(write))
+}
+
+// limit sets the limits of a connection that nobody uses meanwhile.
+func (s *sqliteDB) limit(handle uintptr) {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	for id, limit := range s.limits() {
+		sqlite3.Xsqlite3_limit(tls, handle, int32(id), int32(limit)) //nolint:gosec // at most some 100 MB
+	}
 }
 
 func authorize(conn *sql.Conn, fn sqlite.AuthorizerFn) error {
@@ -168,20 +134,22 @@ func authorize(conn *sql.Conn, fn sqlite.AuthorizerFn) error {
 	})
 }
 
-// interrupter returns a function that ends what a connection is doing. The driver
-// does so by itself only until the first row is there, and has no other way than
-// its handle of the database to do it later.
-func interrupter(dc any) func() {
-	db := reflect.ValueOf(dc).Elem().FieldByName("db")
-	if !db.IsValid() || db.Kind() != reflect.Uintptr {
-		return func() {}
+// handleOf returns the driver's handle of a database: the driver has no other way to
+// end a statement once its first row is there, and none to its limits through a
+// connection of ours.
+func handleOf(dc any) (uintptr, error) {
+	if c, ok := dc.(*sqliteConn); ok {
+		if db := reflect.ValueOf(c.sqliteDriverConn).Elem().FieldByName("db"); db.IsValid() && db.Kind() == reflect.Uintptr {
+			return uintptr(db.Uint()), nil
+		}
 	}
-	handle := uintptr(db.Uint())
-	return func() {
-		tls := libc.NewTLS()
-		defer tls.Close()
-		sqlite3.Xsqlite3_interrupt(tls, handle)
-	}
+	return 0, errors.New("the driver has no handle of the database")
+}
+
+func interruptSQLite(handle uintptr) {
+	tls := libc.NewTLS()
+	defer tls.Close()
+	sqlite3.Xsqlite3_interrupt(tls, handle)
 }
 
 // run implements dialect. The call does not wait for a statement that cannot be
@@ -196,9 +164,17 @@ func (s *sqliteDB) run(ctx context.Context, conn *sql.Conn, req *request, out *t
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+	}
+	select { // how it ended: most do at once, and what waited for a lock has done nothing
+	case err := <-done:
+		return err
+	case <-time.After(sqliteGrace):
 		return at(running, ctx.Err())
 	}
 }
+
+// sqliteGrace is how long a statement has to end that is interrupted.
+const sqliteGrace = 100 * time.Millisecond
 
 func (s *sqliteDB) ask(ctx context.Context, conn *sql.Conn, req *request, out *table) error {
 	interrupt, err := s.guard(ctx, conn, req.write)
@@ -273,13 +249,26 @@ func (s *sqliteDB) change(ctx context.Context, conn *sql.Conn, req *request, out
 	if err != nil {
 		return undone(err) // even its changes to the schema
 	}
-	return at(running, tx.Commit())
+	if err = tx.Commit(); err != nil && ctx.Err() != nil && !isSQLite(err) {
+		return undone(err) // it was given up while it waited, and rolled back
+	}
+	return at(running, err)
 }
 
-// prepare implements dialect.
+func isSQLite(err error) bool {
+	_, ok := errors.AsType[*sqlite.Error](err)
+	return ok
+}
+
+// prepare implements dialect. The schema that the connection knows may be an old one:
+// SQLite holds it against the file when a statement runs, not when one is prepared.
 func (s *sqliteDB) prepare(ctx context.Context, conn *sql.Conn, req *request) error {
 	if _, err := s.guard(ctx, conn, req.write); err != nil {
 		return at(connecting, err)
+	}
+	var tables int
+	if err := conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return at(preparing, err)
 	}
 	return s.probe(ctx, conn, req)
 }
@@ -316,10 +305,19 @@ func (s *sqliteDB) meaning(err error) (cause, string) {
 	if !ok {
 		return lost, ""
 	}
+	switch e.Code() {
+	case sqlite3.SQLITE_READONLY_DIRECTORY, sqlite3.SQLITE_READONLY_CANTINIT, sqlite3.SQLITE_READONLY_RECOVERY:
+		// https://sqlite.org/wal.html#read_only_databases
+		return forbidden, "nobody may write in the directory of the database file, which writing needs, and in WAL mode reading too"
+	case sqlite3.SQLITE_BUSY_SNAPSHOT: // others have written since it began to read
+		return again, e.Error()
+	}
 	switch e.Code() & 0xff {
 	case sqlite3.SQLITE_AUTH, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
 		return forbidden, e.Error()
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
+	case sqlite3.SQLITE_BUSY:
+		return locked, "the database file is locked by another program"
+	case sqlite3.SQLITE_LOCKED:
 		return again, e.Error()
 	case sqlite3.SQLITE_INTERRUPT:
 		return late, e.Error()
