@@ -66,6 +66,10 @@ type Member struct {
 	// SignIn tells how the sign-in stands; nil where nothing is to be told. It
 	// asks nobody.
 	SignIn func() *SignInStatus
+	// Credential names what the operator has to look at where the source refuses
+	// it, as words for a reader: its key and its kind. "" where a person signs in,
+	// or where there is none.
+	Credential string
 	// Users is set where each user signs in for himself: then whatever depends on
 	// the credential is kept apart for each, and SignIn is not looked at.
 	Users Users

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/search"
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -143,11 +145,27 @@ func (s *listing) whereToLook() string {
 // maxSuggested is how many names are proposed for one that is not known.
 const maxSuggested = 3
 
-// suggest proposes names of tools for one that is not known.
-func (s *searcher) suggest(name string) (names []string) {
-	hits, _ := s.index().Search(name, nil, maxSuggested)
+// suggest proposes names for one that is not known: those that it may be a
+// misspelling of, else tools that are about what it says.
+func (o *offer) suggest(l upstream.List, name string) (names []string) {
+	list := o.list(l)
+	known := slices.Sorted(maps.Keys(list.index))
+	if len(o.members) == 1 { // which may be alone here, while the name is one among all
+		if own, cut := strings.CutPrefix(name, o.members[0].Prefix+"_"); cut && list.index[own] != nil {
+			return []string{own}
+		} else if cut {
+			names = near.Names(own, known, maxSuggested)
+		}
+	}
+	if names == nil {
+		names = near.Names(name, known, maxSuggested)
+	}
+	if names != nil || list.searcher == nil {
+		return names
+	}
+	hits, _ := list.searcher.index().Search(name, nil, maxSuggested)
 	for _, h := range hits {
-		names = append(names, s.entries[h.Doc].name)
+		names = append(names, list.searcher.entries[h.Doc].name)
 	}
 	return names
 }

@@ -167,3 +167,41 @@ func TestToolGoneSinceItWasFound(t *testing.T) {
 		}
 	})
 }
+
+// TestMisspeltTools: what a name is a misspelling of is proposed, and nothing
+// beside it, wherever it stands. A name among all is known where its upstream is
+// alone.
+func TestMisspeltTools(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t, "fake", "big", "bigtext", "die", "echo", "sleep", "write")
+		a, err := aggregate.New([]aggregate.Member{member(f)}, aggregate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _ := run(t, a)
+		names(t, v)
+		alone, _ := a.View("fake")
+		for _, c := range []struct {
+			view       *aggregate.View
+			tool, want string
+		}{
+			{v, "fake_slep", "; perhaps fake_sleep is meant"},
+			{v, "fake_ecko", "; perhaps fake_echo is meant"},
+			{v, "fake_wirte", "; perhaps fake_write is meant"},
+			{v, "bulkhead_bacth", "; perhaps bulkhead_batch is meant"},
+			{alone, "fake_echo", "; perhaps echo is meant"},
+			{alone, "fake_ecko", "; perhaps echo is meant"},
+			{alone, "ecko", "; perhaps echo is meant"},
+			{alone, "fake_zzz", ""},
+		} {
+			r := &aggregate.Request{Principal: upstream.Local(), Params: fmt.Appendf(nil, `{"name":%q}`, c.tool)}
+			if _, err := c.view.CallTool(t.Context(), r); err == nil || err.Error() != fmt.Sprintf("unknown tool: %q%s (code -32602)", c.tool, c.want) {
+				t.Errorf("%q: %v", c.tool, err)
+			}
+		}
+		plan := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"fake_slep"}]}`)
+		if !strings.Contains(plan.text(), `a: unknown tool: "fake_slep"; perhaps fake_sleep is meant; change`) {
+			t.Error(plan.text())
+		}
+	})
+}

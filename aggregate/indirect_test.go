@@ -250,7 +250,7 @@ func TestIndirectCallsThatAreNone(t *testing.T) {
 			"crm_secret":  `unknown tool: "crm_secret"; perhaps crm_get or crm_list is meant`,
 			"secret":      `unknown tool: "secret"`,
 			"get":         `unknown tool: "get"; perhaps crm_get is meant`,
-			"crm_lists":   `unknown tool: "crm_lists"; perhaps crm_list or crm_get is meant`,
+			"crm_lists":   `unknown tool: "crm_lists"; perhaps crm_list is meant`,
 			"":            `unknown tool: ""`,
 			"wiki_delete": `unknown tool: "wiki_delete"`,
 		} {

@@ -28,6 +28,9 @@ func (a *Aggregate) instructions(only upstream.ID) string {
 		case only != "" && string(only) != s.Name:
 		case s.Away != "" && !(s.Away == AwayFrozen && s.RetryInMS < longFreeze.Milliseconds()): // one that is just starting is not missing
 			why := missingFor[s.Away]
+			if s.Credential != "" {
+				why = " (refuses its credential)"
+			}
 			if s.Away == AwayLogin && s.SignIn != nil && s.SignIn.State == SignInRequired && s.SignIn.Command != "" {
 				why = " (needs a person to run: " + s.SignIn.Command + ")"
 			}

@@ -83,10 +83,8 @@ func (v *View) find(ctx context.Context, l upstream.List, name string) *entry {
 // unknown is the error of a name that is on no list.
 func (o *offer) unknown(what string, l upstream.List, name string) *upstream.RPCError {
 	msg := fmt.Sprintf("unknown %s: %q", what, Printable(name, 200))
-	if s := o.list(l).searcher; s != nil {
-		if near := s.suggest(name); len(near) > 0 {
-			msg += "; perhaps " + strings.Join(near, " or ") + " is meant"
-		}
+	if meant := o.suggest(l, name); len(meant) > 0 {
+		msg += "; perhaps " + strings.Join(meant, " or ") + " is meant"
 	}
 	if missing := o.unlisted(l); len(missing) > 0 {
 		msg += fmt.Sprintf("; the %s of %s are not known yet", l, strings.Join(missing, ", "))

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -52,9 +53,8 @@ func (t *thing) after(names []string) *thing {
 
 // Unmet says which tools can be in no plan because they require one that their
 // upstream does not offer: a sentence for each such requirement, in the order of
-// the tools. near returns the candidate that a name is most likely a misspelling
-// of, "" if none is. Of an upstream that has not listed its tools nothing is known.
-func Unmet(a *Aggregate, id upstream.ID, near func(name string, candidates []string) string) []string {
+// the tools. Of an upstream that has not listed its tools nothing is known.
+func Unmet(a *Aggregate, id upstream.ID) []string {
 	m, l := listedBy(a, id)
 	has := func(things []thing, key string) bool {
 		return slices.ContainsFunc(things, func(t thing) bool { return t.key == key })
@@ -68,7 +68,7 @@ func Unmet(a *Aggregate, id upstream.ID, near func(name string, candidates []str
 			why, hint := "tools.allow or tools.deny leaves out", ""
 			if !has(l.all, need) {
 				why = "is none of its tools"
-				if meant := near(need, keysBut(l.offered, t.key)); meant != "" {
+				if meant := near.Name(need, keysBut(l.offered, t.key)); meant != "" {
 					hint = "; did you mean " + meant + "?"
 				}
 			}

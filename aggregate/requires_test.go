@@ -123,20 +123,14 @@ func TestRequiredToolsThatAreNotOffered(t *testing.T) {
 		}
 		v, _ := run(t, a)
 		names(t, v)
-		near := func(name string, candidates []string) string {
-			if diff := cmp.Diff([]string{"get_order", "quiet"}, candidates); name == "get_oder" && diff != "" {
-				t.Error(diff)
-			}
-			return map[string]string{"get_oder": "get_order"}[name]
-		}
 		want := []string{
 			`tools.override.refund.requires names "get_oder", which is none of its tools: no plan can have refund; did you mean get_order?`,
 			`tools.override.refund.requires names "hidden", which tools.allow or tools.deny leaves out: no plan can have refund`,
 		}
-		if diff := cmp.Diff(want, aggregate.Unmet(a, "shop", near)); diff != "" {
+		if diff := cmp.Diff(want, aggregate.Unmet(a, "shop")); diff != "" {
 			t.Error(diff)
 		}
-		if got := aggregate.Unmet(a, "nosuch", near); got != nil {
+		if got := aggregate.Unmet(a, "nosuch"); got != nil {
 			t.Error(got)
 		}
 		if need, tool := requirement(t, v); need != "shop_get_order" || tool != "shop_refund" {

@@ -91,5 +91,26 @@ func (m *member) login(e *upstream.Error, p upstream.Principal) (todo []string, 
 	if s := m.signIn(p); s != nil && s.Command != "" {
 		return []string{"a person has to run: " + s.Command, vain}, ""
 	}
+	if m.Credential != "" {
+		return []string{lookAt + m.Credential, vain}, ""
+	}
 	return nil, ""
+}
+
+// lookAt precedes the credential that a source refuses and nobody can renew who
+// is asked.
+const lookAt = "the operator has to look at "
+
+// toldToAll returns a failure with what has to be done about a sign-in, where that
+// is the same for every user.
+func toldToAll(m *member, e *upstream.Error) *upstream.Error {
+	if m.Users != nil {
+		return e
+	}
+	told, a := *e, &account{cause: e.Err, said: e.Public}
+	if a.login, _ = m.login(e, upstream.Principal{}); a.login == nil {
+		return e
+	}
+	told.Err = a
+	return &told
 }

@@ -82,3 +82,34 @@ func TestAwayForASignIn(t *testing.T) {
 		}
 	})
 }
+
+// TestNobodySignsIn: where a credential of the configuration is refused, nobody
+// is sent to sign in, and the operator reads where to look.
+func TestNobodySignsIn(t *testing.T) {
+	const where = `upstream.crm.auth.token (auth.type = "bearer")`
+	for name, signedIn := range map[string]func() *aggregate.SignInStatus{
+		"a fixed token":     nil,
+		"tokens of our own": func() *aggregate.SignInStatus { return &aggregate.SignInStatus{State: aggregate.SignedIn} },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(t, "crm", "get")
+			f.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+				return nil, &upstream.Error{Kind: upstream.NeedsLogin, Public: "HTTP 401", Err: errors.New("HTTP 401")}
+			}
+			v := withOwn(t, aggregate.Options{}, aggregate.Member{ID: "crm", Adapter: f, Prefix: "crm", SignIn: signedIn, Credential: where})
+			if st := call(t, v, "bulkhead_sources", `{}`); strings.Contains(string(st.Structured), "auth.token") {
+				t.Errorf("%s: before anything was refused: %s", name, st.Structured)
+			}
+			if got := call(t, v, "crm_get", `{}`).text(); !strings.Contains(got, ": HTTP 401; the operator has to look at "+where+"; repeating the call before that will not help") {
+				t.Errorf("%s: %s", name, got)
+			}
+			st := call(t, v, "bulkhead_sources", `{}`)
+			if text := string(st.Structured); strings.Contains(text, "person") || !strings.Contains(text, `crm refuses its credential`) || !strings.Contains(text, `"credential":"upstream.crm.auth.token `) {
+				t.Errorf("%s: %s", name, text)
+			}
+			if told := v.Instructions(); !strings.Contains(told, "crm (refuses its credential)") {
+				t.Errorf("%s: %s", name, told)
+			}
+		})
+	}
+}

@@ -43,6 +43,8 @@ type SourceStatus struct {
 	HeldBack    []HeldBack `json:"heldBack,omitempty"`    // the first of them
 	// HeldBackMore is how many tools are held back beside those named.
 	HeldBackMore int `json:"heldBackMore,omitempty"`
+	// Hidden is how many tools are not offered because its writes are denied.
+	Hidden int `json:"hidden,omitempty"`
 	// Drift is what the source answers otherwise than it has declared; the first
 	// of it, the oldest first.
 	Drift     []DriftStatus `json:"drift,omitempty"`
@@ -52,7 +54,10 @@ type SourceStatus struct {
 	Restarts  int           `json:"restarts,omitempty"`
 	InFlight  int64         `json:"inFlight,omitempty"`
 	// SignIn is nil where the source is asked with no token that ends.
-	SignIn      *SignInStatus  `json:"signIn,omitempty"`
+	SignIn *SignInStatus `json:"signIn,omitempty"`
+	// Credential is what the operator has to look at, where the source refuses it
+	// and no person signs in.
+	Credential  string         `json:"credential,omitempty"`
 	Load        *LoadStatus    `json:"load,omitempty"`
 	LastFailure *FailureStatus `json:"lastFailure,omitempty"`
 }
@@ -134,14 +139,20 @@ func (m *member) status(p upstream.Principal) SourceStatus {
 		}
 		s.HeldBackMore = len(all) - len(named)
 	}
+	if h, ok := m.Adapter.(upstream.Hider); ok {
+		s.Hidden = h.Hidden()
+	}
 	s.Drift, s.DriftMore = driftOf(m)
 	if f := m.failed.Load(); f != nil {
-		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.err)}
+		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(toldToAll(m, f.err))}
 	}
 	s.SignIn = m.signIn(p)
 	m.presence.outlook(&s)
 	if s.Away == "" && m.Users != nil && p.Valid() && s.SignIn.wanting() {
 		s.Away = AwayLogin // for this user
+	}
+	if s.Away == AwayLogin {
+		s.Credential = m.Credential
 	}
 	s.Summary = s.summary(time.Now())
 	return s

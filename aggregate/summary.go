@@ -45,8 +45,15 @@ func (s *SourceStatus) condition(now time.Time) string {
 	tools := count(s.Tools, "tool")
 	switch s.Away {
 	case AwayLogin:
-		if s.SignIn != nil && s.SignIn.State == SignInRefused {
-			return "cannot be signed in to" + because(s.Error) + since
+		look := ""
+		if s.Credential != "" {
+			look = ": " + lookAt + s.Credential
+		}
+		switch {
+		case s.SignIn != nil && s.SignIn.State == SignInRefused:
+			return "cannot be signed in to" + because(s.Error) + since + look
+		case look != "":
+			return "refuses its credential" + because(s.Error) + since + look
 		}
 		text := "needs a person to sign in" + because(s.Error) + since
 		if s.SignIn != nil && s.SignIn.Command != "" {

@@ -97,6 +97,13 @@ type Holder interface {
 	Held() []Held
 }
 
+// Hider is an adapter that offers what changes something only where its options
+// say so.
+type Hider interface {
+	// Hidden returns how many tools are not offered for that reason.
+	Hidden() int
+}
+
 // State is the condition of a connection.
 type State string
 

@@ -97,6 +97,9 @@ func condition(s aggregate.SourceStatus) (text, look string) {
 	case aggregate.AwayDown:
 		return "down", red
 	case aggregate.AwayLogin:
+		if s.Credential != "" {
+			return "refused", red
+		}
 		return "needs login", red
 	case aggregate.AwayCircuit:
 		return "circuit open", yellow

@@ -60,11 +60,7 @@ func check(ctx context.Context, inv *invocation) error {
 		results := p.watch(ctx, a, limit, func(c *checked) {
 			u := described[c.Name]
 			c.Required, c.Unasked = u.Required, c.OK && u.Sandbox == "" && onlyCalled[u.Kind]
-			for _, tool := range aggregate.Strays(a)[upstream.ID(c.Name)] {
-				c.Warnings = append(c.Warnings, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
-			}
-			c.Warnings = append(c.Warnings, aggregate.Undeclared(a, upstream.ID(c.Name))...)
-			c.Warnings = append(c.Warnings, aggregate.Unmet(a, upstream.ID(c.Name), config.Nearest)...)
+			c.Warnings = inVain(a, u)
 			_, _ = io.WriteString(out, line(c))
 		})
 		tools, err := listed(ctx, a)
@@ -85,6 +81,9 @@ func check(ctx context.Context, inv *invocation) error {
 		}
 		if inv.opt.json {
 			told := map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, lists), "definition_tokens": tokens}
+			if pins := aggregate.UnmatchedPins(a); pins != nil {
+				told["unmatched_pins"] = pins
+			}
 			if advice != nil {
 				told["advice"] = advice
 			}
@@ -96,6 +95,9 @@ func check(ctx context.Context, inv *invocation) error {
 				return err
 			}
 		}
+		for _, p := range aggregate.UnmatchedPins(a) {
+			_, _ = fmt.Fprintf(out, "warning: server.pinned names %q, which matches no tool\n", p)
+		}
 		failed := verdict(out, inv, cfg, results)
 		_, _ = io.WriteString(out, leftOut(cfg.Server.ListBudget, results, tools)+heavy(tools, each, tokens))
 		if inv.opt.client != "" {
@@ -105,6 +107,28 @@ func check(ctx context.Context, inv *invocation) error {
 		}
 		return failed
 	})
+}
+
+// inVain tells what the configuration of an upstream says to no effect.
+func inVain(a *aggregate.Aggregate, u config.Upstream) (out []string) {
+	id := upstream.ID(u.Name)
+	for _, tool := range aggregate.Strays(a)[id] {
+		out = append(out, fmt.Sprintf("tools.override names %q, which is none of its tools", tool))
+	}
+	for _, p := range u.GraphQL.Unmatched {
+		out = append(out, fmt.Sprintf("documents names %q, which matches no file", p))
+	}
+	for _, list := range []struct {
+		key      string
+		patterns []string
+	}{{"allow", u.Tools.Allow}, {"deny", u.Tools.Deny}} {
+		for _, p := range aggregate.Unmatched(a, id, list.patterns) {
+			if p != "*" { // which is the default
+				out = append(out, fmt.Sprintf("tools.%s names %q, which matches none of its tools", list.key, p))
+			}
+		}
+	}
+	return append(append(out, aggregate.Undeclared(a, id)...), aggregate.Unmet(a, id)...)
 }
 
 // onlyCalled are the kinds of which nothing is asked but calls.
@@ -152,14 +176,20 @@ func line(c *checked) string {
 		if c.Server != "" {
 			b.WriteString("  " + c.Server)
 		}
+		if c.Hidden > 0 {
+			fmt.Fprintf(&b, "  (%d hidden: writes = \"deny\")", c.Hidden)
+		}
 	} else {
 		state := c.State
 		if c.Away == aggregate.AwayLogin && c.SignIn == nil { // else that says more
-			state = "needs login"
+			state, _ = condition(c.SourceStatus)
 		}
 		fmt.Fprintf(&b, "FAILED  %-16s %s", c.Name, state)
 		if reason := reason(c.SourceStatus); reason != "" {
 			b.WriteString(": " + reason)
+		}
+		if c.Credential != "" {
+			b.WriteString("; look at " + c.Credential)
 		}
 		if !c.Required {
 			b.WriteString(" (not required)")

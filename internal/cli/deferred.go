@@ -211,6 +211,14 @@ func (d *deferred) Fresh(l upstream.List) time.Duration {
 	return upstream.Announced
 }
 
+// Hidden implements upstream.Hider.
+func (d *deferred) Hidden() int {
+	if h, ok := as[upstream.Hider](d); ok {
+		return h.Hidden()
+	}
+	return 0
+}
+
 // Close implements upstream.Adapter.
 func (d *deferred) Close() error {
 	if a := d.inner.Load(); a != nil {

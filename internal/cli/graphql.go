@@ -67,6 +67,10 @@ func graphqlOptions(u config.Upstream) (graphql.Options, error) {
 			opt.Schema, err = graphql.ReadSchema(s)
 		}
 		if err != nil {
+			if faults == nil { // what is wrong with the documents is known without it
+				_, more := graphql.New(opt, u.URL, &http.Client{})
+				faults = append(faults, more)
+			}
 			faults = append(faults, fmt.Errorf("schema_file: %w", err))
 		}
 	}

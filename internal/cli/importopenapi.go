@@ -20,6 +20,8 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 	"github.com/bulkhead-mcp/bulkhead/upstream/openapi"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
 )
@@ -56,6 +58,11 @@ func importOpenAPI(ctx context.Context, inv *invocation) error {
 	case i.write && (len(chosen) == 0 || i.url == ""):
 		return &usageError{"--write needs --url and either --match or --operations", "the document does not decide what is asked, nor where"}
 	}
+	if i.name != "" {
+		if err := inv.mayBeCalled(i.name); err != nil {
+			return err
+		}
+	}
 	from := inv.args[0]
 	if !remote(from) {
 		var err error
@@ -77,6 +84,9 @@ func importOpenAPI(ctx context.Context, inv *invocation) error {
 	}
 	if i.name == "" {
 		i.name = named(c.Definition.Title)
+		if err := inv.mayBeCalled(i.name); err != nil {
+			return err
+		}
 	}
 	switch {
 	case inv.opt.json:
@@ -90,11 +100,39 @@ func importOpenAPI(ctx context.Context, inv *invocation) error {
 	default:
 		err = inv.configureOpenAPI(from, c)
 	}
-	inv.remark(c, all)
+	var known []string
+	if len(c.Unmatched) > 0 && !all { // what is not chosen may be what is meant
+		if whole, err := openapi.Compile(ctx, text, openapi.Selection{Operations: []string{"* *"}, Room: maxToolName}); err == nil {
+			for _, o := range whole.Operations {
+				known = append(known, o.Named)
+			}
+		}
+	}
+	inv.remark(c, all, known)
 	if err == nil && len(c.Unmatched) > 0 {
 		err = failedError{}
 	}
 	return err
+}
+
+// mayBeCalled tells what is wrong with the name of the upstream that is to be: it
+// may not be one, or be taken in the file that is written to.
+func (inv *invocation) mayBeCalled(name string) error {
+	if problem, hint := config.CheckName(name); problem != "" {
+		return &usageError{fmt.Sprintf("--name: %.60q %s", name, problem), hint}
+	}
+	if !inv.opt.importing.write {
+		return nil
+	}
+	path, err := inv.configPath()
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err == nil && slices.Contains(config.Names(text), name) {
+		return &usageError{fmt.Sprintf("there is an upstream %q in %s already", name, path), "choose another with --name"}
+	}
+	return nil // a file that cannot be read is told of when it is written to
 }
 
 // named makes the name of an upstream from the title of a document.
@@ -112,12 +150,17 @@ func named(title string) string {
 	return cmp.Or(strings.TrimRight(name[:min(len(name), 24)], "_"), "api")
 }
 
-// remark says what is to be known beside the answer.
-func (inv *invocation) remark(c *openapi.Compiled, all bool) {
+// remark says what is to be known beside the answer; known are the operations that
+// there are, where some of what was named is none.
+func (inv *invocation) remark(c *openapi.Compiled, all bool, known []string) {
 	say := func(format string, args ...any) { _, _ = fmt.Fprintf(inv.Err, "bulkhead: "+format+"\n", args...) }
 	if !all { // else the document has none
 		for _, p := range c.Unmatched {
-			say("warning: %q names no operation", p)
+			meant := near.Name(p, known)
+			if meant != "" {
+				meant = "; did you mean " + aggregate.Printable(meant, 120) + "?"
+			}
+			say("warning: %q names no operation%s", p, meant)
 		}
 	}
 	for _, l := range c.Lost {

@@ -54,8 +54,12 @@ func TestImportWrites(t *testing.T) {
 	if _, err := os.Stat(file + ".bak"); err == nil {
 		t.Error("there was nothing to keep")
 	}
-	for _, wrong := range [][]string{{"--url", "https://example.com/v1"}, {"--url", "nonsense", "--name", "other"}} {
-		if code, errs := write(wrong...); code != 1 || !strings.Contains(errs, "would not be right with it") || read(file) != first {
+	if code, errs := write("--url", "nonsense", "--name", "other"); code != 1 || !strings.Contains(errs, "would not be right with it") || read(file) != first {
+		t.Errorf("%d %s", code, errs)
+	}
+	taken, bad := "there is an upstream \"shop_api\" in "+file+" already", "--name: \"Bad Name\" is no valid name for an upstream"
+	for want, wrong := range map[string][]string{taken: nil, taken + "\n": {"--name", "shop_api"}, bad: {"--name", "Bad Name"}} {
+		if code, errs := write(append(wrong, "--url", "https://example.com/v1")...); code != 2 || !strings.Contains(errs, want) || strings.Contains(errs, "line ") || read(file) != first {
 			t.Errorf("%q: %d %s", wrong, code, errs)
 		}
 	}
@@ -120,5 +124,13 @@ func TestCheckTellsWhatIsLeftOut(t *testing.T) {
 	}
 	if said := check("'nope'"); !strings.Contains(said, `down: nothing in the document became a tool: "nope": no operation of the document has this name`) {
 		t.Error(said)
+	}
+}
+
+// TestImportOfAMisspeltOperation: the operation that is meant is named.
+func TestImportOfAMisspeltOperation(t *testing.T) {
+	code, _, errs := invoke(t, nil, "import-openapi", shop(t), "--operations", "items/lsit,zzzzzzzz")
+	if code != 1 || !strings.Contains(errs, `"items/lsit" names no operation; did you mean items/list?`) || !strings.Contains(errs, "\"zzzzzzzz\" names no operation\n") {
+		t.Errorf("%d %s", code, errs)
 	}
 }

@@ -28,7 +28,18 @@ var checks = map[string]func(config.Upstream) error{
 }
 
 // reader reads configurations with all that is known here.
-func reader() config.Reader { return config.Reader{Presets: presets, CheckJQ: shaping.CheckJQ} }
+func reader() config.Reader {
+	return config.Reader{Presets: presets, CheckJQ: shaping.CheckJQ, Check: func(u config.Upstream) config.Faults {
+		check := checks[u.Kind]
+		if check == nil {
+			return nil
+		}
+		if err := check(u); err != nil {
+			return buildFaults(u.Name, err)
+		}
+		return nil
+	}}
+}
 
 // presets returns what stands under an upstream's own table.
 func presets(base string, u map[string]any) (map[string]any, config.Faults) {
@@ -148,6 +159,7 @@ type plain interface {
 	upstream.Adapter
 	upstream.Reporter
 	upstream.Drifter
+	upstream.Hider
 }
 
 // closingPlain lets go of what its adapter was built on when it is closed.

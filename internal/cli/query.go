@@ -18,7 +18,6 @@ import (
 	"golang.org/x/term"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
-	"github.com/bulkhead-mcp/bulkhead/internal/config"
 	"github.com/bulkhead-mcp/bulkhead/internal/o200k"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -111,26 +110,6 @@ func printTools(ctx context.Context, inv *invocation) error {
 	})
 }
 
-func namesOf(tools []json.RawMessage) []string {
-	names := make([]string, 0, len(tools))
-	for _, t := range tools {
-		name, _ := rawjson.GetString(t, "name")
-		names = append(names, name)
-	}
-	return names
-}
-
-// whichTool says how to come to the name of a tool that there is.
-func whichTool(ctx context.Context, a *aggregate.Aggregate, name string) string {
-	tools, err := catalog(ctx, a, anyClient)
-	names := namesOf(tools)
-	hint := "bulkhead tools lists the names"
-	if near := config.Nearest(name, names); err == nil && near != "" {
-		hint = "did you mean " + near + "? " + hint
-	}
-	return hint
-}
-
 // callTool calls one tool and prints what it answers.
 func callTool(ctx context.Context, inv *invocation) error {
 	if len(inv.args) == 0 || len(inv.args) > 2 {
@@ -155,7 +134,7 @@ func callTool(ctx context.Context, inv *invocation) error {
 		params := fmt.Appendf(nil, `{"name":%s,"arguments":%s}`, rawjson.Quote(inv.args[0]), arguments)
 		raw, err := view.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Client: "bulkhead", Params: params})
 		if rpc, ok := errors.AsType[*upstream.RPCError](err); ok {
-			return &hintError{errors.New(rpc.Message), whichTool(ctx, a, inv.args[0])}
+			return &hintError{errors.New(rpc.Message), "bulkhead tools lists the names"}
 		}
 		if err != nil {
 			return err

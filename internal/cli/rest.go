@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/bulkhead-mcp/bulkhead/internal/config"
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rest"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rest/connectors"
@@ -124,8 +125,8 @@ func restPresets(base string, u map[string]any) (map[string]any, config.Faults) 
 	if err != nil {
 		if connector != "" {
 			hint := "one of " + strings.Join(connectors.Names(), ", ")
-			if near := config.Nearest(connector, connectors.Names()); near != "" {
-				hint = "did you mean " + near + "? " + hint
+			if meant := near.Name(connector, connectors.Names()); meant != "" {
+				hint = "did you mean " + meant + "? " + hint
 			}
 			return under, config.Faults{{Path: "connector", Problem: err.Error(), Hint: hint}}
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -160,12 +161,19 @@ func (s *signIn) clients(grant *credentials.Grant, base http.RoundTripper) map[s
 	return clients
 }
 
-// close waits for refreshes that are under way: a rotated token that nobody has
-// heard of is lost.
+// close waits for refreshes of what a person has signed in for: a rotated token
+// that nobody has heard of is lost. Any other token is had again for the asking,
+// so its request ends at once.
 func (s *signIn) close(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	now, end := context.WithCancel(ctx)
+	end()
 	for _, set := range s.sets {
+		if set.ways.forget == nil {
+			set.tokens.Close(now)
+			continue
+		}
 		set.tokens.Close(ctx)
 	}
 	s.release()
@@ -199,6 +207,24 @@ func loginCommand(u config.Upstream) string {
 		return ""
 	}
 	return "bulkhead login " + u.Name
+}
+
+// credential names what the operator has to look at where a source refuses what
+// it is asked with; "" if a person signs in, or the source is no service.
+func credential(u config.Upstream) string {
+	key := map[string]string{ //nolint:gosec // names of keys
+		"none": "auth", "bearer": "auth.token", "header": "auth.value", "basic": "auth.password", "token_exchange": "auth.token",
+		"client_credentials": "auth.client_secret", "jwt_bearer": "auth.key", "snowflake": "auth.key", "github_app": "auth.key",
+	}[u.Auth.Type]
+	switch {
+	case u.Auth.Interactive() || u.Sandbox != "" || len(u.Command) > 0:
+		return ""
+	case u.Kind == "sql" && u.Auth.Type == "none":
+		return "upstream." + u.Name + ".database"
+	case u.Auth.Type == "client_credentials" && u.Auth.ClientSecret == nil:
+		key = "auth.key"
+	}
+	return fmt.Sprintf("upstream.%s.%s (auth.type = %q)", u.Name, key, u.Auth.Type)
 }
 
 // status says how the sign-in stands, without asking anybody: the worst of the

@@ -199,3 +199,68 @@ func TestTokenShelf(t *testing.T) {
 		t.Errorf("%T %v %s", store, err, log.String())
 	}
 }
+
+// What the operator has to look at is a key of the configuration that is there,
+// for each way to sign in that takes nobody.
+func TestCredentialToLookAt(t *testing.T) {
+	secret := &config.Ref{Env: "X"}
+	for want, u := range map[string]config.Upstream{
+		`upstream.crm.auth (auth.type = "none")`:                             {URL: "https://x", Auth: config.Auth{Type: "none"}},
+		`upstream.crm.auth.token (auth.type = "bearer")`:                     {Auth: config.Auth{Type: "bearer"}},
+		`upstream.crm.auth.value (auth.type = "header")`:                     {Auth: config.Auth{Type: "header"}},
+		`upstream.crm.auth.password (auth.type = "basic")`:                   {Kind: "sql", Auth: config.Auth{Type: "basic"}},
+		`upstream.crm.database`:                                              {Kind: "sql", Auth: config.Auth{Type: "none"}},
+		`upstream.crm.auth.client_secret (auth.type = "client_credentials")`: {Auth: config.Auth{Type: "client_credentials", ClientSecret: secret}},
+		`upstream.crm.auth.key (auth.type = "client_credentials")`:           {Auth: config.Auth{Type: "client_credentials", Key: secret}},
+		`upstream.crm.auth.key (auth.type = "github_app")`:                   {Auth: config.Auth{Type: "github_app"}},
+		`upstream.crm.auth.key (auth.type = "jwt_bearer")`:                   {Auth: config.Auth{Type: "jwt_bearer"}},
+		`upstream.crm.auth.key (auth.type = "snowflake")`:                    {Auth: config.Auth{Type: "snowflake"}},
+		`upstream.crm.auth.token (auth.type = "token_exchange")`:             {Auth: config.Auth{Type: "token_exchange"}},
+	} {
+		u.Name = "crm"
+		if got := credential(u); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for _, u := range []config.Upstream{
+		{Auth: config.Auth{Type: "mcp"}}, {Auth: config.Auth{Type: "authorization_code"}}, {Auth: config.Auth{Type: "device_code"}},
+		{Command: []string{"x"}, Auth: config.Auth{Type: "none"}}, {Sandbox: "crm", Auth: config.Auth{Type: "none"}},
+	} {
+		if got := credential(u); got != "" {
+			t.Errorf("%+v: %q", u.Auth, got)
+		}
+	}
+}
+
+// TestCloseWaitsForPeoplesTokensOnly: a request for a token that anybody could
+// make again ends with the server, one that may have used up a refresh token is
+// waited for. Who gives up waiting before ends neither.
+func TestCloseWaitsForPeoplesTokensOnly(t *testing.T) {
+	for name, c := range map[string]struct {
+		ways ways
+		want time.Duration
+	}{
+		"the server's own": {ways{}, 0},
+		"a person's":       {ways{forget: func(context.Context) error { return nil }}, 5 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var ended time.Time
+			tokens := credentials.NewRefresher(credentials.SourceSpec{Name: "crm", ID: "x", Fetch: func(ctx context.Context, _ credentials.Token) (credentials.Token, error) {
+				<-ctx.Done()
+				ended = time.Now()
+				return credentials.Token{}, ctx.Err()
+			}})
+			s := &signIn{sets: []*scopeSet{{tokens: tokens, ways: c.ways}}, release: func() {}}
+			call, giveUp := context.WithTimeout(t.Context(), time.Second)
+			defer giveUp()
+			if _, err := tokens.Token(call); err == nil || !ended.IsZero() {
+				t.Errorf("%s: %v, the request ended at %v", name, err, ended)
+			}
+			began := time.Now()
+			s.close(t.Context())
+			if took := time.Since(began); took != c.want || ended.IsZero() {
+				t.Errorf("%s: took %v, want %v", name, took, c.want)
+			}
+		})
+	}
+}

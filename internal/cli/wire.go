@@ -159,7 +159,7 @@ func (w *wiring) member(ctx context.Context, u config.Upstream) (aggregate.Membe
 		ID: upstream.ID(u.Name), Adapter: adapter, Prefix: w.prefix(u), Keep: keep(u.Tools),
 		Attempt: u.Timeout, CheckSchema: u.Validate == "schema", Identity: identity(u),
 		Cautious: u.Annotations == "cautious", Override: make(map[string]aggregate.Hints), Requires: make(map[string][]string), DenyAsk: u.Ask == "deny",
-		Limits: limits(u), Cache: kept(u), Fingerprint: identity(u),
+		Limits: limits(u), Cache: kept(u), Fingerprint: identity(u), Credential: credential(u),
 	}
 	if m.Shape, err = shapes(u); err != nil {
 		return aggregate.Member{}, err

@@ -85,12 +85,12 @@ func (d *decoder) checkAuth(at string, a *Auth) {
 		p := join(at, k.name)
 		switch needed := slices.Contains(parts.needs, k.name); {
 		case needed && !d.given[p]:
-			d.fault(p, "is missing: type "+strconv.Quote(a.Type)+" needs it", "for example "+k.line())
+			missing(d, p, ": type "+strconv.Quote(a.Type)+" needs it", "for example "+k.line())
 		case !needed && !slices.Contains(parts.may, k.name) && d.given[p] && k.name != "type":
 			d.fault(p, "does not belong to type "+strconv.Quote(a.Type), "remove it or change the type")
 		}
 	}
-	if slices.Contains(parts.may, "client_secret") {
+	if slices.Contains(parts.may, "client_secret") && !d.partial {
 		checkClient(d, at, a)
 	}
 }

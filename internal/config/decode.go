@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 )
 
 // target is what the keys of one section decode into; only the one that the
@@ -32,6 +34,7 @@ type decoder struct {
 	// Both may be nil.
 	presets Presets
 	checkJQ func(program string) error
+	partial bool // what would stand under the upstream that is being read is faulty
 }
 
 func (d *decoder) fault(path, problem, hint string) {
@@ -45,10 +48,22 @@ func (d *decoder) fault(path, problem, hint string) {
 	d.faults = append(d.faults, Fault{Path: path, Problem: problem, Hint: hint})
 }
 
+// missing notes that a key is not there, unless it may only not be known yet.
+func missing(d *decoder, path, why, hint string) {
+	if !d.partial {
+		d.fault(path, "is missing"+why, hint)
+	}
+}
+
+// faulty reports whether something is wrong with a key itself.
+func faulty(d *decoder, path string) bool {
+	return slices.ContainsFunc(d.faults, func(f Fault) bool { return f.Path == path })
+}
+
 func (d *decoder) unknown(path, name string, allowed []string) {
 	hint := "allowed here: " + strings.Join(allowed, ", ")
-	if near := Nearest(name, allowed); near != "" {
-		hint = "did you mean " + near + "? " + hint
+	if meant := near.Name(name, allowed); meant != "" {
+		hint = "did you mean " + meant + "? " + hint
 	}
 	d.fault(path, "unknown key", hint)
 }
@@ -94,7 +109,7 @@ func (d *decoder) section(s *section, path string, raw map[string]any, t target)
 	}
 	for i := range s.keys {
 		if k := &s.keys[i]; k.required && raw[k.name] == nil && d.given[path] {
-			d.fault(join(path, k.name), "is missing", "for example "+k.line())
+			missing(d, join(path, k.name), "", "for example "+k.line())
 		}
 	}
 }

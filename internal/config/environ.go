@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 )
 
 const variablePrefix = "BULKHEAD_"
@@ -36,8 +38,8 @@ func (d *decoder) overrides(file map[string]any, env map[string]string) map[stri
 			allowed = variables(file)
 		}
 		hint := "BULKHEAD_SERVER__KEY or BULKHEAD_UPSTREAM__NAME__KEY, levels separated by two underscores; unset it if it is not meant for Bulkhead"
-		if near := Nearest(variable, allowed); near != "" && near != variable {
-			hint = "did you mean " + near + "? " + hint
+		if meant := near.Name(variable, allowed); meant != "" && meant != variable {
+			hint = "did you mean " + meant + "? " + hint
 		}
 		d.fault(variable, problem, hint)
 	}

@@ -51,14 +51,14 @@ func decodeFile(d *decoder, k *key, path string, raw, into any) {
 	}
 }
 
-// decodeFiles reads a list of files, each once and sorted. A pattern may match
+// decodeFiles reads a list of documents, each once and sorted. A pattern may match
 // nothing yet.
 func decodeFiles(d *decoder, k *key, path string, raw, into any) {
 	patterns, ok := d.strings(k, path, raw)
 	if !ok {
 		return
 	}
-	var paths []string
+	var paths, unmatched []string
 	for _, p := range patterns {
 		p = d.local(path, p)
 		if !strings.ContainsAny(p, "*?[") {
@@ -70,6 +70,9 @@ func decodeFiles(d *decoder, k *key, path string, raw, into any) {
 			d.fault(path, quote(p)+" is no pattern", `for example "queries/*.graphql"; a [ needs its ]`)
 			return
 		}
+		if matches == nil {
+			unmatched = append(unmatched, p)
+		}
 		paths = append(paths, matches...)
 	}
 	slices.Sort(paths)
@@ -77,5 +80,6 @@ func decodeFiles(d *decoder, k *key, path string, raw, into any) {
 	for _, p := range slices.Compact(paths) {
 		out = append(out, readFile(p))
 	}
-	*into.(*[]File) = out
+	documents := into.(*GraphQL)
+	documents.Documents, documents.Unmatched = out, unmatched
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/internal/near"
 )
 
 // kind is a type of value: how it is called, read and described to editors.
@@ -97,8 +99,8 @@ func (d *decoder) fits(k *key, path, v string) bool {
 		d.wrong(k, path, "contains a NUL character")
 	case k.enum != nil && !slices.Contains(k.enum, v):
 		hint := "one of " + strings.Join(k.enum, ", ")
-		if near := Nearest(v, k.enum); near != "" {
-			hint = "did you mean " + near + "? " + hint
+		if meant := near.Name(v, k.enum); meant != "" {
+			hint = "did you mean " + meant + "? " + hint
 		}
 		d.fault(path, "cannot be "+quote(v), hint)
 	case k.pattern != nil && !k.pattern.MatchString(v):

@@ -34,6 +34,10 @@ type Reader struct {
 	Presets Presets
 	// CheckJQ says what is wrong with a jq program; nil takes any for one.
 	CheckJQ func(program string) error
+	// Check finds what is wrong with an upstream besides its keys. It is asked only
+	// where something else is wrong with the configuration, so that all faults are
+	// told at once: of a right one the upstreams are built, which finds the same.
+	Check func(Upstream) Faults
 }
 
 // Load reads the file at path and lays the BULKHEAD_ variables of environ
@@ -67,10 +71,33 @@ func (r Reader) Parse(data []byte, path string, environ []string) (*Config, erro
 	}
 	cfg := d.config(tree)
 	cfg.Path = path
-	if len(d.faults) > 0 {
-		return nil, d.faults
+	if len(d.faults) == 0 {
+		return cfg, nil
 	}
-	return cfg, nil
+	for _, u := range cfg.Upstreams {
+		if r.Check != nil && u.Enabled && sound(d, join("upstream", u.Name)) {
+			d.faults = append(d.faults, r.Check(u)...)
+		}
+	}
+	return nil, d.faults
+}
+
+// sound reports whether what an upstream is made of is known: it has no faults but
+// in the keys of every upstream, and in auth.
+func sound(d *decoder, path string) bool {
+	common, kinds := sectionAt("upstream.*"), kindKeys()
+	return !slices.ContainsFunc(d.faults, func(f Fault) bool {
+		rest, below := strings.CutPrefix(f.Path, path+".")
+		name, _, _ := strings.Cut(rest, ".")
+		name, _, _ = strings.Cut(name, "[")
+		switch {
+		case f.Path == path:
+			return true
+		case !below || name == "auth":
+			return false
+		}
+		return name == "kind" || kinds[name] || common.key(name) == nil && common.sub(name) == nil
+	})
 }
 
 // Load is [Reader.Load] without presets.
@@ -87,6 +114,7 @@ func underlaid(d *decoder, path string, raw map[string]any) map[string]any {
 		return raw
 	}
 	under, faults := d.presets(d.base, raw)
+	d.partial = len(faults) > 0
 	for _, f := range faults {
 		d.fault(strings.TrimSuffix(path+"."+f.Path, "."), f.Problem, f.Hint)
 	}
@@ -190,6 +218,26 @@ func syntaxFault(err error) Fault {
 	return f
 }
 
+// CheckName says what is wrong with the name of an upstream, and what to do; ""
+// if nothing is.
+func CheckName(name string) (problem, hint string) {
+	if upstreamName.MatchString(name) {
+		return "", ""
+	}
+	return "is no valid name for an upstream", "begin with a lower-case letter and use at most 24 of a-z, 0-9, _ and -"
+}
+
+// Names returns the names of the upstreams in the content of a file, right or
+// faulty; none of what is no TOML.
+func Names(data []byte) []string {
+	tree, err := kt.Parser().Unmarshal(bytes.TrimPrefix(data, []byte("\ufeff")))
+	if err != nil {
+		return nil
+	}
+	upstreams, _ := tree["upstream"].(map[string]any)
+	return slices.Sorted(maps.Keys(upstreams))
+}
+
 // config decodes the whole tree, noting every fault on the way.
 func (d *decoder) config(tree map[string]any) *Config {
 	cfg := &Config{}
@@ -205,13 +253,14 @@ func (d *decoder) config(tree map[string]any) *Config {
 	upstreams, ok := d.table("upstream", tree["upstream"])
 	for _, name := range slices.Sorted(maps.Keys(upstreams)) {
 		path := join("upstream", name)
-		if !upstreamName.MatchString(name) {
-			d.fault(path, "is no valid name for an upstream", "begin with a lower-case letter and use at most 24 of a-z, 0-9, _ and -")
+		if problem, hint := CheckName(name); problem != "" {
+			d.fault(path, problem, hint)
 		}
 		raw, ok := d.table(path, upstreams[name])
 		if !ok {
 			continue
 		}
+		d.partial = false
 		raw = underlaid(d, path, raw)
 		u := Upstream{Name: name}
 		d.section(sectionAt("upstream.*"), path, raw, target{upstream: &u})
@@ -221,6 +270,7 @@ func (d *decoder) config(tree map[string]any) *Config {
 		checkShapes(d, path, &u, cfg.Server.MaxResult)
 		cfg.Upstreams = append(cfg.Upstreams, u)
 	}
+	d.partial = false
 	checkAccounts(d.fault, cfg.Upstreams)
 	checkUsers(d, cfg)
 	if ok && !slices.ContainsFunc(cfg.Upstreams, func(u Upstream) bool { return u.Enabled }) {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -59,5 +60,37 @@ func TestPresets(t *testing.T) {
 	got := []any{u.Kind, u.URL, u.Timeout.String(), u.Limit.Concurrency, u.Limit.Rate.Count, u.REST.Values["subdomain"]}
 	if diff := cmp.Diff([]any{"rest", "https://acme.example.com", "9s", 7, 200, "acme"}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A fault whose cause is another is not told: what a faulty definition would have
+// supplied is not missing, and of a kind that there is not nobody knows the keys.
+func TestFaultsOfFaults(t *testing.T) {
+	connector := `connector = "zendesk"`
+	for text, want := range map[string][]string{
+		upstream(connector, `auth = { client_id = "x", client_secret = { env = "X" } }`):             {"values.subdomain"},
+		upstream(connector, `auth = { type = "client_credentials", client_id = "x" }`):               {"values.subdomain"},
+		upstream(connector, `auth = { type = "bearer", client_id = "x", client_secret = "canary" }`): {"auth.client_id", "auth.client_secret", "auth.client_secret", "values.subdomain"},
+		upstream(`kind = "sqll"`, `database = "sqlite:x.db"`, `statements.a.sql = "SELECT 1"`):       {"kind"},
+	} {
+		r := config.Reader{Presets: func(_ string, u map[string]any) (map[string]any, config.Faults) {
+			if u["kind"] != nil {
+				return nil, nil
+			}
+			return map[string]any{"kind": "rest"}, config.Faults{{Path: "values.subdomain", Problem: "does not look like one"}}
+		}}
+		_, err := r.Parse([]byte(text), "/etc/bulkhead/config.toml", nil)
+		faults, ok := errors.AsType[config.Faults](err)
+		if !ok {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var got []string
+		for _, f := range faults {
+			got = append(got, strings.TrimPrefix(f.Path, "upstream.crm."))
+		}
+		slices.Sort(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s%v", text, diff, err)
+		}
 	}
 }

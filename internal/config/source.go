@@ -43,8 +43,8 @@ func kindNames() []string {
 // the source is, "" if that is not clear.
 func checkSource(d *decoder, at string, u *Upstream) string {
 	i := slices.IndexFunc(sourceKinds, func(k sourceKind) bool { return k.name == u.Kind })
-	if i < 0 {
-		return "" // a fault already
+	if i < 0 || faulty(d, join(at, "kind")) { // which is not known then
+		return ""
 	}
 	kind := &sourceKinds[i]
 	given := func(name string) bool { return d.given[join(at, name)] }
@@ -55,7 +55,7 @@ func checkSource(d *decoder, at string, u *Upstream) string {
 	}
 	for _, name := range kind.with {
 		if !given(name) {
-			d.fault(join(at, name), "is missing", "an upstream of kind "+strconv.Quote(kind.name)+" needs it")
+			missing(d, join(at, name), "", "an upstream of kind "+strconv.Quote(kind.name)+" needs it")
 		}
 	}
 	if u.Sandbox != "" && kind.sample != "" && u.Sandbox != kind.sample {

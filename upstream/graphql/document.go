@@ -29,6 +29,7 @@ type operation struct {
 	def   *ast.OperationDefinition
 	doc   *ast.QueryDocument // it and its fragments, and nothing else
 	above string             // the comment right above it
+	whole bool               // all fragments that it needs are in doc
 }
 
 // library is everything that a set of documents defines.
@@ -55,8 +56,7 @@ func readDocuments(sources []Source) ([]*operation, error) {
 		l.read(s)
 	}
 	l.names()
-	// Of a text that could not be read nobody knows what it defines.
-	if !l.broken && !l.cyclic() {
+	if !l.cyclic() {
 		for _, op := range l.operations {
 			l.complete(op)
 		}
@@ -216,7 +216,7 @@ func (l *library) complete(op *operation) {
 	own := &part{}
 	own.directives(op.def.Directives)
 	own.selections(op.def.SelectionSet)
-	op.doc = &ast.QueryDocument{Operations: ast.OperationList{op.def}, Position: op.def.Position}
+	op.whole, op.doc = true, &ast.QueryDocument{Operations: ast.OperationList{op.def}, Position: op.def.Position}
 	used, seen := make(map[string]bool), make(map[string]bool)
 	for todo := []*part{own}; len(todo) > 0; {
 		p := todo[0]
@@ -230,7 +230,10 @@ func (l *library) complete(op *operation) {
 		for _, s := range p.spreads {
 			next := l.fragments[s.Name]
 			switch {
+			case next == nil && l.broken: // of a text that could not be read nobody knows what it defines
+				op.whole = false
 			case next == nil:
+				op.whole = false
 				l.fault(s.Position, "operation %s needs the fragment %s, which no document defines", op.def.Name, s.Name)
 			case !seen[s.Name]:
 				op.doc.Fragments = append(op.doc.Fragments, next.fragment)
@@ -243,7 +246,7 @@ func (l *library) complete(op *operation) {
 	for _, v := range op.def.VariableDefinitions {
 		if declared[v.Variable] {
 			l.fault(v.Position, "operation %s declares $%s twice", op.def.Name, v.Variable)
-		} else if !used[v.Variable] {
+		} else if !used[v.Variable] && op.whole {
 			l.fault(v.Position, "operation %s declares $%s and does not use it", op.def.Name, v.Variable)
 		}
 		declared[v.Variable] = true

@@ -56,6 +56,7 @@ type Adapter struct {
 	byName  map[string]*action
 	busy    httpcall.InFlight
 	refused refusals
+	hidden  int
 	since   time.Time
 }
 
@@ -71,30 +72,44 @@ func New(opt Options, url string, hc *http.Client) (*Adapter, error) {
 	}
 	operations, err := readDocuments(opt.Documents)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, unfitting(operations, opt.Schema))
 	}
 	a := &Adapter{opt: opt, url: url, hc: hc, byName: make(map[string]*action), since: time.Now()}
 	a.refused = refusals{opt.Log.With("upstream", string(opt.ID)), drift.New(len(operations), 0)}
 	var faults []error
-	hidden := 0
 	for _, op := range operations {
 		act, err := compile(opt.ID, op, opt.Schema)
 		switch {
 		case err != nil:
 			faults = append(faults, err)
 		case act.mutates && !opt.Writes:
-			hidden++
+			a.hidden++
 		default:
 			a.tools = append(a.tools, act.tool)
 			a.byName[act.tool.Name] = act
 		}
 	}
-	if hidden > 0 {
-		opt.Log.Info("mutations are not offered, because writes are not allowed", "upstream", string(opt.ID), "mutations", hidden)
+	if a.hidden > 0 {
+		opt.Log.Info("mutations are not offered, because writes are not allowed", "upstream", string(opt.ID), "mutations", a.hidden)
 	}
 	a.opt.Documents, a.opt.Schema = nil, nil // they are large and have served
 	return a, errors.Join(faults...)
 }
+
+// unfitting tells what of documents that are faulty does not fit the schema
+// either.
+func unfitting(operations []*operation, s *Schema) error {
+	var faults []error
+	for _, op := range operations {
+		if s != nil && op.whole {
+			faults = append(faults, s.check(op, known...))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// Hidden implements [upstream.Hider].
+func (a *Adapter) Hidden() int { return a.hidden }
 
 // Tools implements [upstream.Adapter].
 func (a *Adapter) Tools(ctx context.Context) ([]upstream.Tool, error) {

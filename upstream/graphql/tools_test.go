@@ -152,6 +152,31 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 }
 
+// A text that cannot be read hides the faults of no other, nor does one fault of
+// an operation another; what could be in that text is not missed.
+func TestFaultsHideNoOthers(t *testing.T) {
+	schema, err := graphql.ReadSchema(graphql.Source{Name: "s.graphql", Text: "type Query { a(x: Int): Int }"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = graphql.New(graphql.Options{ID: "shop", Schema: schema, Documents: []graphql.Source{
+		{Name: "a.graphql", Text: "query A { a"},
+		{Name: "b.graphql", Text: "query B($x: Int) { a nope }"},
+		{Name: "c.graphql", Text: "query C($y: Int) { ...Perhaps }\nquery D { a(x: $z) gone }"},
+	}}, "http://shop.invalid/", &http.Client{})
+	if err == nil {
+		t.Fatal("no fault")
+	}
+	for want, times := range map[string]int{
+		"a.graphql:1: ": 1, "b.graphql:1: operation B declares $x and does not use it": 1, `b.graphql:1: Cannot query field "nope"`: 1,
+		"c.graphql:2: operation D uses $z": 1, `c.graphql:2: Cannot query field "gone"`: 1, "Perhaps": 0, "$y": 0, "is never used": 0, `"$z"`: 0,
+	} {
+		if strings.Count(err.Error(), want) != times {
+			t.Errorf("%q is not told %d times:\n%v", want, times, err)
+		}
+	}
+}
+
 func TestFragmentsAreSharedBetweenDocuments(t *testing.T) {
 	s := serve(t, `{"data":{"issue":null}}`)
 	a := adapter(t, s, graphql.Options{Documents: []graphql.Source{

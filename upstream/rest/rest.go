@@ -71,6 +71,7 @@ type Adapter struct {
 	salt    [32]byte // of idempotency keys
 	tools   []upstream.Tool
 	actions map[string]*action
+	hidden  int
 	since   time.Time
 
 	calls httpcall.InFlight
@@ -120,6 +121,7 @@ func New(o Options, hc *http.Client) (*Adapter, error) {
 	for i := range o.Definition.Actions {
 		def := &o.Definition.Actions[i]
 		if def.Writes() && !o.Writes {
+			a.hidden++
 			continue
 		}
 		act, err := compile(o.ID, o.Definition, def, values, log)
@@ -131,6 +133,9 @@ func New(o Options, hc *http.Client) (*Adapter, error) {
 	}
 	return a, nil
 }
+
+// Hidden implements [upstream.Hider].
+func (a *Adapter) Hidden() int { return a.hidden }
 
 // maxRedirects is how often a read follows one within its origin.
 const maxRedirects = 3

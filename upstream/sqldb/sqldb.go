@@ -173,6 +173,7 @@ type Adapter struct {
 	dialect dialect
 	tools   []upstream.Tool
 	actions map[string]*action
+	hidden  int
 	board   *board
 	drift   *drifts
 

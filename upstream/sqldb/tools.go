@@ -44,6 +44,9 @@ func (act *action) request(raw json.RawMessage) (*request, error) {
 	return &req, nil
 }
 
+// Hidden implements [upstream.Hider].
+func (a *Adapter) Hidden() int { return a.hidden }
+
 // compile makes the tools. Its error joins one for each thing that is wrong.
 func (a *Adapter) compile() error {
 	a.actions = map[string]*action{}
@@ -56,6 +59,8 @@ func (a *Adapter) compile() error {
 		}
 		if !s.Write || a.opt.Writes {
 			a.actions[name] = act
+		} else {
+			a.hidden++
 		}
 	}
 	own := []*action{}
@@ -67,7 +72,7 @@ func (a *Adapter) compile() error {
 		own = append(own, act)
 	}
 	if a.opt.Query {
-		own = append(own, a.asks())
+		own = append(own, asks(a))
 	}
 	for _, act := range own {
 		if _, taken := a.opt.Statements[act.spec.Name]; taken {
@@ -130,7 +135,7 @@ func (a *Adapter) operators(name string, s *Statement) (*action, []error) {
 }
 
 // asks makes the tool with which the model writes the statement.
-func (a *Adapter) asks() *action {
+func asks(a *Adapter) *action {
 	return &action{free: true,
 		params: map[string]Param{"sql": {Required: true, Doc: "One SELECT statement (or WITH, VALUES, EXPLAIN), without parameters."}},
 		spec: upstream.ToolSpec{Name: queryTool, Title: "Query", Hints: upstream.Traits{ReadOnly: true, Idempotent: true},
