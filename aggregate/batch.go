@@ -85,7 +85,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 		}
 		defer release()
 		if run.kept = kept; args.fresh {
-			kept.forget()
+			kept.forget(p)
 		}
 		run.settled = p.Under(kept.written())
 		run.plan = &upstream.Plan{Key: string(kept.key[:]), Fresh: args.fresh}
@@ -160,7 +160,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	}
 	call, as := callKeyOf(s, e), r.circumstances(e)
 	_, wrote := r.wrote.Load(e.tool.Upstream)
-	if a, ok := r.kept.get(call, as, r.settled[s.Node.ID]); ok && !(wrote && e.tool.Hints.ReadOnly) {
+	if a, ok := r.kept.get(call, as, r.settled[s.Node.ID]); ok && !(wrote && e.tool.Hints.ReadOnly && !r.settled[s.Node.ID]) {
 		a.reused, a.arguments = true, s.Arguments
 		return r.answered(a)
 	}

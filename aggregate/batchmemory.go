@@ -225,12 +225,13 @@ func (k *batchKept) set(key callKey, c keptCall) {
 }
 
 // forget drops what is remembered, but for writes of which nobody knows whether
-// they happened: those are not made again for a word.
-func (k *batchKept) forget() {
+// they happened, which are not made again for a word, and what they were made from.
+func (k *batchKept) forget(p *plan.Plan) {
+	stay := p.Under(k.nodes(func(c *keptCall) bool { return c.err != nil }))
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	for key, c := range k.calls {
-		if c.err == nil {
+		if c.err == nil && !stay[c.node] {
 			k.remove(key)
 		}
 	}
@@ -239,11 +240,16 @@ func (k *batchKept) forget() {
 // written returns the calls of which something was made that changed something, or
 // may have.
 func (k *batchKept) written() map[string]bool {
+	return k.nodes(func(c *keptCall) bool { return !c.reads })
+}
+
+// nodes returns the calls of the plan of which such a one is remembered.
+func (k *batchKept) nodes(such func(*keptCall) bool) map[string]bool {
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	nodes := map[string]bool{}
 	for _, c := range k.calls {
-		if !c.reads {
+		if such(c) {
 			nodes[c.node] = true
 		}
 	}
@@ -259,9 +265,9 @@ func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswe
 	defer k.memory.mu.Unlock()
 	c := k.calls[key]
 	switch {
-	case c == nil || c.reads && (c.as != as.as || time.Since(c.made) >= planLasts): // it may say another thing now
+	case c == nil || c.reads && c.as != as.as: // it may say another thing now
 		return batchAnswer{}, false
-	case c.reads && c.state != as.state && !settled:
+	case c.reads && !settled && (c.state != as.state || time.Since(c.made) >= planLasts):
 		return batchAnswer{}, false
 	case c.as != as.as && c.err == nil: // made, but who asks may not be allowed to see it any longer
 		return batchAnswer{source: c.source, result: withoutResult()}, true
@@ -307,13 +313,20 @@ func unsure(e *entry, err *upstream.Error) bool {
 }
 
 // callKeyOf tells a call from all others of its plan, and from the same one to
-// another source that has its name now. What is our own is not remembered: it costs
+// another source that has its name now. A write is the same whatever it would be
+// made with by now, or a read behind it that answers otherwise had it made twice; of
+// those that are made for a list, what they are made with tells them apart, because
+// elements may move. What is our own is not remembered: it costs
 // nothing.
 func callKeyOf(s plan.Step, e *entry) callKey {
 	if e.m == nil {
 		return callKey{}
 	}
-	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), canonical(nil, s.Arguments))
+	var arguments []byte
+	if s.Item >= 0 || e.tool.Hints.ReadOnly {
+		arguments = canonical(nil, s.Arguments)
+	}
+	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
 }
 
 // circumstances returns those of a call of this tool at this moment.

@@ -72,6 +72,9 @@ type work struct {
 	known map[pairing]int
 }
 
+// begun is what is known of a pairing that is being counted.
+const begun = -1
+
 type pairing struct {
 	schema *jsonschema.Schema
 	value  *place
@@ -115,15 +118,20 @@ func (w *work) count(s *jsonschema.Schema, p, scalar *place) int {
 		return 0
 	}
 	key := pairing{s, p}
-	if n, known := w.known[key]; known {
+	n, known := w.known[key]
+	switch {
+	case n == begun: // a circle: nothing of what is counted within it is the whole
+		w.left = 0
+		return 0
+	case known:
 		return n
 	}
 	if s.DynamicRef != nil || s.RecursiveRef != nil { // which lead wherever the way here says
 		w.left = 0
 		return 0
 	}
-	w.known[key] = 0 // for a circle, which the library leaves too
-	n := 1
+	w.known[key] = begun
+	n = 1
 	each := func(p *place, schemas ...*jsonschema.Schema) {
 		for _, s := range schemas {
 			n = min(n+w.count(s, p, scalar), maxWork+1)

@@ -107,7 +107,7 @@ func TestBombs(t *testing.T) {
 			return fmt.Sprintf(`{"id":"n%d","tool":"e_read","arguments":{"x":[{"$ref":"#/n%d"},{"$ref":"#/n%d"}]}}`, i+1, i, i)
 		}), 40 << 20, "longer than"},
 		"lists of lists": {`{"id":"a","tool":"a_read"},` + repeated(60, func(i int) string { return fmt.Sprintf(`{"id":"n%d","tool":"b_read","map":{"$ref":"#/a/rows"}}`, i) }),
-			1 << 20, "a plan may come to 256 calls, and 55 are left"},
+			1 << 20, "a plan may come to 256, and 55 are left"},
 		"lists of results of lists": {`{"id":"n0","tool":"a_read"},{"id":"m0","tool":"b_read","map":{"$ref":"#/n0/rows"},"arguments":{"x":{"$ref":"#/n0/row"}}},` + repeated(8, func(i int) string {
 			return fmt.Sprintf(`{"id":"m%d","tool":"e_read","map":{"$ref":"#/m%d"},"arguments":{"x":{"$ref":"#/m%d"}}}`, i+1, i, i)
 		}), 40 << 20, "longer than"},

@@ -30,7 +30,7 @@ func (m *room) take(n int) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if n > m.left {
-		return fmt.Sprintf("map: none of its %d calls was made: a plan may come to %d calls, and %d are left beside the others; "+
+		return fmt.Sprintf("map: there is no room for its %d calls: a plan may come to %d, and %d are left beside the others; "+
 			"split the list, or send this call with what it refers to as a plan of its own", n, MaxCalls, m.left)
 	}
 	m.left -= n

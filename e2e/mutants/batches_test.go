@@ -111,26 +111,30 @@ var batching = []mutant{
 	{"a lost write is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
 		`failed && !c.unsure {`, `failed {`}},
 	{"a lost write is made again for a word", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
-		`		if c.err == nil {
-			k.remove(key)`, `		if c != nil {
+		`		if c.err == nil && !stay[c.node] {
+			k.remove(key)`, `		if c != nil && stay != nil {
 			k.remove(key)`}},
 	{"a write whose client is gone is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchAfterItsClientIsGone", changes{
 		`upstream.Timeout, upstream.Cancelled, upstream.Internal:`, `upstream.Timeout, upstream.Internal:`}},
 	{"what does not say that it reads is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchDoesNotDoubleWhatDoesNotSay", changes{
 		`!err.Sent || e.tool.Hints.ReadOnly ||`, `!err.Sent || e.tool.Hints.ReadOnly || !e.tool.HasHints ||`}},
 	{"what another credential was answered is given again", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
-		`c == nil || c.reads && (c.as != as.as || `, `c == nil || c.reads && (`}},
+		`c == nil || c.reads && c.as != as.as:`, `c == nil:`}},
 	{"what was read for a plan never grows old", "aggregate/batchmemory.go", "", "TestBatchReadsThatAreOutOfDate", changes{
 		` || time.Since(c.made) >= planLasts)`, `)`}},
 	{"a plan reads what was there before its write", "aggregate/batch.go", "", "TestBatchReadsThatAreOutOfDate", changes{
-		`ok && !(wrote && e.tool.Hints.ReadOnly)`, `ok && !(wrote && e == nil)`}},
+		`ok && !(wrote && e.tool.Hints.ReadOnly && !r.settled[s.Node.ID])`, `ok && !(wrote && e == nil)`}},
 	{"a plan gives again what was read before a write", "aggregate/cached.go", "", "TestBatchSentAgainAfterAChange", changes{
 		`			k.changed(c)
 `, ``}},
 	{"a plan reads again what it has changed itself", "aggregate/changes.go", "", "TestBatchSentAgainAfterAChange", changes{
 		`if s.last.by == plan {`, `if false {`}},
 	{"a plan that is sent again makes its writes from something else", "aggregate/batchmemory.go", "", "TestBatchKeepsWhatItsWritesWereMadeFrom", changes{
-		` && !settled:`, `:`}},
+		`c.reads && !settled && (`, `c.reads && (`}},
+	{"a write is another one where it would be made from something else", "aggregate/batchmemory.go", "", "TestAWriteIsMadeOnceWhateverIsReadAnew", changes{
+		`if s.Item >= 0 || e.tool.Hints.ReadOnly {`, `if e.tool != nil {`}},
+	{"who stands behind another of its plan waits as long again", "upstream/gate/bulkhead.go", "", "TestAPlanIsRefusedLikeACall", changes{
+		`if late && own != nil {`, `if late && own != nil && b == nil {`}},
 	{"what is to be fresh comes from memory", "aggregate/cached.go", "", "TestBatchFresh", changes{
 		`may && !fresh(c) {`, `may {`}},
 	{"a plan at the address of one source reaches the others", "aggregate/batchfind.go", "", "TestOwnToolsOfOneSource", changes{

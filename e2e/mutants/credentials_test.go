@@ -72,6 +72,8 @@ var theClient *http.Client`,
 		`token != "" { // what`, `token == "" { // what`}},
 	{"a proxy is taken from the environment", "internal/egress/egress.go", "", "TestNoProxyFromTheEnvironment", changes{
 		`Proxy:                  once,`, `Proxy: http.ProxyFromEnvironment,`}},
+	{"a request of which nothing left is not sent on another connection", "internal/egress/once.go", "", "TestWhatNeverLeftIsSent", changes{
+		`b.conn == nil || b.conn.n.Load() != b.from`, `true`}},
 	{"net/http's defaults stay open", "internal/egress/poison.go", "", "TestDefaultsAreShut", changes{
 		`tr.Proxy, tr.DialContext, tr.DialTLSContext = nil, refuse, refuse`, `_, _ = tr, refuse`}},
 

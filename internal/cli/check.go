@@ -124,7 +124,7 @@ func inVain(a *aggregate.Aggregate, u config.Upstream) (out []string) {
 	}{{"allow", u.Tools.Allow}, {"deny", u.Tools.Deny}} {
 		for _, p := range aggregate.Unmatched(a, id, list.patterns) {
 			if p != "*" { // which is the default
-				out = append(out, fmt.Sprintf("tools.%s names %q, which matches none of its tools", list.key, p))
+				out = append(out, fmt.Sprintf("tools.%s names %q, which matches none of the tools that it offers", list.key, p))
 			}
 		}
 	}

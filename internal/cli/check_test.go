@@ -62,7 +62,7 @@ statements.a = { sql = "DELETE FROM t", write = true }
 	write("db.sqlite", "")
 	_, out, errs := invoke(t, nil, "check", "--config", filepath.Join(dir, "config.toml"))
 	for _, want := range []string{
-		"ready   rest ", "(2 hidden: writes = \"deny\")\n        warning: tools.allow names \"got_*\", which matches none of its tools\n        warning: tools.deny names \"nothing\", which matches none of its tools\n",
+		"ready   rest ", "(2 hidden: writes = \"deny\")\n        warning: tools.allow names \"got_*\", which matches none of the tools that it offers\n        warning: tools.deny names \"nothing\", which matches none of the tools that it offers\n",
 		"ready   gql ", "(1 hidden: writes = \"deny\")\n        warning: documents names \"" + filepath.Join(dir, "no*.graphql") + "\", which matches no file\n",
 		"warning: server.pinned names \"rest_gett_*\", which matches no tool\n",
 	} {

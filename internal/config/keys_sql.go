@@ -171,6 +171,7 @@ func checkSQL(d *decoder, at string, u *Upstream) {
 	}
 	file := strings.HasPrefix(db.Literal, "sqlite:")
 	switch {
+	case u.Auth.Type == "" || faulty(d, join(at, "auth")) || faulty(d, join(join(at, "auth"), "type")): // which is told already
 	case u.Auth.Type != "none" && u.Auth.Type != "basic":
 		d.fault(join(join(at, "auth"), "type"), "is none that a database takes", `use type = "basic" with user and password, or make the whole address a reference: database = { env = "NAME" }`)
 	case u.Auth.Type == "basic" && file:

@@ -52,6 +52,8 @@ var sqlFaults = []faultCase{
 	{"no database", upstream("kind = 'sql'", "query = true"), []string{"upstream.crm: says nowhere where the source is | add database"}},
 	{"keys of a database elsewhere", upstream("sandbox = 'crm'", "query = true", "statements.a.sql = 'SELECT 1'"), []string{"upstream.crm.query: does not belong to an upstream of kind \"mcp\" | remove it", "upstream.crm.statements: does not belong to an upstream of kind \"mcp\" | remove it"}},
 	{"a database takes a password", database("auth = { type = 'bearer', token = { env = 'T' } }"), []string{"upstream.crm.auth.type: is none that a database takes | basic"}},
+	{"no type of auth is told once", database("auth = { type = 'nix' }"), []string{"upstream.crm.auth.type: cannot be \"nix\" |"}},
+	{"no table of auth is told once", database("auth = 1"), []string{"upstream.crm.auth: must be a table |"}},
 	{"a file takes none", upstream("kind = 'sql'", "database = 'sqlite:a'", "auth = { type = 'basic', user = 'a', password = { env = 'T' } }"), []string{"upstream.crm.auth: has no effect | remove it"}},
 	{"two passwords", upstream("kind = 'sql'", "database = { env = 'D' }", "auth = { type = 'basic', user = 'a', password = { env = 'T' } }"), []string{"upstream.crm.auth: has no effect | remove it"}},
 	{"nothing offered", database("schema = false"), []string{"upstream.crm: offers nothing | query = true"}},

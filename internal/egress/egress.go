@@ -37,7 +37,7 @@ func New(idle int) *Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: keepAlive}
 	return &Transport{&http.Transport{
 		Proxy:                  once,
-		DialContext:            dialer.DialContext,
+		DialContext:            counting(dialer.DialContext),
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingWait},
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},

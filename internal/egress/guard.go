@@ -82,9 +82,9 @@ func NewGuard(opt Options) (*Guard, error) {
 	}
 	for scheme, tr := range map[string]*Transport{"https": g.secure, "http": g.plain} {
 		tr.MaxResponseHeaderBytes = 64 << 10
-		tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		tr.DialContext = counting(func(ctx context.Context, network, address string) (net.Conn, error) {
 			return g.connect(ctx, scheme, network, address)
-		}
+		})
 	}
 	return g, nil
 }

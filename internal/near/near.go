@@ -31,10 +31,9 @@ func Name(name string, known []string) string {
 // word does not count if a known name begins with it as well: that is often the
 // name of something else, such as the source that both belong to.
 func Names(name string, known []string, n int) (names []string) {
-	if len(name) > maxName {
+	if name = strings.ToLower(name); len(name) > maxName {
 		return nil
 	}
-	name = strings.ToLower(name)
 	best := maxEdits
 	for _, k := range known {
 		a, b := distinct(name, strings.ToLower(k))

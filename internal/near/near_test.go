@@ -14,7 +14,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestNames(t *testing.T) {
-	known := []string{"f_big", "f_bigtext", "f_die", "f_echo", "f_sleep", "f_write", "crm_list_customers", "crm_get_customer", "crm_del", "crm_set", "Timeout", "f_y", "accommodations"}
+	known := []string{"f_big", "f_bigtext", "f_die", "f_echo", "f_sleep", "f_write", "crm_list_customers", "crm_get_customer", "crm_del", "crm_set", "Timeout", "f_y", "accommodations", strings.Repeat("x", 190)}
 	for name, want := range map[string]string{
 		"f_slep":                      "f_sleep",
 		"f_ecko":                      "f_echo",
@@ -35,6 +35,7 @@ func TestNames(t *testing.T) {
 		"akomodatoinz":                "", // five
 		"":                            "",
 		strings.Repeat("f_echo", 100): "",
+		strings.Repeat("Ⱥ", 64):       "", // longer in small letters
 	} {
 		if got := strings.Join(near.Names(name, known, 3), " "); got != want {
 			t.Errorf("%q: %q, want %q", name, got, want)

@@ -104,17 +104,22 @@ func (b *Bulkhead) await(ctx context.Context, c *upstream.Call, w *waiter) error
 		case <-w.granted:
 			return nil
 		case <-first:
-			first = nil
-			continue
+			if first = nil; w.late {
+				return b.tooLong(c)
+			}
 		case <-late:
 			if late = nil; b.gone(w, true) {
-				return refused(c, upstream.Overloaded, fmt.Sprintf("no place became free within %s", b.wait), 0)
+				return b.tooLong(c)
 			}
 		case <-ctx.Done():
 			b.gone(w, false)
 			return unsent(ctx, c)
 		}
 	}
+}
+
+func (b *Bulkhead) tooLong(c *upstream.Call) error {
+	return refused(c, upstream.Overloaded, fmt.Sprintf("no place became free within %s", b.wait), 0)
 }
 
 // gone takes a waiter out that has given up, and reports whether it is. If it has
@@ -125,12 +130,16 @@ func (b *Bulkhead) gone(w *waiter, late bool) bool {
 	defer b.mu.Unlock()
 	own := b.crews[w.plan]
 	switch {
+	case w.late:
 	case w.place != nil:
 		own.behind.Remove(w.place)
 		b.behind--
 	case late && (w.ticket.place == nil || own != nil && own.running > 0):
 		return false
 	default:
+		if late && own != nil {
+			b.tooLate(own)
+		}
 		b.succeed(w)
 		left := b.waiting.remove(w.ticket)
 		if !left { // the place was granted at the same moment: it goes to the next

@@ -25,6 +25,7 @@ type waiter struct {
 	first   chan struct{}    // closed when it stands in the queue; nil if it did from the beginning
 	place   *list.Element    // behind others of its plan; nil when it stands in the queue
 	ticket  *ticket[*waiter] // nil before that
+	late    bool             // who stood before it has waited too long, and so has it; set before first is closed
 }
 
 // crew returns the crew of a plan, which is made if there is none. b.mu is held.
@@ -60,6 +61,17 @@ func (b *Bulkhead) stand(w *waiter) {
 	w.ticket = b.waiting.push(w.flow, w, 1)
 	if w.plan != nil {
 		b.crew(w.plan).head = w
+	}
+}
+
+// tooLate has all leave that stand behind others of a plan of which nothing is under
+// way, because one of them has waited too long: none has waited for less. b.mu is held.
+func (b *Bulkhead) tooLate(own *crew) {
+	b.behind -= own.behind.Len()
+	for e := own.behind.Front(); e != nil; e = own.behind.Front() {
+		w := own.behind.Remove(e).(*waiter)
+		w.place, w.late = nil, true
+		close(w.first)
 	}
 }
 

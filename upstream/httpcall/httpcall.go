@@ -139,7 +139,7 @@ func readAll(r io.Reader, length int64) ([]byte, error) {
 		n, err := r.Read(body[len(body):cap(body)])
 		body = body[:len(body)+n]
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: //nolint:errorlint // a reader's own says that this is the end, one that is wrapped does not
 			return body, nil
 		case err != nil:
 			return body, err
@@ -159,7 +159,7 @@ func readUnknown(r io.Reader) ([]byte, error) {
 	for n := 0; n < len(p); {
 		more, err := r.Read(p[n:])
 		switch n += more; {
-		case errors.Is(err, io.EOF):
+		case err == io.EOF: //nolint:errorlint // as above
 			return bytes.Clone(p[:n]), nil
 		case err != nil:
 			return bytes.Clone(p[:n]), err

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -26,6 +27,8 @@ type sseLink struct {
 	ready    chan struct{}   // the address for messages is known
 	dead     chan struct{}   // the stream has ended
 	why      *upstream.Error // set before dead is closed
+
+	unconfirmed atomic.Bool // the last message was not, for as long as was waited
 }
 
 // openSSE begins to open the stream. It does not wait: the first request does,
@@ -59,8 +62,12 @@ func (l *sseLink) close(context.Context, *peer) {
 }
 
 // confirmWait is for a server that confirms a message after it has answered it,
-// which one that is busy with hundreds does late.
-const confirmWait = 2 * time.Second
+// which one that is busy with hundreds does late; briefWait is for one that has not
+// done so in that time before.
+const (
+	confirmWait = 2 * time.Second
+	briefWait   = 500 * time.Millisecond
+)
 
 func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	if err := l.await(ctx); err != nil {
@@ -79,9 +86,13 @@ func (l *sseLink) do(ctx context.Context, p *peer, r request) (answer, error) {
 	// normally does soon. Cancelling it could hit the next request on that
 	// connection, see [httpcall.Trip.Do].
 	confirmed := func() {
-		late := time.AfterFunc(confirmWait, stop)
+		wait := confirmWait
+		if l.unconfirmed.Load() {
+			wait = briefWait
+		}
+		late := time.AfterFunc(wait, stop)
 		wg.Wait()
-		late.Stop()
+		l.unconfirmed.Store(!late.Stop())
 	}
 	// Whether it was sent is known once the post has ended: until then it may still
 	// go out.

@@ -107,6 +107,7 @@ func TestRequests(t *testing.T) {
  "delete":{"operationId":"keyed","parameters":[{"name":"X-Api-Key","in":"header","required":true,"schema":{"type":"string"}}]}},
 "/files":{"post":{"operationId":"files","requestBody":{"content":{"multipart/form-data":{"encoding":{"t":{"contentType":"text/csv"}},"schema":{"type":"object","properties":{
   "l":{"type":"array","items":{"type":"string","format":"binary"}},"o":{"anyOf":[{"type":"string","format":"binary"},{"type":"null"}]},
+  "several":{"anyOf":[{"type":"string","format":"binary"},{"type":"array","items":{"type":"string","format":"binary"}}]},
   "t":{"type":"string","format":"binary"},"m":{"type":"string","contentMediaType":"text/markdown"},"e":{"type":"string","contentMediaType":"image/png","contentEncoding":"base64"},"p":{"type":"string","contentMediaType":"image/png"}}}}}}}},
 "/form":{"post":{"operationId":"form","requestBody":{"content":{"application/x-www-form-urlencoded":{
   "encoding":{"expand":{"style":"deepObject","explode":true},"j":{"contentType":"application/json"}},
@@ -148,6 +149,7 @@ func TestRequests(t *testing.T) {
 		{"form", `{"a":1,"expand":["x","y"],"card":{"number":{"n":1}},"j":{"k":[1]},"t":["p","q"]}`,
 			"POST /base/form\nContent-Type: application/x-www-form-urlencoded\na=1&expand%5B%5D=x&expand%5B%5D=y&card%5Bnumber%5D%5Bn%5D=1&j=%7B%22k%22%3A%5B1%5D%7D&t=p&t=q"},
 		{"multipart", `{"file":"ZGF0YQ==","note":"n"}`, "PUT /base/form\nContent-Type: multipart/form-data\n--B\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\nContent-Type: application/octet-stream\n\ndata\n--B\nContent-Disposition: form-data; name=\"note\"\n\nn\n--B--\n"},
+		{"files", `{"several":["YQ=="]}`, "POST /base/files\nContent-Type: multipart/form-data\n" + part("several", "application/octet-stream", "a") + "--B--\n"},
 		{"files", `{"l":["YQ==","Yg=="],"o":"Yw==","t":"d,d","m":"*e*","e":"Zg==","p":"Zw=="}`, "POST /base/files\nContent-Type: multipart/form-data\n" +
 			part("l", "application/octet-stream", "a") + part("l", "application/octet-stream", "b") + part("o", "application/octet-stream", "c") +
 			part("t", "text/csv", "d,d") + part("m", "text/markdown", "*e*") + part("e", "application/octet-stream", "f") + part("p", "application/octet-stream", "g") + "--B--\n"},

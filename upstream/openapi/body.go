@@ -114,8 +114,8 @@ func file(schema json.RawMessage, e *openapi3.Encoding) (json.RawMessage, bool) 
 			t, _ := rawjson.GetString(s, "type")
 			return t == "null"
 		})
-		if len(some) == 1 {
-			return file(some[0], e)
+		if one, ok := files(some, e); ok || len(some) == 1 {
+			return one, ok
 		}
 	}
 	format, media := rawjson.String(kw["format"]), ""
@@ -136,6 +136,21 @@ func file(schema json.RawMessage, e *openapi3.Encoding) (json.RawMessage, bool) 
 		out["description"] = rawjson.Quote(strings.TrimSpace(rawjson.String(kw["description"]) + " In base64."))
 	}
 	return object(out), true
+}
+
+// files is [file] for alternatives that are all files: the list of them, if that is
+// among them, and else the first.
+func files(some []json.RawMessage, e *openapi3.Encoding) (one json.RawMessage, ok bool) {
+	for i, s := range some {
+		f, is := file(s, e)
+		if !is {
+			return s, false
+		}
+		if i == 0 || members(f)["items"] != nil {
+			one = f
+		}
+	}
+	return one, one != nil
 }
 
 // formStyle returns how a field of a form is written (OpenAPI 3.1, §4.8.15); ""

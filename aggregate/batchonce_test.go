@@ -1,0 +1,72 @@
+package aggregate_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
+)
+
+// TestAWriteIsMadeOnceWhateverIsReadAnew: a plan that is sent again does not make
+// its write again because what the write was made from would be something else now.
+func TestAWriteIsMadeOnceWhateverIsReadAnew(t *testing.T) {
+	const (
+		invoice = `{"id":"w","tool":"crm_write","arguments":{"invoice":{"$ref":"#/r/value"}}}`
+		next    = `{"id":"r","tool":"crm_read","arguments":{"next":1}}`
+		lost    = `{"id":"w","tool":"crm_write","arguments":{"invoice":{"$ref":"#/r/value"},"fail":"lost"}}`
+		list    = `{"id":"l","tool":"crm_read","arguments":{"value":[1,2]}}`
+		each    = `{"id":"w","tool":"crm_write","map":{"$ref":"#/l/value"},"arguments":{"invoice":{"$ref":"#/r/value"},"line":{"$ref":"#/item"}}}`
+	)
+	for name, tt := range map[string]struct {
+		calls string
+		again []string // what the plan has besides, each time that it is sent again
+		want  int64    // writes
+	}{
+		"a write before it is made now":       {`{"id":"a","tool":"crm_write","arguments":{"fail":"once"}},` + next + `,` + invoice, []string{``}, 1},
+		"the same, of a list":                 {`{"id":"a","tool":"crm_write","arguments":{"fail":"once"}},` + next + `,` + list + `,` + each, []string{``}, 2},
+		"the read is old":                     {next + `,` + invoice + `,{"id":"f","tool":"crm_read","arguments":{"fail":"denied"}}`, []string{``, ``, ``}, 1},
+		"the same, of a list, the read":       {next + `,` + list + `,` + each + `,{"id":"f","tool":"crm_read","arguments":{"fail":"denied"}}`, []string{``, ``, ``}, 2},
+		"nobody knows, and fresh":             {next + `,` + lost, []string{`,"fresh":true`}, 1},
+		"the same, of a list, and fresh":      {next + `,` + list + `,` + strings.ReplaceAll(each, `"line"`, `"fail":"lost","line"`), []string{`,"fresh":true`}, 2},
+		"the read failed, which counts as no": {`{"id":"r","tool":"crm_read","on_error":"null","arguments":{"fail":"once","value":7}},` + invoice, []string{``}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crm := newShop(t, "crm")
+				var reads, writes atomic.Int64
+				crm.call = func(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
+					switch arguments := string(c.Arguments); {
+					case strings.Contains(arguments, `"next"`):
+						return upstream.StructuredResult(map[string]any{"value": reads.Add(1)})
+					case strings.Contains(arguments, `"invoice"`):
+						writes.Add(1)
+						if strings.Contains(arguments, `"lost"`) {
+							return nil, &upstream.Error{Kind: upstream.Unavailable, Sent: true, Err: errors.New("lost")}
+						}
+					}
+					return crm.answer(ctx, c)
+				}
+				v, stop := startBatches(t, aggregate.Options{}, crm)
+				defer stop()
+				said := []fmt.Stringer{batch(t, v, "bulkhead_batch", `{"calls":[`+tt.calls+`]}`)}
+				if n := writes.Load(); n != tt.want {
+					t.Fatalf("written %d times at first: %v", n, said)
+				}
+				for _, more := range tt.again {
+					time.Sleep(4 * time.Minute)
+					said = append(said, batch(t, v, "bulkhead_batch", `{"calls":[`+tt.calls+`]`+more+`}`))
+				}
+				if n := writes.Load(); n != tt.want {
+					t.Errorf("written %d times: %v", n, said)
+				}
+			})
+		})
+	}
+}
