@@ -72,7 +72,7 @@ func TestHostilePlans(t *testing.T) {
 		if most := 16<<20 + 8*len(calls); bytes > most {
 			t.Errorf("%s: %d bytes for a text of %d", name, bytes, len(calls))
 		}
-		if took > 10*time.Second {
+		if took > time.Minute {
 			t.Errorf("%s: %v", name, took)
 		}
 		if err == nil && !strings.HasPrefix(name, "deep") {
@@ -134,7 +134,7 @@ func TestBombs(t *testing.T) {
 		if arrived.Load() > int64(c.most) || calls.Load() > plan.MaxCalls || !strings.Contains(why, c.why) {
 			t.Errorf("%s: %d calls with %d bytes; %.300s", name, calls.Load(), arrived.Load(), why)
 		}
-		if most := 16*c.most + int(calls.Load())*2<<20; used > most || took > 20*time.Second {
+		if most := 16*c.most + int(calls.Load())*2<<20; used > most || took > time.Minute {
 			t.Errorf("%s: %d bytes, more than %d, in %v", name, used, most, took)
 		}
 	}

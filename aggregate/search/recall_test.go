@@ -78,7 +78,7 @@ func check(t *testing.T, tools []tool, sets []atLeast) {
 		r, missed := measure(x, tools, s.questions)
 		each := time.Since(began) / time.Duration(len(s.questions))
 		t.Logf("%-28s %4d questions: %v, %v each", s.what, len(s.questions), r, each)
-		if each > 5*time.Millisecond { // it takes a tenth of a millisecond
+		if each > 100*time.Millisecond { // bench has the figure, a thousandth of that; this is for what grows with the tools squared
 			t.Errorf("%s: %v for each question", s.what, each)
 		}
 		for _, m := range missed[:min(len(missed), 20)] {
