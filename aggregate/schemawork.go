@@ -86,18 +86,18 @@ type place struct {
 	items   []*place
 }
 
-func places(v any, scalar *place) *place {
+func placesOf(v any, scalar *place) *place {
 	switch v := v.(type) {
 	case map[string]any:
 		p := &place{members: make(map[string]*place, len(v))}
 		for name, member := range v {
-			p.members[name] = places(member, scalar)
+			p.members[name] = placesOf(member, scalar)
 		}
 		return p
 	case []any:
 		p := &place{items: make([]*place, len(v))}
 		for i, item := range v {
-			p.items[i] = places(item, scalar)
+			p.items[i] = placesOf(item, scalar)
 		}
 		return p
 	}
@@ -109,7 +109,7 @@ func places(v any, scalar *place) *place {
 func tooMuch(s *jsonschema.Schema, v any) bool {
 	w := work{left: maxWork, known: make(map[pairing]int)}
 	scalar := &place{}
-	return w.count(s, places(v, scalar), scalar) > maxWork || w.left <= 0
+	return w.count(s, placesOf(v, scalar), scalar) > maxWork || w.left <= 0
 }
 
 // count returns the steps of one pairing; it is right up to maxWork.
