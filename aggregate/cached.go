@@ -237,9 +237,15 @@ func impersonal(res *upstream.Result) *upstream.Result {
 // forget drops everything that is kept of a member's answers, and of those of the
 // member that has taken its place, which are about the same things.
 func (m *member) forget() {
-	m.memory.shelf.Purge()
-	if now := memberCalled(m.agg.members(), m.ID); now != nil && now != m {
-		now.memory.shelf.Purge()
+	m.memory.each(func(k *memory) { k.shelf.Purge() })
+}
+
+// each does something with a member's memory, and with that of the member that has
+// taken its place.
+func (k *memory) each(do func(*memory)) {
+	do(k)
+	if now := memberCalled(k.m.agg.members(), k.m.ID); now != nil && now != k.m {
+		do(now.memory)
 	}
 }
 

@@ -53,8 +53,5 @@ func (k *memory) changed(c *upstream.Call) {
 	if c.Plan != nil {
 		by = c.Plan.Key
 	}
-	k.changes.note(by)
-	if now := memberCalled(k.m.agg.members(), k.m.ID); now != nil && now != k.m {
-		now.memory.changes.note(by)
-	}
+	k.each(func(k *memory) { k.changes.note(by) })
 }

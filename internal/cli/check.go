@@ -79,9 +79,10 @@ func check(ctx context.Context, inv *invocation) error {
 		if inv.opt.client != "" {
 			advice = advise(hosts[0], cfg.Server, tools, tokens)
 		}
+		pins := aggregate.UnmatchedPins(a)
 		if inv.opt.json {
 			told := map[string]any{"config": cfg.Path, "upstreams": results, "hosts": judge(hosts, lists), "definition_tokens": tokens}
-			if pins := aggregate.UnmatchedPins(a); pins != nil {
+			if pins != nil {
 				told["unmatched_pins"] = pins
 			}
 			if advice != nil {
@@ -95,7 +96,7 @@ func check(ctx context.Context, inv *invocation) error {
 				return err
 			}
 		}
-		for _, p := range aggregate.UnmatchedPins(a) {
+		for _, p := range pins {
 			_, _ = fmt.Fprintf(out, "warning: server.pinned names %q, which matches no tool\n", p)
 		}
 		failed := verdict(out, inv, cfg, results)

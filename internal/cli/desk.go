@@ -58,7 +58,7 @@ func (w *wiring) host(ctx context.Context, u *config.Upstream, path, read, write
 		s.signIn, err = sampleSignIn(ctx, *u, credentials.NewSecret(secret), w.complain(u.Name))
 	}
 	if err == nil {
-		h, err = signedHTTP(ctx, *u, s.signIn, transport(*u))
+		h, err = signedHTTP(ctx, *u, s.signIn, transport(*u), s.signIn.closing(ctx))
 	}
 	if err != nil {
 		return nil, nil, errors.Join(err, ln.Close())

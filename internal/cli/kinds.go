@@ -111,7 +111,7 @@ func (w *wiring) http(ctx context.Context, u config.Upstream, signedIn *atomic.P
 		return nil, err
 	}
 	signedIn.Store(s)
-	return signedHTTP(ctx, u, s, transport(u))
+	return signedHTTP(ctx, u, s, transport(u), s.closing(ctx))
 }
 
 // transport is the bottom of all requests to an upstream, of one alone.
@@ -136,17 +136,16 @@ func (w *wiring) signIn(ctx context.Context, u config.Upstream) (*signIn, error)
 }
 
 // signedHTTP is how an upstream is asked over base with the tokens of s. Its release
-// closes both.
-func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *egress.Transport) (*httpSide, error) {
+// lets go of base's connections, and then of s by signedOff.
+func signedHTTP(ctx context.Context, u config.Upstream, s *signIn, base *egress.Transport, signedOff func()) (*httpSide, error) {
 	g, err := grant(ctx, u, s)
 	if err != nil {
 		return nil, err
 	}
 	clients := s.clients(g, base)
-	ending := context.WithoutCancel(ctx) // it is closed when ctx has ended
 	h := &httpSide{client: clients[readSet], value: s.value, release: func() {
 		base.CloseIdleConnections()
-		s.close(ending)
+		signedOff()
 	}}
 	if len(clients) > 1 {
 		h.clientFor = func(c *upstream.Call) *http.Client { return clients[setOf(u, c)] }

@@ -129,12 +129,10 @@ func (p *perUser) link(ctx context.Context, who upstream.Principal) (*userLink, 
 
 // connect makes a connection with the tokens of s. It waits for nothing.
 func (p *perUser) connect(s *signIn, done func(), who upstream.Principal) (*userLink, error) {
-	base := transport(p.u)
-	h, err := signedHTTP(p.base, p.u, s, base)
+	h, err := signedHTTP(p.base, p.u, s, transport(p.u), done)
 	if err != nil {
 		return nil, err
 	}
-	h.release = func() { base.CloseIdleConnections(); done() }
 	opt := p.opt
 	opt.Log = opt.Log.With("principal", who.String())
 	life, stop := context.WithCancel(p.base)

@@ -60,13 +60,11 @@ func (p *userSides) enter(ctx context.Context, c *upstream.Call) (leave func(), 
 		return nil, p.unlinked(c, err)
 	}
 	side, left, err := p.sides.Use(ctx, subjectOf(c.Principal), func() (*userSide, error) { //nolint:contextcheck // it outlives the call that makes it
-		base := transport(p.u)
-		h, err := signedHTTP(p.base, p.u, s, base)
+		h, err := signedHTTP(p.base, p.u, s, transport(p.u), done)
 		if err != nil {
 			return nil, err
 		}
-		signedOff := done
-		h.release, done = func() { base.CloseIdleConnections(); signedOff() }, nil // the sign-in is the side's now
+		done = nil // the sign-in is the side's now
 		return &userSide{httpSide: h}, nil
 	})
 	if done != nil {

@@ -161,6 +161,12 @@ func (s *signIn) clients(grant *credentials.Grant, base http.RoundTripper) map[s
 	return clients
 }
 
+// closing returns what closes s, also when ctx has ended.
+func (s *signIn) closing(ctx context.Context) func() {
+	ctx = context.WithoutCancel(ctx)
+	return func() { s.close(ctx) }
+}
+
 // close waits for refreshes of what a person has signed in for: a rotated token
 // that nobody has heard of is lost. Any other token is had again for the asking,
 // so its request ends at once.

@@ -51,7 +51,7 @@ func organization(t *testing.T) (org *vendors.Salesforce, a upstream.Adapter, di
 		mu.Unlock()
 		return new(net.Dialer).DialContext(ctx, network, instance.Listener.Addr().String())
 	}
-	h, err := signedHTTP(t.Context(), u, s, base)
+	h, err := signedHTTP(t.Context(), u, s, base, s.closing(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
