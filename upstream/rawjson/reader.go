@@ -15,9 +15,10 @@ type Reader struct {
 	at, depth int // len of the text once it has failed
 }
 
-// NewReader returns a reader that stands before the value of a text.
-func NewReader(b []byte) *Reader {
-	r := &Reader{c: checker{b: b, max: DefaultDepth, dups: true}, at: skipSpace(b, 0)}
+// NewReader returns a reader that stands before the value of a text. It is no pointer
+// so that whoever has it in something of his own need not take memory for it.
+func NewReader(b []byte) Reader {
+	r := Reader{c: checker{b: b, max: DefaultDepth, dups: true}, at: skipSpace(b, 0)}
 	if !utf8.Valid(b) {
 		r.fail(firstInvalidUTF8(b), "invalid UTF-8")
 	}

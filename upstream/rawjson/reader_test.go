@@ -29,10 +29,10 @@ func checkReader(t *testing.T, b []byte) {
 	t.Helper()
 	want := rawjson.Check(b, rawjson.Limits{AllowDups: true})
 	all, some, none := rawjson.NewReader(b), rawjson.NewReader(b), rawjson.NewReader(b)
-	descend(all, false)
-	descend(some, true)
+	descend(&all, false)
+	descend(&some, true)
 	none.Skip()
-	for _, r := range []*rawjson.Reader{all, some, none} {
+	for _, r := range []*rawjson.Reader{&all, &some, &none} {
 		if err := r.End(); (err == nil) != (want == nil) || err != nil && err.Error() != want.Error() {
 			t.Errorf("reading %q: %v, Check: %v", b, err, want)
 		}
@@ -68,7 +68,7 @@ func TestReaderIsReadToItsEnd(t *testing.T) {
 		twice.Skip()
 		twice.Skip()
 	}
-	for what, r := range map[string]*rawjson.Reader{"that was left": left, "that was not begun": behind, "whose element was not read": none, "whose element was read twice": twice} {
+	for what, r := range map[string]*rawjson.Reader{"that was left": &left, "that was not begun": &behind, "whose element was not read": &none, "whose element was read twice": &twice} {
 		if r.End() == nil {
 			t.Errorf("a text %s holds", what)
 		}

@@ -73,7 +73,7 @@ type answered struct {
 // for a page of them is most of what an action costs besides its request.
 type taker struct {
 	*answered
-	r     *rawjson.Reader
+	r     rawjson.Reader
 	text  []byte
 	shape *shape
 	list  bool // whatever is there is given as a list
@@ -154,7 +154,7 @@ func (t *taker) records(kind byte) {
 	case list:
 		t.record()
 	default:
-		t.out = t.shape.project(t.out, t.r, t.seen)
+		t.out = t.shape.project(t.out, &t.r, t.seen)
 	}
 	t.value = t.text[from:t.r.Pos():t.r.Pos()]
 }
@@ -168,7 +168,7 @@ func (t *taker) record() {
 		if t.given++; t.given > 1 {
 			t.out = append(t.out, ',')
 		}
-		t.out = t.shape.project(t.out, t.r, t.seen)
+		t.out = t.shape.project(t.out, &t.r, t.seen)
 	}
 	t.last = t.text[from:t.r.Pos():t.r.Pos()]
 }
