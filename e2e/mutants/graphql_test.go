@@ -31,7 +31,7 @@ var asking = []mutant{
 	{"a document that has changed is taken for the same", "internal/config/file.go", "", "TestDocumentsAreNewWithTheirContent", changes{
 		`io.LimitReader(f, maxPart)`, `io.LimitReader(f, 7)`}},
 	{"input that was refused is taken for a success", "upstream/rest/answer.go", "", "TestRefusedInput", changes{
-		`if said := a.refusals(b); said != "" {`, `if said := a.refusals(b); said == "never" {`}},
+		`if said := a.refusals(took.body); said != "" {`, `if said := a.refusals(took.body); said == "never" {`}},
 	{"a mutation's own errors are taken for data", "upstream/graphql/answer.go", "", "TestUserErrors", changes{
 		`	if mutates {
 `, `	if !mutates {

@@ -89,39 +89,6 @@ func Elements(arr []byte) iter.Seq[json.RawMessage] {
 	}
 }
 
-// Skip returns the index behind the value that begins at b[i]; len(b) if there is
-// none. The text must have passed [Check].
-func Skip(b []byte, i int) int { return skipValue(b, i) }
-
-// Descend walks through the object or array that begins at b[*i], for whoever looks
-// into values on the way and would walk through them twice by [Fields] and
-// [Elements]. It yields the name of each member as it stands in the text, with its
-// quotes, or nil of an element, with *i where the value begins; whoever takes it
-// moves *i behind the value, by [Skip] or by Descend. In the end *i is behind the
-// whole. The text must have passed [Check].
-func Descend(b []byte, i *int) iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		open := *i
-		at := skipSpace(b, open+1)
-		for at < len(b) && b[at] != '}' && b[at] != ']' {
-			var name []byte
-			if b[open] == '{' {
-				end := skipValue(b, at)
-				name = b[at:end:end]
-				at = skipSpace(b, min(skipSpace(b, end)+1, len(b))) // behind the colon
-			}
-			*i = at
-			if !yield(name) || *i <= at { // or there is no value: the text is unchecked
-				return
-			}
-			if at = skipSpace(b, *i); at < len(b) && b[at] == ',' {
-				at = skipSpace(b, at+1)
-			}
-		}
-		*i = min(at+1, len(b))
-	}
-}
-
 // Get returns the value of the first member called name.
 func Get(obj []byte, name string) (json.RawMessage, bool) {
 	for m := range Members(obj) {

@@ -196,16 +196,15 @@ func TestEditsAgreeWithDecoding(t *testing.T) {
 			got[m.Name] = m.Value
 			names = append(names, m.Name)
 		}
-		i, at := len(text)-len(bytes.TrimLeft(text, " \t\r\n")), 0
-		for quoted := range rawjson.Descend(text, &i) {
-			from := i
-			if i = rawjson.Skip(text, i); rawjson.String(quoted) != names[at] || string(text[from:i]) != string(got[names[at]]) {
-				t.Fatalf("Descend(%s): %s is %s", text, quoted, text[from:i])
+		at, r := 0, rawjson.NewReader(text)
+		for quoted := range r.Descend() {
+			if v := r.Skip(); rawjson.String(quoted) != names[at] || string(v) != string(got[names[at]]) {
+				t.Fatalf("Descend(%s): %s is %s", text, quoted, v)
 			}
 			at++
 		}
-		if at != len(names) || rawjson.Kind(text[i:]) != 0 {
-			t.Fatalf("Descend(%s) = %d of %d members, to %d", text, at, len(names), i)
+		if at != len(names) || r.End() != nil {
+			t.Fatalf("Descend(%s) = %d of %d members, to %d: %v", text, at, len(names), r.Pos(), r.End())
 		}
 		at = 0
 		for quoted, v := range rawjson.Fields(text) {
@@ -285,19 +284,6 @@ func sameJSON(a, b []byte) bool {
 	return json.Compact(&x, a) == nil && json.Compact(&y, b) == nil && x.String() == y.String()
 }
 
-// descend walks through all of the value that begins at b[i], and returns where it
-// ends.
-func descend(b []byte, i int) int {
-	i += len(b[i:]) - len(bytes.TrimLeft(b[i:], " \t\r\n"))
-	if k := rawjson.Kind(b[i:]); k != '{' && k != '[' {
-		return rawjson.Skip(b, i)
-	}
-	for range rawjson.Descend(b, &i) {
-		i = descend(b, i)
-	}
-	return i
-}
-
 func FuzzCheck(f *testing.F) {
 	for _, s := range []string{`{"a":[1,2,{"b":null}]}`, `"\ud800"`, `{"a":1,"a":2}`, `[1,`, "\x00", `-0.0e-0`, `{"\u0061":1}`} {
 		f.Add([]byte(s))
@@ -319,9 +305,7 @@ func FuzzCheck(f *testing.F) {
 		for range rawjson.Elements(b) {
 			members = append(members, rawjson.Member{})
 		}
-		if end := descend(b, 0); end > len(b) || err == nil && rawjson.Kind(b[end:]) != 0 {
-			t.Fatalf("Descend(%q) ends at %d", b, end)
-		}
+		checkReader(t, b)
 		if len(members) > len(b) {
 			t.Fatalf("%d members in %d bytes", len(members), len(b))
 		}

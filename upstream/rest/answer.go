@@ -42,22 +42,22 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 	if !mayBeJSON(typ) || a.def.Answer == "any" && typ == "text/plain" {
 		return a.other(ans, typ)
 	}
-	b, err := parseBody(ans.Body)
+	took, err := a.take(ans, v)
 	if err != nil {
 		if a.def.Answer == "any" && typ != "application/json" {
 			return a.other(ans, typ)
 		}
 		return nil, unusable(err, "it answered with %s", looks(ans.Body, "broken JSON"))
 	}
-	if r.told(b) {
+	if r.told(took.body) {
 		return r.failure(ans, a.def.class() != classWrite)
 	}
-	content := a.structured(ans, b, v)
+	content := a.structured(v, took)
 	res := upstream.JSONResult(content)
-	if said := a.refusals(b); said != "" {
+	if said := a.refusals(took.body); said != "" {
 		res = upstream.RefusedResult(said, content)
 	}
-	res.Quota = r.quota(b)
+	res.Quota = r.quota(took.body)
 	return res, nil
 }
 
@@ -137,40 +137,43 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 	return upstream.ParseResult(text)
 }
 
-// structured is the content of an answer in JSON.
-func (a *action) structured(ans *httpcall.Answer, b *body, v *visit) json.RawMessage {
-	value, found := b.at(a.records)
-	if found {
-		a.drift.forget(a.def.Records)
+// take reads an answer. The error says why it is no JSON.
+func (a *action) take(ans *httpcall.Answer, v *visit) (*answered, error) {
+	t := &taker{
+		answered: &answered{status: ans.Status, header: ans.Header, url: v.url},
+		text:     ans.Body, shape: a.shape, list: a.list, skip: v.at.Skip, most: v.most,
 	}
-	kind := rawjson.Kind(value)
-	shape, seen := a.shape, []bool(nil)
 	switch {
 	case v.in.fields != nil:
-		shape, seen = v.in.fields, v.in.fields.tally()
+		t.shape, t.seen = v.in.fields, v.in.fields.tally()
 	case ans.Status != http.StatusAccepted: // what that says is how it goes, no record (RFC 9110, section 15.3.3)
-		seen = a.drift.tally()
+		t.seen = a.drift.tally()
 	}
-	room := len(value)
-	if shape != nil && !shape.whole {
-		room /= 3
+	return t.answered, t.take(a.records)
+}
+
+// structured is the content of an answer in JSON.
+func (a *action) structured(v *visit, ans *answered) json.RawMessage {
+	if ans.found {
+		a.drift.forget(a.def.Records)
 	}
-	out := make([]byte, 0, min(room, 64<<10)+256)
 	switch {
-	case a.list || kind == '[':
-		out = a.appendRecords(out, v, &answered{status: ans.Status, body: b, header: ans.Header, url: v.url}, shape, seen)
-	case !found:
-		out = append(append(append(out, `{"note":`...), rawjson.Quote(a.missing(ans.Status))...), '}')
-	case kind == '{':
-		i := 0
-		out = shape.project(out, bytes.TrimSpace(value), &i, seen)
-		if note := a.lacks(v, seen, 1, value); note != "" && string(out) == "{}" { // else there is no place for it
-			out = append(append(append(out[:0], `{"note":`...), rawjson.Quote(note)...), '}')
+	case a.list || rawjson.Kind(ans.value) == '[':
+		return a.listed(v, ans)
+	case !ans.found:
+		return noted(a.missing(ans.status))
+	case rawjson.Kind(ans.value) == '{':
+		if note := a.lacks(v, ans.seen, 1, ans.value); note != "" && string(ans.out) == "{}" { // else there is no place for it
+			return noted(note)
 		}
-	default:
-		out = append(append(append(out, `{"value":`...), value...), '}')
+		return ans.out
 	}
-	return out
+	return append(append(append(ans.out, `{"value":`...), ans.value...), '}')
+}
+
+// noted is content that is only a note.
+func noted(note string) json.RawMessage {
+	return append(append([]byte(`{"note":`), rawjson.Quote(note)...), '}')
 }
 
 // missing says why there is nothing where the records should be.
@@ -182,39 +185,22 @@ func (a *action) missing(status int) string {
 	return "the answer has nothing at " + a.def.Records + ": the source may have changed"
 }
 
-// appendRecords appends a list of records and what there is to say of it.
-func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape, seen []bool) []byte {
-	value, found := ans.body.at(a.records)
-	out = append(out, `{"records":[`...)
-	given := 0
-	value = bytes.TrimSpace(value) // the whole text may have space around it
-	record := func(i *int) {
-		from := *i
-		if ans.count++; ans.count <= v.at.Skip || given == v.most {
-			*i = rawjson.Skip(value, from)
-		} else {
-			if given++; given > 1 {
-				out = append(out, ',')
-			}
-			out = shape.project(out, value, i, seen)
-		}
-		ans.last = value[from:*i:*i]
+// beginList is how the content of a list begins.
+const beginList = `{"records":[`
+
+// listed ends a list of records with what there is to say of it.
+func (a *action) listed(v *visit, ans *answered) json.RawMessage {
+	out := ans.out
+	if !ans.found {
+		out = append(out, beginList...)
 	}
-	i := 0
-	if rawjson.Kind(value) == '[' {
-		for range rawjson.Descend(value, &i) {
-			record(&i)
-		}
-	} else if found && !rawjson.IsNull(value) {
-		record(&i)
-	}
-	out = strconv.AppendInt(append(out, `],"count":`...), int64(given), 10)
+	out = strconv.AppendInt(append(out, `],"count":`...), int64(ans.given), 10)
 	note := ""
-	if !found {
+	if !ans.found {
 		note = a.missing(ans.status)
 	}
-	lacks := a.lacks(v, seen, given, value)
-	next, refused := a.next(ans, v, given)
+	lacks := a.lacks(v, ans.seen, ans.given, ans.value)
+	next, refused := a.next(ans, v)
 	if next != nil {
 		if cursor := v.cursor(next); cursor != "" {
 			out = append(append(append(out, `,"next_cursor":"`...), cursor...), '"')
@@ -230,10 +216,10 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 	switch {
 	case refused:
 		note = "there is more, but it cannot be reached: the source names another address for it"
-	case v.at.Skip+given < ans.count && next != nil:
-		note = fmt.Sprintf("these are %d of the %d records of the answer; next_cursor gives the others", given, ans.count-v.at.Skip)
-	case v.at.Skip+given < ans.count:
-		note = fmt.Sprintf("these are %d of the %d records of the answer", given, ans.count)
+	case v.at.Skip+ans.given < ans.count && next != nil:
+		note = fmt.Sprintf("these are %d of the %d records of the answer; next_cursor gives the others", ans.given, ans.count-v.at.Skip)
+	case v.at.Skip+ans.given < ans.count:
+		note = fmt.Sprintf("these are %d of the %d records of the answer", ans.given, ans.count)
 	}
 	if note == "" || lacks == "" {
 		note += lacks
@@ -248,13 +234,13 @@ func (a *action) appendRecords(out []byte, v *visit, ans *answered, shape *shape
 
 // next returns where to go on: at the rest of this answer, if it was longer than
 // what is given at once, or at the next page.
-func (a *action) next(ans *answered, v *visit, given int) (*page, bool) {
+func (a *action) next(ans *answered, v *visit) (*page, bool) {
 	switch {
 	case !a.goesOn:
 		return nil, false
-	case v.at.Skip+given < ans.count:
+	case v.at.Skip+ans.given < ans.count:
 		rest := *v.at
-		rest.Skip += given
+		rest.Skip += ans.given
 		return &rest, false
 	case a.pager == nil:
 		return nil, false

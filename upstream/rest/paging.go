@@ -1,7 +1,6 @@
 package rest
 
 import (
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -80,16 +79,6 @@ func (p *pager) turn(in *input, at *page) {
 			in.values[p.param] = strconv.AppendInt(nil, at.N, 10)
 		}
 	}
-}
-
-// answered is what of an answer says where the next page is.
-type answered struct {
-	status int
-	body   *body
-	header http.Header
-	count  int             // records in it
-	last   json.RawMessage // the last of them
-	url    *url.URL        // what was asked
 }
 
 // after returns the page after at; nil if there is none. refused is set where the

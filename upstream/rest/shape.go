@@ -2,9 +2,7 @@ package rest
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -77,25 +75,24 @@ func (s *shape) index(quoted []byte) int {
 	return slices.Index(s.names, rawjson.String(quoted))
 }
 
-// project appends what is to be given of the value that begins at v[*i], and moves
-// *i behind it. seen, where it is not nil, notes the fields that were there.
-func (s *shape) project(buf []byte, v json.RawMessage, i *int, seen []bool) []byte {
-	from := *i
-	if s == nil || s.whole || v[from] != '{' && v[from] != '[' {
+// project appends what is to be given of the value before r, and moves r behind it.
+// seen, where it is not nil, notes the fields that were there.
+func (s *shape) project(buf []byte, r *rawjson.Reader, seen []bool) []byte {
+	kind := r.Kind()
+	if s == nil || s.whole || kind != '{' && kind != '[' {
 		if s != nil && !s.whole {
 			s.unsaid(seen)
 		}
-		*i = rawjson.Skip(v, from)
-		return append(buf, v[from:*i]...)
+		return append(buf, r.Skip()...)
 	}
-	buf = append(buf, v[from])
+	buf = append(buf, kind)
 	first := true
-	for name := range rawjson.Descend(v, i) {
+	for name := range r.Descend() {
 		below := s
 		if name != nil {
 			n := s.index(name)
 			if n < 0 {
-				*i = rawjson.Skip(v, *i)
+				r.Skip()
 				continue
 			}
 			if below = s.children[n]; seen != nil && below.seen >= 0 {
@@ -109,12 +106,12 @@ func (s *shape) project(buf []byte, v json.RawMessage, i *int, seen []bool) []by
 		if name != nil {
 			buf = append(append(buf, name...), ':')
 		}
-		buf = below.project(buf, v, i, seen)
+		buf = below.project(buf, r, seen)
 	}
-	if first && v[from] == '[' {
+	if first && kind == '[' {
 		s.unsaid(seen)
 	}
-	return append(buf, v[from]+2) // the closing bracket is two behind the opening one
+	return append(buf, kind+2) // the closing bracket is two behind the opening one
 }
 
 // unsaid counts the fields below s as seen: an empty array, or null in the place
@@ -129,82 +126,4 @@ func (s *shape) unsaid(seen []bool) {
 		}
 		c.unsaid(seen)
 	}
-}
-
-// body is the JSON text of an answer. Its members are noted while it is checked,
-// because several are looked for.
-type body struct {
-	text    json.RawMessage
-	members []rawjson.Member // nil where there are none, or too many
-}
-
-// parseBody checks a text; the error says what is wrong with it. Names that stand
-// twice in an object are the source's affair: the first counts.
-func parseBody(text []byte) (*body, error) {
-	members, _, err := rawjson.Index(text, rawjson.Limits{AllowDups: true}, "")
-	if err != nil {
-		return nil, err
-	}
-	return &body{text, members}, nil
-}
-
-// at returns the value that p leads to.
-func (b *body) at(p pointer) (json.RawMessage, bool) {
-	if b == nil {
-		return nil, false
-	}
-	if len(p) == 0 || b.members == nil {
-		return p.at(b.text)
-	}
-	for _, m := range b.members {
-		if m.Name == p[0] {
-			return p[1:].at(m.Value)
-		}
-	}
-	return nil, false
-}
-
-// pointer is a compiled JSON pointer (RFC 6901).
-type pointer []string
-
-// member is [rawjson.Get] without memory for names.
-func member(obj json.RawMessage, name string) (json.RawMessage, bool) {
-	for quoted, v := range rawjson.Fields(obj) {
-		if len(quoted) == len(name)+2 && string(quoted[1:len(quoted)-1]) == name || bytes.IndexByte(quoted, '\\') >= 0 && rawjson.String(quoted) == name {
-			return v, true
-		}
-	}
-	return nil, false
-}
-
-// at returns the value that p leads to in v.
-func (p pointer) at(v json.RawMessage) (json.RawMessage, bool) {
-	for _, token := range p {
-		switch rawjson.Kind(v) {
-		case '{':
-			var ok bool
-			if v, ok = member(v, token); !ok {
-				return nil, false
-			}
-		case '[':
-			n, err := strconv.Atoi(token)
-			if err != nil || n < 0 {
-				return nil, false
-			}
-			found := false
-			for e := range rawjson.Elements(v) {
-				if found = n == 0; found {
-					v = e
-					break
-				}
-				n--
-			}
-			if !found {
-				return nil, false
-			}
-		default:
-			return nil, false
-		}
-	}
-	return v, true
 }
