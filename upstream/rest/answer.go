@@ -42,7 +42,7 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 	if !mayBeJSON(typ) || a.def.Answer == "any" && typ == "text/plain" {
 		return a.other(ans, typ)
 	}
-	b, err := parseBody(ans.Body)
+	b, err := parseBody(bytes.TrimPrefix(ans.Body, []byte("\ufeff"))) // RFC 8259, section 8.1, lets readers overlook it
 	if err != nil {
 		if a.def.Answer == "any" && typ != "application/json" {
 			return a.other(ans, typ)
