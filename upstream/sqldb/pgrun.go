@@ -296,7 +296,11 @@ func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out
 			commands++
 		case *pgproto3.ErrorResponse:
 			if failed == nil {
-				failed = at(running, pgconn.ErrorResponseToPgError(msg))
+				how := running
+				if commands == 0 { // it was BEGIN, as of a write where only reading is possible
+					how = connecting
+				}
+				failed = at(how, pgconn.ErrorResponseToPgError(msg))
 			}
 		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
 			s.broken = true
