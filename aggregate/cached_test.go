@@ -338,7 +338,10 @@ func TestWhatIsNotKept(t *testing.T) {
 		"an error":                 {"get", trust, all, aggregate.Hints{}, failing(upstream.Error{Kind: upstream.NotFound}), false},
 		"questions":                {"get", trust, all, aggregate.Hints{}, typed(upstream.InputRequired), false},
 		"a task":                   {"get", trust, all, aggregate.Hints{}, typed(upstream.TaskCreated), false},
-		"more than a quarter":      {"get", trust, all, aggregate.Hints{}, final(`{"content":[],"x":"` + strings.Repeat("x", 300_000) + `"}`), false},
+		"with gaps": {"get", trust, all, aggregate.Hints{}, func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			return &upstream.Result{Raw: []byte(`{"content":[]}`), Gaps: true}, nil
+		}, false},
+		"more than a quarter": {"get", trust, all, aggregate.Hints{}, final(`{"content":[],"x":"` + strings.Repeat("x", 300_000) + `"}`), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

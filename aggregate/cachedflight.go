@@ -105,7 +105,7 @@ func (k *memory) fly(ctx context.Context, c *upstream.Call, f *flight, q questio
 	mine.Timing = &out.timing
 	mine.Back = k.back(c, f, &personal)
 	out.res, out.err = next(ctx, &mine)
-	if out.err == nil && !out.res.IsError && !out.personal() && !personal.Load() {
+	if out.err == nil && !out.res.IsError && !out.res.Gaps && !out.personal() && !personal.Load() {
 		k.keep(c, q, asked, out.res)
 	}
 	return out

@@ -12,6 +12,7 @@ import (
 type Result struct {
 	Raw     json.RawMessage // the whole result object, as the upstream sent it
 	IsError bool            // result.isError
+	Gaps    bool            // parts of it could not be had this time: it answers this call and is not kept
 	Type    ResultType      // Final unless the adapter says otherwise
 	Quota   *Quota          // what the upstream says is left of its quota; nil if it says nothing
 	Marks   Marks           // what was done to it since; the zero value as an adapter returns it

@@ -9,7 +9,7 @@ import (
 
 var cacheSection = section{
 	path: "upstream.*.cache",
-	doc:  "What of the source's answers is kept, and for how long. Only answers of what is known to change nothing are: of prompts, resources and completions, and of tools that are said to only read by `tools.override` or, with `trust_annotations`, by the source. Errors are not, nor are answers for which the source has asked the client something. Every call of another tool drops all that is kept of the source, and so does its word of a change. Each user is answered from their own calls, unless an MCP server says that an answer is for everybody. What is answered from memory says so, with its age, in `_meta`.",
+	doc:  "What of the source's answers is kept, and for how long. Only answers of what is known to change nothing are: of prompts, resources and completions, and of tools that are said to only read by `tools.override` or, with `trust_annotations`, by the source. Errors are not, nor are GraphQL answers with gaps and answers for which the source has asked the client something. Every call of another tool drops all that is kept of the source, and so does its word of a change. Each user is answered from their own calls, unless an MCP server says that an answer is for everybody. What is answered from memory says so, with its age, in `_meta`.",
 	keys: []key{
 		{name: "ttl", kind: maybe, example: "30s", least: 0, most: 24 * hour,
 			doc:   "How long an answer is given again. Left out, it is as long as an MCP server of revision 2026-07-28 says of each resource that it is good (at most a day), and no other answer is kept. `0s` keeps nothing.",

@@ -10,6 +10,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,7 +139,7 @@ var errForeign = errors.New("no GraphQL response")
 // why the service does not take the operation, "" if it does, see [refusals].
 func (a *answer) result(mutates bool) (res *upstream.Result, refusal string, err error) {
 	faults := readFaults(a.errors)
-	if rawjson.Kind(a.data) != '{' {
+	if rawjson.Kind(a.data) != '{' || a.nothing(faults) {
 		e, refusal := a.failure(faults)
 		return nil, refusal, e
 	}
@@ -155,8 +156,21 @@ func (a *answer) result(mutates bool) (res *upstream.Result, refusal string, err
 	} else if res, err = sameTwice(structured); err != nil {
 		return nil, "", err
 	}
-	res.Quota = a.quota()
+	res.Quota, res.Gaps = a.quota(), len(faults.list) > 0
 	return res, "", nil
+}
+
+// nothing reports whether there is not one field, and no other reason for it than the
+// credential or a limit: services whose fields may all be null say so beside data.
+func (a *answer) nothing(faults faults) bool {
+	for field := range rawjson.Members(a.data) {
+		if !rawjson.IsNull(field.Value) {
+			return false
+		}
+	}
+	return len(faults.list) > 0 && !slices.ContainsFunc(faults.list, func(f fault) bool {
+		return kinds[f.code] != upstream.NeedsLogin && kinds[f.code] != upstream.RateLimited
+	})
 }
 
 // structured is what a tool answers: {"data": ...}, and what is missing from it.

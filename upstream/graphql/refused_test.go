@@ -50,7 +50,10 @@ func TestTokenRefusedInErrors(t *testing.T) {
 		"a query that was begun":        {"Read", `{"data":null,` + errs + `}`, 2, 1, false},
 		"a mutation":                    {"Write", `{` + errs + `}`, 2, 1, false},
 		"a mutation that was begun":     {"Write", `{"data":null,` + errs + `}`, 1, 1, true},
-		"a query that has some of it":   {"Read", `{"data":{"a":null},` + errs + `}`, 1, 0, false},
+		"a query that has some of it":   {"Read", `{"data":{"a":null,"b":1},` + errs + `}`, 1, 0, false},
+		"a query that has nothing":      {"Read", `{"data":{"a":null,"b":null},` + errs + `}`, 2, 1, false},
+		"a mutation that has nothing":   {"Write", `{"data":{"a":null},` + errs + `}`, 1, 1, true},
+		"nothing, and not only for it":  {"Read", `{"data":{"a":null},"errors":[{"message":"no","extensions":{"code":"UNAUTHENTICATED"}},{"message":"b"}]}`, 1, 0, false},
 		"a query that is about the may": {"Read", `{"errors":[{"message":"no","extensions":{"code":"FORBIDDEN"}}]}`, 1, 0, true},
 	} {
 		r := &renewed{first: c.first}

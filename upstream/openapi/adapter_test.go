@@ -103,12 +103,13 @@ func TestRequests(t *testing.T) {
   {"name":"If-Match","in":"header","schema":{"type":"string"}}]},
  "put":{"operationId":"json","requestBody":{"content":{"application/json":{"schema":{"type":"object","properties":{"id":{"type":"integer"},"/odd":{"type":"string"}}}}}}},
  "post":{"operationId":"whole","requestBody":{"content":{"application/json":{"schema":{"type":"array","items":{"type":"integer"}}}}}},
- "patch":{"operationId":"merge","requestBody":{"content":{"application/merge-patch+json":{"schema":{"type":"object","properties":{"a":{"type":"string","nullable":true}}}}}}},
+ "patch":{"operationId":"merge","requestBody":{"content":{"application/merge-patch+json":{"schema":{"type":"object","properties":{"a":{"type":"string","nullable":true},"b":{"anyOf":[{"type":"string"},{"type":"null"}]}}}}}}},
  "delete":{"operationId":"keyed","parameters":[{"name":"X-Api-Key","in":"header","required":true,"schema":{"type":"string"}}]}},
 "/files":{"post":{"operationId":"files","requestBody":{"content":{"multipart/form-data":{"encoding":{"t":{"contentType":"text/csv"}},"schema":{"type":"object","properties":{
   "l":{"type":"array","items":{"type":"string","format":"binary"}},"o":{"anyOf":[{"type":"string","format":"binary"},{"type":"null"}]},
   "several":{"anyOf":[{"type":"string","format":"binary"},{"type":"array","items":{"type":"string","format":"binary"}}]},
-  "t":{"type":"string","format":"binary"},"m":{"type":"string","contentMediaType":"text/markdown"},"e":{"type":"string","contentMediaType":"image/png","contentEncoding":"base64"},"p":{"type":"string","contentMediaType":"image/png"}}}}}}}},
+  "t":{"type":"string","format":"binary"},"m":{"type":"string","contentMediaType":"text/markdown"},"e":{"type":"string","contentMediaType":"image/png","contentEncoding":"base64"},"p":{"type":"string","contentMediaType":"image/png"},
+  "tags":{"type":"array","items":{"type":"string"}},"rows":{"type":"array","items":{"type":"object"}}}}}}}}},
 "/form":{"post":{"operationId":"form","requestBody":{"content":{"application/x-www-form-urlencoded":{
   "encoding":{"expand":{"style":"deepObject","explode":true},"j":{"contentType":"application/json"}},
   "schema":{"type":"object","properties":{"a":{"type":"integer"},"expand":{"type":"array","items":{"type":"string"}},"card":{"type":"object"},"j":{"type":"object"},"t":{"type":"array","items":{"type":"string"}}}}}}}},
@@ -144,7 +145,7 @@ func TestRequests(t *testing.T) {
 		{"query", `{"id":1}`, "GET /base/a/1"},
 		{"json", `{"id":1,"body_id":2,"odd":"o"}`, "PUT /base/a/1\nContent-Type: application/json\n" + `{"id":2,"/odd":"o"}`},
 		{"whole", `{"id":1,"body":[1,12345678901234567890]}`, "POST /base/a/1\nContent-Type: application/json\n[1,12345678901234567890]"},
-		{"merge", `{"id":1,"a":null}`, "PATCH /base/a/1\nContent-Type: application/merge-patch+json\n" + `{"a":null}`},
+		{"merge", `{"id":1,"a":null,"b":null}`, "PATCH /base/a/1\nContent-Type: application/merge-patch+json\n" + `{"a":null,"b":null}`},
 		{"keyed", `{"id":1}`, "DELETE /base/a/1"},
 		{"form", `{"a":1,"expand":["x","y"],"card":{"number":{"n":1}},"j":{"k":[1]},"t":["p","q"]}`,
 			"POST /base/form\nContent-Type: application/x-www-form-urlencoded\na=1&expand%5B%5D=x&expand%5B%5D=y&card%5Bnumber%5D%5Bn%5D=1&j=%7B%22k%22%3A%5B1%5D%7D&t=p&t=q"},
@@ -153,6 +154,9 @@ func TestRequests(t *testing.T) {
 		{"files", `{"l":["YQ==","Yg=="],"o":"Yw==","t":"d,d","m":"*e*","e":"Zg==","p":"Zw=="}`, "POST /base/files\nContent-Type: multipart/form-data\n" +
 			part("l", "application/octet-stream", "a") + part("l", "application/octet-stream", "b") + part("o", "application/octet-stream", "c") +
 			part("t", "text/csv", "d,d") + part("m", "text/markdown", "*e*") + part("e", "application/octet-stream", "f") + part("p", "application/octet-stream", "g") + "--B--\n"},
+		{"files", `{"tags":["x","y"],"rows":[{"n":1}]}`, "POST /base/files\nContent-Type: multipart/form-data\n" +
+			"--B\nContent-Disposition: form-data; name=\"tags\"\n\nx\n--B\nContent-Disposition: form-data; name=\"tags\"\n\ny\n" +
+			"--B\nContent-Disposition: form-data; name=\"rows\"\nContent-Type: application/json\n\n[{\"n\":1}]\n--B--\n"},
 		{"text", `{"body":"*a*"}`, "PATCH /base/form\nContent-Type: text/x-markdown\n*a*"},
 		{"octets", `{"body":"aGk="}`, "DELETE /base/form\nContent-Type: application/octet-stream\nhi"},
 	} {

@@ -15,7 +15,7 @@ import (
 
 // version is that of the compiler: a compiled form of another one is made anew.
 // Raise it with every change of what is compiled.
-const version = 2
+const version = 3
 
 // maxCompiled bounds what a compiled form may unpack to.
 const maxCompiled = 128 << 20

@@ -90,8 +90,30 @@ func (f *fragment) convert(src operationSource, m, out map[string]json.RawMessag
 	if op == nil {
 		return nil, errors.New("cannot be converted from Swagger 2.0")
 	}
+	if op.RequestBody != nil && op.RequestBody.Value != nil {
+		for _, media := range op.RequestBody.Value.Content {
+			media.Encoding = lists(out["parameters"])
+		}
+	}
 	return op, nil
 }
+
+// lists returns how the arrays of a form of Swagger 2.0 are written that are one value
+// each, which the library leaves out.
+func lists(params json.RawMessage) openapi3.Encodings {
+	out, once := openapi3.Encodings{}, false
+	for p := range rawjson.Elements(params) {
+		m := members(p)
+		if rawjson.String(m["in"]) == "formData" && rawjson.String(m["collectionFormat"]) == "csv" {
+			out[rawjson.String(m["name"])] = &openapi3.Encoding{Style: openapi3.SerializationForm, Explode: &once}
+		}
+	}
+	return out
+}
+
+// collections are the ways of Swagger 2.0 to write an array, by place, that can be
+// built.
+var collections = map[string]string{"query": "csv multi ssv pipes", "formData": "csv multi", "path": "csv", "header": "csv"}
 
 // mediaTypes returns what a body of Swagger 2.0 is sent as; the document's first
 // word on it where that suits the parameters.
@@ -132,6 +154,9 @@ func (f *fragment) parameters(src operationSource, m map[string]json.RawMessage)
 				return nil, errors.New("one of its parameters has no name or no place")
 			}
 			key := in + " " + name
+			if way := rawjson.String(pm["collectionFormat"]); f.doc.swagger && rawjson.String(pm["type"]) == "array" && way != "" && !slices.Contains(strings.Fields(collections[in]), way) {
+				return nil, fmt.Errorf("its %s parameter %s has the collectionFormat %s, which is not built", in, quoted(name), quoted(way))
+			}
 			text := f.parameter(pm)
 			if i, ok := at[key]; ok {
 				out[i] = text

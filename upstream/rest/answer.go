@@ -141,7 +141,8 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 func (a *action) take(ans *httpcall.Answer, v *visit) (*answered, error) {
 	t := &taker{
 		answered: &answered{status: ans.Status, header: ans.Header, url: v.url},
-		text:     ans.Body, shape: a.shape, list: a.list, skip: v.at.Skip, most: v.most,
+		text:     bytes.TrimPrefix(ans.Body, []byte("\ufeff")), // RFC 8259, section 8.1, lets readers overlook it
+		shape:    a.shape, list: a.list, skip: v.at.Skip, most: v.most,
 	}
 	switch {
 	case v.in.fields != nil:

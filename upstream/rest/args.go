@@ -18,7 +18,7 @@ type param struct {
 	arg, in, wire string
 	kind, items   string // JSON types; "" is any
 	style, format string
-	nullable      bool
+	nullable      bool // null is a value of it, not the lack of one
 	required      bool
 	most          int64 // of an integer that is at least 1; 0 for any
 	enum          []json.RawMessage
@@ -30,13 +30,8 @@ func compileParam(a *Action, p *Param) param {
 		arg: p.Arg, in: a.in(p), wire: p.wire(), kind: p.kind(), items: p.Items, style: p.Style, format: p.Format,
 		required: p.Required || a.in(p) == inPath && p.Default == nil,
 	}
-	if list, ok := p.Schema["type"].([]any); ok {
-		for _, t := range list {
-			c.nullable = c.nullable || t == "null"
-		}
-	}
-	if nullable, _ := p.Schema["nullable"].(bool); nullable {
-		c.nullable = true
+	if a.Body == "" || a.Body == "json" { // nothing else has a way to write it
+		c.nullable = c.in == inBody && allowsNull(p.Schema)
 	}
 	if f, ok := p.Schema["format"].(string); ok {
 		c.format = f
@@ -50,6 +45,26 @@ func compileParam(a *Action, p *Param) param {
 		c.preset = raw(p.Default)
 	}
 	return c
+}
+
+// allowsNull reports whether a schema says that a value may be null.
+func allowsNull(schema map[string]any) bool {
+	if nullable, _ := schema["nullable"].(bool); nullable || schema["type"] == "null" {
+		return true
+	}
+	if types, _ := schema["type"].([]any); slices.Contains(types, any("null")) {
+		return true
+	}
+	for _, key := range []string{"anyOf", "oneOf"} {
+		branches, _ := schema[key].([]any)
+		if slices.ContainsFunc(branches, func(b any) bool {
+			branch, _ := b.(map[string]any)
+			return allowsNull(branch)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // input is the arguments of one call.

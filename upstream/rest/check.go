@@ -137,10 +137,10 @@ func parseBase(text string) (*url.URL, error) {
 // checkConstantPath holds the path that the definition itself gives to one
 // reading: characters of RFC 3986, section 3.3, and no dot or empty segments.
 func checkConstantPath(path string) error {
-	if i := strings.IndexFunc(path, func(c rune) bool {
-		return c > 0x7e || c <= ' ' || strings.ContainsRune("\"<>\\^`|?#[]", c)
-	}); i >= 0 {
-		return fmt.Errorf("has the character %q, which no path can have", path[i])
+	for _, c := range path {
+		if c > 0x7e || c <= ' ' || strings.ContainsRune("\"<>\\^`|?#[]", c) {
+			return fmt.Errorf("has the character %q, which no path can have; write it percent-encoded", c)
+		}
 	}
 	for i, segment := range strings.Split(path, "/") {
 		if i > 0 && segment == "" && path != "/" && !strings.HasSuffix(path, "/") || segment == "." || segment == ".." || strings.Contains(path, "//") {

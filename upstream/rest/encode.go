@@ -169,11 +169,7 @@ func (m *maker) multipart(values []json.RawMessage) ([]byte, string, error) {
 		if p.in != inBody || values[i] == nil {
 			continue
 		}
-		parts := []json.RawMessage{values[i]}
-		if (p.base64() || TextFile(p.format)) && rawjson.Kind(values[i]) == '[' {
-			parts = slices.Collect(rawjson.Elements(values[i]))
-		}
-		for _, v := range parts {
+		for _, v := range p.parts(values[i]) {
 			if err := p.part(w, v); err != nil {
 				return nil, "", err
 			}
@@ -183,6 +179,26 @@ func (m *maker) multipart(values []json.RawMessage) ([]byte, string, error) {
 		return nil, "", err
 	}
 	return buf.Bytes(), w.FormDataContentType(), nil
+}
+
+// parts returns what a value is the parts of: a list of files or of plain values has
+// one for each (OpenAPI 3.0.4, Encoding Object, contentType; RFC 7578, section 4.3),
+// and anything else is one.
+func (p *param) parts(v json.RawMessage) []json.RawMessage {
+	if rawjson.Kind(v) != '[' {
+		return []json.RawMessage{v}
+	}
+	list := slices.Collect(rawjson.Elements(v))
+	nested := func(e json.RawMessage) bool { return rawjson.Kind(e) == '{' || rawjson.Kind(e) == '[' }
+	switch {
+	case p.base64(), TextFile(p.format):
+		return list
+	case p.style == "json", slices.ContainsFunc(list, nested):
+		return []json.RawMessage{v}
+	case p.style == "comma":
+		return []json.RawMessage{rawjson.Quote(joined(v))}
+	}
+	return list
 }
 
 // part writes one part: a file in base64, a file of text, JSON or text.

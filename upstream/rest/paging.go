@@ -95,7 +95,7 @@ func (p *pager) after(a *answered, at *page, in *input) (next *page, refused boo
 	switch p.def.Kind {
 	case "cursor":
 		v, _ := a.body.at(p.next)
-		if rawjson.IsNull(v) || plain(v) == "" || plain(v) == "false" || string(v) == string(at.Value) {
+		if rawjson.IsNull(v) || plain(v) == "" || plain(v) == "false" || string(v) == "0" || string(v) == string(at.Value) {
 			return nil, false
 		}
 		return &page{Value: v}, false

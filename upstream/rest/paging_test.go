@@ -119,6 +119,16 @@ most = 10`, "GET", func(w http.ResponseWriter, r *http.Request) {
 			}
 			_, _ = fmt.Fprintf(w, `{"records":[%s]}`, seven(from, size))
 		}},
+		{"cursor that ends with 0", `kind = "cursor"
+param = "from"
+next = "/next"`, "GET", func(w http.ResponseWriter, r *http.Request) {
+			from := number(r.FormValue("from"), 1)
+			next := from + 3
+			if next > 7 {
+				next = 0
+			}
+			_, _ = fmt.Fprintf(w, `{"records":[%s],"next":%d}`, seven(from, 3), next)
+		}},
 		{"next url", `kind = "next_url"
 next = "/nextRecordsUrl"
 total = "/totalSize"`, "GET", func(w http.ResponseWriter, r *http.Request) {

@@ -123,6 +123,17 @@ params.a = {}`, `{"a":null}`, "PATCH /x\nContent-Type: application/json\n{}"},
 		{"null that is meant", `method = "PATCH"
 path = "/x"
 params.a.schema = { type = ["string", "null"] }`, `{"a":null}`, "PATCH /x\nContent-Type: application/json\n" + `{"a":null}`},
+		{"null that one of several types is", `method = "PATCH"
+path = "/x"
+params.a.schema = { anyOf = [{ type = "string" }, { type = "null" }] }
+params.b.schema = { oneOf = [{ type = ["integer", "null"] }, { type = "string" }] }
+params.c.schema = { enum = ["x"], type = "string" }`, `{"a":null,"b":null,"c":null}`, "PATCH /x\nContent-Type: application/json\n" + `{"a":null,"b":null}`},
+		{"null where nothing is written so", `method = "POST"
+path = "/x"
+body = "form"
+params.a.schema = { type = ["string", "null"] }
+params.q = { in = "query", schema = { type = ["integer", "null"] } }
+params.h = { in = "header", name = "X-H", schema = { type = "string", nullable = true } }`, `{"a":null,"q":null,"h":null}`, "POST /x\nContent-Type: application/x-www-form-urlencoded"},
 		{"numbers as strings and back", `method = "POST"
 path = "/x"
 params.s = {}

@@ -43,20 +43,21 @@ func (g *gated) call(t *testing.T, tool, args string) error {
 // from it, however often, and a database that is not there do.
 func TestAnswersOpenNoCircuit(t *testing.T) {
 	forbidden := map[sqldb.Driver]string{sqldb.Postgres: "SELECT * FROM pg_authid", sqldb.MySQL: "SELECT * FROM mysql.user", sqldb.SQLite: "SELECT load_extension('x')"}
+	odd := map[sqldb.Driver]string{sqldb.Postgres: "SELECT pg_describe_object(99999999, 1, 0)", sqldb.MySQL: "SELECT 18446744073709551615 + 1", sqldb.SQLite: "SELECT abs(-9223372036854775808)"}
 	each(t, func(t *testing.T, d sqldb.Driver) {
 		a := start(t, sqldb.Options{Driver: d, Writes: true, AllowPrivileged: true, Statements: map[string]sqldb.Statement{
-			"old": {SQL: "SELECT gone FROM orders"}, "older": {SQL: "SELECT * FROM gone"}, "fine": {SQL: "SELECT id FROM orders"}, "forbidden": {SQL: forbidden[d]},
+			"old": {SQL: "SELECT gone FROM orders"}, "older": {SQL: "SELECT * FROM gone"}, "fine": {SQL: "SELECT id FROM orders"}, "forbidden": {SQL: forbidden[d]}, "odd": {SQL: odd[d]},
 			"huge": {SQL: cells(d, 1, 5_000_000)}, "twice": {SQL: "INSERT INTO orders (id, customer) VALUES (1, 'x')", Write: true},
 		}}, "writer")
 		g := behindGates(a, time.Minute)
 		for range 4 {
-			for _, tool := range []string{"old", "older", "forbidden", "huge", "twice"} {
+			for _, tool := range []string{"old", "older", "forbidden", "huge", "twice", "odd"} {
 				if err := g.call(t, tool, `{}`); err != nil && strings.Contains(public(err), "circuit") {
 					t.Fatalf("%s: %v (public %q)", tool, err, public(err))
 				}
 			}
 		}
-		if g.asked != 20 {
+		if g.asked != 24 {
 			t.Errorf("they were asked %d times", g.asked)
 		}
 		if err := g.call(t, "fine", `{}`); err != nil {

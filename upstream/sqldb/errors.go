@@ -112,6 +112,9 @@ func (a *Adapter) explain(ctx context.Context, tool string, free bool, err error
 		return nil, e
 	}
 	cause, said := a.dialect.meaning(err)
+	if stage == connecting && (cause == misshapen || cause == faulty || cause == unfit) {
+		cause = away // of what a connection asks for itself, no statement is to blame
+	}
 	if cause == lost && ctx.Err() != nil || cause == late && ctx.Err() != nil {
 		ended := upstream.AsError(a.opt.ID, tool, ctx.Err())
 		e.Kind = ended.Kind

@@ -26,6 +26,8 @@ type pgSession struct {
 	conn     *pgx.Conn
 	pg       *pgconn.PgConn
 	prepared map[string]*pgStatement
+	free     string // the name of the model's latest statement; "" if it wrote none
+	named    int    // statements that got a name
 	side     func(func())
 	broken   bool
 }
@@ -36,12 +38,8 @@ type pgStatement struct {
 	params  int
 }
 
-// The names of what the connection has prepared, and the key of our session in
-// the driver's.
-const (
-	freeName   = "bulkhead_free"
-	sessionKey = "bulkhead"
-)
+// sessionKey is the key of our session in the driver's.
+const sessionKey = "bulkhead"
 
 // on runs f with the session of conn and closes the connection if it is left
 // broken.
@@ -164,11 +162,14 @@ func (s *pgSession) statement(ctx context.Context, req *request) (*pgStatement, 
 			return nil, err
 		}
 	}
-	name := freeName
-	if req.key != "" {
-		name = "bulkhead_" + strconv.Itoa(len(s.prepared)+1) + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	} else if err := s.pg.Deallocate(ctx, name); err != nil { // no error if there is none
-		return nil, err
+	if req.key == "" && s.free != "" {
+		if err := s.pg.Deallocate(ctx, s.free); err != nil { // no error if there is none
+			return nil, err
+		}
+	}
+	name := s.name()
+	if req.key == "" {
+		s.free = name
 	}
 	d, err := s.pg.Prepare(ctx, name, req.text.sql, nil)
 	if err != nil {
@@ -182,6 +183,14 @@ func (s *pgSession) statement(ctx context.Context, req *request) (*pgStatement, 
 		s.prepared[req.key] = st
 	}
 	return st, nil
+}
+
+// name returns a name that no other statement has or had, of whatever session: where
+// a pooler hands the connections of the server around, a statement by that name that
+// another call has left there would be carried out in place of this one.
+func (s *pgSession) name() string {
+	s.named++
+	return "bulkhead_" + strconv.Itoa(s.named) + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
 }
 
 func (s *pgSession) column(f pgconn.FieldDescription) column {
@@ -258,7 +267,7 @@ func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out
 		return at(running, err)
 	}
 	ctx = context.WithoutCancel(ctx) // the deadline is set on the connection
-	if out != nil && len(st.columns) > 0 {
+	if out != nil {
 		out.head(st.columns)
 	}
 	for commands := 0; ; {
@@ -287,7 +296,11 @@ func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out
 			commands++
 		case *pgproto3.ErrorResponse:
 			if failed == nil {
-				failed = at(running, pgconn.ErrorResponseToPgError(msg))
+				how := running
+				if commands == 0 { // it was BEGIN, as of a write where only reading is possible
+					how = connecting
+				}
+				failed = at(how, pgconn.ErrorResponseToPgError(msg))
 			}
 		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
 			s.broken = true

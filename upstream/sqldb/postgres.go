@@ -165,15 +165,19 @@ func (p *postgres) meaning(err error) (cause, string) {
 		return crowded, said
 	case "22P02", "22007", "22008", "22003", "22021", "08P01", "42804", "22P03":
 		return unfit, said
+	case "26000": // after it was prepared once more
+		return away, "a pooler on the way does not keep a connection's prepared statements; the operator has to connect to the database itself, or in the pooler's session mode"
+	case "53400": // such as temp_file_limit, which the next statement need not reach
+		return faulty, said
 	case "3D000", "57P01", "57P02", "57P03", "57P04", "57P05", "25P03":
 		return away, said
 	}
 	switch e.Code[:min(2, len(e.Code))] {
 	case "28":
 		return login, said
-	case "42", "0A", "26", "34":
+	case "42", "0A", "34":
 		return misshapen, said
-	case "08", "53", "58", "XX":
+	case "08", "53":
 		return away, said
 	}
 	return faulty, said

@@ -110,6 +110,8 @@ func TestFailures(t *testing.T) {
 		{sqldb.SQLite, "", "SELECT nope FROM orders", "invalid_arguments", false, "nope"}, {sqldb.SQLite, "", "SELECT * FROM nowhere", "invalid_arguments", false, "nowhere"}, {sqldb.SQLite, "", "SELECT abs(-9223372036854775807 - id) FROM orders", "failed", true, "overflow"},
 		{sqldb.Postgres, "postgres://reader:wrong@" + address(t, pgServer) + "/sales", "SELECT 1", "needs_login", false, "credential"}, {sqldb.MySQL, "mysql://reader:wrong@" + address(t, mariaServer) + "/sales", "SELECT 1", "needs_login", false, "credential"},
 		{sqldb.Postgres, "postgres://reader:x@" + nobody + "/sales", "SELECT 1", "unavailable", false, "cannot be reached"}, {sqldb.MySQL, "mysql://reader:x@" + nobody + "/sales", "SELECT 1", "unavailable", false, "cannot be reached"},
+		// Of an answer to the connecting, as a pooler's that does not take a setting, the statement cannot be blamed.
+		{sqldb.Postgres, "postgres://reader:" + superPassword + "@" + address(t, pgServer) + "/sales?search_path=%22", "SELECT 1", "unavailable", false, "search_path"},
 		{sqldb.SQLite, "sqlite:" + filepath.Join(t.TempDir(), "none.db"), "SELECT 1", "unavailable", false, "no database file"}, {sqldb.SQLite, "sqlite:" + t.TempDir(), "SELECT 1", "unavailable", false, "cannot be opened"},
 		{sqldb.SQLite, "sqlite:" + garbage(t), "SELECT * FROM a", "unavailable", false, "cannot be read"},
 	} {
@@ -142,6 +144,29 @@ func garbage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return path
+}
+
+// TestNames has no prepared statement be called like one before it, which a pooler
+// might have kept for another call.
+func TestNames(t *testing.T) {
+	const names = "SELECT name FROM pg_prepared_statements"
+	opt := sqldb.Options{Driver: sqldb.Postgres, Query: true, Concurrency: 1, Statements: map[string]sqldb.Statement{"names": {SQL: names}}}
+	seen := map[string]bool{}
+	for range 2 {
+		a := start(t, opt, "reader")
+		for i := range 2 {
+			r, err := query(t, a, names)
+			got := rowsOf(t, r, err)
+			if seen[got] || strings.Count(got, "bulkhead_") != 1 {
+				t.Errorf("query %d: %s", i, got)
+			}
+			seen[got] = true
+		}
+		r, err := call(t, a, "names", `{}`)
+		if got := rowsOf(t, r, err); strings.Count(got, "bulkhead_") != 2 {
+			t.Errorf("one of each: %s", got)
+		}
+	}
 }
 
 // TestNoDatabase has a file that is none be noticed before anybody asks.

@@ -72,6 +72,9 @@ func (s *sqliteDB) connector(dsn string) (driver.Connector, error) {
 // pragmas are those that only tell; the tool "schema" uses them as tables.
 var pragmas = []string{"table_list", "table_info", "table_xinfo", "foreign_key_list", "index_list", "index_info"}
 
+// asked are those that full-text search asks itself; with a value they would set one.
+var asked = []string{"data_version", "page_size"}
+
 // policy decides what a statement may do while it is prepared
 // (https://sqlite.org/c3ref/set_authorizer.html).
 func policy(write bool) sqlite.AuthorizerFn {
@@ -83,7 +86,8 @@ func policy(write bool) sqlite.AuthorizerFn {
 		case sqlite.AuthFunction:
 			allowed = !deniedFunction(SQLite, strings.ToLower(arg2))
 		case sqlite.AuthPragma:
-			allowed = slices.Contains(pragmas, strings.ToLower(arg1))
+			name := strings.ToLower(arg1)
+			allowed = slices.Contains(pragmas, name) || arg2 == "" && slices.Contains(asked, name)
 		case sqlite.AuthAttach, sqlite.AuthDetach:
 			allowed = false
 		}
@@ -199,6 +203,9 @@ func (s *sqliteDB) ask(ctx context.Context, conn *sql.Conn, req *request, out *t
 		return err
 	}
 	rows, err := conn.QueryContext(ctx, req.text.sql, sqliteValues(req.args)...)
+	if plain := strings.ReplaceAll(req.text.sql, anyColumns, plainColumns); err != nil && plain != req.text.sql {
+		rows, err = conn.QueryContext(ctx, plain, sqliteValues(req.args)...)
+	}
 	if err != nil {
 		return s.why(ctx, conn, req, err)
 	}
@@ -329,14 +336,23 @@ func (s *sqliteDB) meaning(err error) (cause, string) {
 	return faulty, e.Error()
 }
 
+// The columns of whatever sqlite_schema has, and those of ordinary tables only: SQLite
+// tells none at all if one is of a view that does not work any more, or of a table
+// whose module is missing.
+const (
+	anyColumns   = "pragma_table_xinfo(m.name)"
+	plainColumns = "pragma_table_xinfo(case when m.type = 'table' and m.rootpage > 0 then m.name end)"
+)
+
 // schema implements dialect.
 func (s *sqliteDB) schema() map[string]string {
-	const where = ` from sqlite_schema m where m.type in ('table', 'view') and m.name not like 'sqlite!_%' escape '!' and m.name like :filter escape '!'`
+	const where = ` where m.type in ('table', 'view') and m.name not like 'sqlite!_%' escape '!' and m.name like :filter escape '!'`
 	return map[string]string{
-		"names":   `select m.name, m.type as kind` + where + ` order by 1`,
-		"summary": `select m.name, m.type as kind, (select count(*) from pragma_table_info(m.name)) as columns` + where + ` order by 1`,
+		"names": `select m.name, m.type as kind from sqlite_schema m` + where + ` order by 1`,
+		"summary": `select m.name, m.type as kind, nullif((select count(*) from ` + anyColumns + ` where hidden <> 1), 0) as columns
+			from sqlite_schema m` + where + ` order by 1`,
 		"full": `select m.name as "table", c.name as "column", c.type, not c."notnull" as nullable, case when c.pk > 0 then 'primary key' end as "key",
 			(select group_concat(f."table" || '.' || coalesce(f."to", 'rowid'), ', ') from pragma_foreign_key_list(m.name) f where f."from" = c.name) as "references"
-			from sqlite_schema m join pragma_table_info(m.name) c where m.type in ('table', 'view') and m.name not like 'sqlite!_%' escape '!' and m.name like :filter escape '!' order by 1, c.cid`,
+			from sqlite_schema m left join ` + anyColumns + ` c on c.hidden <> 1` + where + ` order by 1, c.cid`,
 	}
 }

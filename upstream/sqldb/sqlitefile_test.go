@@ -198,3 +198,31 @@ func TestReadOnlyFile(t *testing.T) {
 		t.Errorf("a file that may be written, in such a directory: %v (public %q)", err, public(err))
 	}
 }
+
+// TestSchemaOfOddTables has the schema be told where a view does not work any more or
+// the module of a table is missing, with generated columns, and full text be searched.
+func TestSchemaOfOddTables(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "odd.db")
+	fileOf(t, path, "v", "CREATE TABLE g (a INTEGER, b INTEGER GENERATED ALWAYS AS (a * 2))", "CREATE VIEW fine AS SELECT a AS x FROM g", "CREATE VIRTUAL TABLE f USING fts5 (body)", "INSERT INTO f VALUES ('hello world')")
+	a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite, Query: true}, "sqlite:"+path)
+	tell := func(detail, want string) {
+		t.Helper()
+		r, err := call(t, a, "schema", `{"detail":"`+detail+`"}`)
+		if got := rowsOf(t, r, err); !strings.Contains(got, want) {
+			t.Errorf("%s: %s is missing in %s", detail, want, got)
+		}
+	}
+	tell("full", `["fine","x","INTEGER",1,null,null]`)
+	tell("full", `["g","b","INTEGER",1,null,null]`)
+	r, err := query(t, a, "SELECT highlight(f, 0, '<', '>') AS h FROM f WHERE f MATCH 'hello'")
+	if got := rowsOf(t, r, err); got != `[["<hello> world"]]` {
+		t.Error(got)
+	}
+	broken := filepath.Join(t.TempDir(), "broken.db")
+	fileOf(t, broken, "v", "CREATE TABLE g (a INTEGER, b INTEGER GENERATED ALWAYS AS (a * 2))", "CREATE VIEW broken AS SELECT nope FROM g")
+	a = startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.SQLite}, "sqlite:"+broken)
+	tell("summary", `["broken","view",null]`)
+	tell("summary", `["g","table",2]`)
+	tell("full", `["broken",null,null,null,null,null]`)
+	tell("full", `["g","b","INTEGER",1,null,null]`)
+}

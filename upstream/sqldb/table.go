@@ -182,7 +182,7 @@ func (t *table) number(v []byte, float bool) {
 		t.buf = append(t.buf, v...)
 		return
 	}
-	t.buf = appendString(t.buf, string(v))
+	t.text(v)
 }
 
 func survives(v []byte) bool {

@@ -21,6 +21,8 @@ func TestValues(t *testing.T) {
 		{sqldb.Postgres, `SELECT true, false, '\x00ff'::bytea, 'a"\' || chr(10) || 'é'`, `true,false,"base64:AP8=","a\"\\\né"`},
 		{sqldb.Postgres, "SELECT '2026-06-30 18:00:00.25+02'::timestamptz, '2026-06-30 18:00:00'::timestamp, '2026-06-30'::date, '18:00'::time, '1 day'::interval, 'infinity'::timestamptz", `"2026-06-30T16:00:00.25Z","2026-06-30T18:00:00","2026-06-30","18:00:00","P1D","infinity"`},
 		{sqldb.Postgres, `SELECT '{"n":12345678901234567890,"a":[1,{}]}'::jsonb, ARRAY['a','b'], '6ba7b810-9dad-11d1-80b4-00c04fd430c8'::uuid`, `{"a":[1,{}],"n":12345678901234567890},"{a,b}","6ba7b810-9dad-11d1-80b4-00c04fd430c8"`},
+		{sqldb.Postgres, "SELECT", ""},
+		{sqldb.Postgres, "SELECT repeat('9', 5000)::numeric", `"` + strings.Repeat("9", 4096) + `… [cut: 4096 of 5000 bytes]"`},
 		{sqldb.MySQL, "SELECT 9007199254740993, 18446744073709551615, -1, NULL, TRUE", `"9007199254740993","18446744073709551615",-1,null,1`},
 		{sqldb.MySQL, "SELECT 12.50, CAST(99999999999999999999.01 AS DECIMAL(30,2)), 1.5e0, 1e300", `12.50,"99999999999999999999.01",1.5,1e+300`},
 		{sqldb.MySQL, "SELECT X'00ff' AS a, 'é', TIMESTAMP '2026-06-30 18:00:00.25', DATE '2026-06-30', TIME '18:00:00'", `"base64:AP8=","é","2026-06-30T18:00:00.25","2026-06-30","18:00:00"`},

@@ -1,9 +1,14 @@
 package sqldb_test
 
 import (
+	"errors"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/sqldb"
@@ -124,4 +129,61 @@ func TestWholeWrites(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestUnbegunWrites has a write to a server that can only be read from, as after a
+// failover, be told as never carried out: it refuses BEGIN.
+func TestUnbegunWrites(t *testing.T) {
+	a := startAt(t, sqldb.Options{ID: "sales", Driver: sqldb.Postgres, Writes: true, AllowPrivileged: true, Statements: map[string]sqldb.Statement{
+		"touch": {SQL: "UPDATE orders SET id = id", Write: true},
+	}}, "postgres://reader:x@"+standby(t)+"/sales?sslmode=disable")
+	_, err := call(t, a, "touch", `{}`)
+	if e, ok := errors.AsType[*upstream.Error](err); !ok || e.Sent || e.Kind != upstream.Unavailable || !strings.Contains(e.Public, "during recovery") {
+		t.Errorf("%v (public %q)", err, public(err))
+	}
+}
+
+// standby is as much of a PostgreSQL server in recovery as a write gets to see, for one
+// connection.
+func standby(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	t.Cleanup(done.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	done.Go(func() {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close() //nolint:errcheck // of a test
+		b := pgproto3.NewBackend(conn, conn)
+		if _, err := b.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		b.Send(&pgproto3.AuthenticationOk{})
+		b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+		for refused := false; b.Flush() == nil; {
+			msg, err := b.Receive()
+			if err != nil {
+				return
+			}
+			switch m := msg.(type) {
+			case *pgproto3.Parse:
+				if refused = strings.HasPrefix(m.Query, "begin read write"); refused {
+					b.Send(&pgproto3.ErrorResponse{Severity: "ERROR", Code: "0A000", Message: "cannot set transaction read-write mode during recovery"})
+				} else {
+					b.Send(&pgproto3.ParseComplete{})
+				}
+			case *pgproto3.Describe:
+				b.Send(&pgproto3.ParameterDescription{})
+				b.Send(&pgproto3.NoData{})
+			case *pgproto3.Sync:
+				b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+			}
+		}
+	})
+	return l.Addr().String()
 }
