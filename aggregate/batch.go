@@ -171,7 +171,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	keep = func(a *batchAnswer) {
 		if e.m != nil {
 			a.unsure = unsure(e, a.err)
-			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, circumstances: as})
+			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, old: c.Timing.Memory == byStale, circumstances: as})
 		}
 	}
 	a := batchAnswer{source: e.tool.Upstream}

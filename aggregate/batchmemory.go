@@ -58,6 +58,7 @@ type keptCall struct {
 	batchAnswer
 	node  string // of the plan
 	reads bool
+	old   bool // it was out of date when it was answered from memory, and says so
 	circumstances
 	made time.Time
 	size int
@@ -78,12 +79,22 @@ func (m *batchMemory) of(ctx context.Context, c *upstream.Call, view upstream.ID
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
 		m.leave(k)
-		return nil, nil, upstream.AsError("", c.Name, context.Cause(ctx))
+		return nil, nil, unawaited(c, context.Cause(ctx))
 	}
 	return k, func() {
 		<-k.turn
 		m.leave(k)
 	}, nil
+}
+
+// unawaited is the error of a plan whose first sending has not ended in time.
+func unawaited(c *upstream.Call, why error) error {
+	e := *upstream.AsError("", c.Name, why)
+	e.Sent = false
+	if e.Kind == upstream.Timeout {
+		e.Public = "this plan was sent before and is still being carried out; send it again as it is to have its answer"
+	}
+	return &e
 }
 
 // planKeyOf tells plans apart that differ in more than white space and the order
@@ -258,7 +269,8 @@ func (k *batchKept) nodes(such func(*keptCall) bool) map[string]bool {
 
 // get returns what a call brought when the plan was sent before. That a write was
 // made is known for as long as the plan is sent again; what was read grows old, and
-// is not given again after a change at its source. settled is what a write was made
+// is not given again after a change at its source, or if it was out of date from the
+// first. settled is what a write was made
 // from: if that were read anew, the write might be another one and made once more.
 func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswer, bool) {
 	k.memory.mu.Lock()
@@ -267,7 +279,7 @@ func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswe
 	switch {
 	case c == nil || c.reads && c.as != as.as: // it may say another thing now
 		return batchAnswer{}, false
-	case c.reads && !settled && (c.state != as.state || time.Since(c.made) >= planLasts):
+	case c.reads && !settled && (c.old || c.state != as.state || time.Since(c.made) >= planLasts):
 		return batchAnswer{}, false
 	case c.as != as.as && c.err == nil: // made, but who asks may not be allowed to see it any longer
 		return batchAnswer{source: c.source, result: withoutResult()}, true

@@ -70,3 +70,42 @@ func TestAWriteIsMadeOnceWhateverIsReadAnew(t *testing.T) {
 		})
 	}
 }
+
+// TestBatchWaitsForItself: who does not wait long enough for a plan that is still
+// being carried out is told so, and not that something may have been done.
+func TestBatchWaitsForItself(t *testing.T) {
+	for name, tt := range map[string]struct {
+		opt  aggregate.Options
+		more string
+	}{
+		"its own deadline":   {more: `,"deadline_ms":100`},
+		"the call's as well": {opt: aggregate.Options{Deadline: time.Second}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crm := newShop(t, "crm")
+				began, end := make(chan bool), make(chan bool)
+				crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+					close(began)
+					<-end
+					return upstream.TextResult("done", false), nil
+				}
+				v, stop := startBatches(t, tt.opt, crm)
+				defer stop()
+				const plan = `{"calls":[{"id":"w","tool":"crm_write"}]`
+				ended := make(chan bool)
+				go func() {
+					defer close(ended)
+					batch(t, v, "bulkhead_batch", plan+`}`)
+				}()
+				<-began
+				const want = "timeout: this plan was sent before and is still being carried out; send it again as it is to have its answer; nothing was sent; retry later."
+				if got := call(t, v, "bulkhead_batch", plan+tt.more+`}`).text(); got != want {
+					t.Error(got)
+				}
+				close(end)
+				<-ended
+			})
+		})
+	}
+}

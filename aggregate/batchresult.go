@@ -36,7 +36,7 @@ type batchItem struct {
 	Notes        []string        `json:"notes,omitempty"`   // what we say of it, such as how to read the rest
 	Meta         json.RawMessage `json:"meta,omitempty"`    // what we say of it to programs, see ownMeta
 	Truncated    *batchCut       `json:"truncated,omitempty"`
-	Items        []batchItem     `json:"items,omitempty"` // of a call made for each element of a list
+	Items        []batchItem     `json:"items,omitzero"` // of a call made for each element of a list, which may have none
 	// Reused says that it was made when the same plan was sent before.
 	Reused bool  `json:"reused,omitempty"`
 	MS     int64 `json:"ms"`
@@ -67,6 +67,9 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 		it := item(&out[i])
 		it.ID, it.Tool, it.Source = n.ID, n.Tool, upstream.ID(n.Source)
 		if n.Mapped() {
+			if out[i].Items != nil {
+				it.Items = []batchItem{}
+			}
 			for j := range out[i].Items {
 				it.Items = append(it.Items, item(&out[i].Items[j]))
 				sum += out[i].Items[j].Took
