@@ -97,7 +97,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 			Fault: run.fault,
 		})
 		wall := time.Since(began)
-		res, err := run.result(p, out, wall, min(args.most, b.agg.opt.MaxResult))
+		res, err := run.result(ctx, p, out, wall, min(args.most, b.agg.opt.MaxResult))
 		if err == nil {
 			b.agg.opt.Observer.Planned(run.planned(p, out, wall, res))
 		}

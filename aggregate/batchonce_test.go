@@ -2,6 +2,7 @@ package aggregate_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -108,4 +109,24 @@ func TestBatchWaitsForItself(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBatchAtTheEnd: a plan that is still being carried out when Bulkhead is stopped
+// does not have the client send it again, for which every write would be made twice.
+func TestBatchAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v, stop := startBatches(t, aggregate.Options{}, newShop(t, "crm"))
+		defer stop()
+		ctx, end := context.WithCancelCause(t.Context())
+		time.AfterFunc(100*time.Millisecond, func() { end(upstream.Caused(context.Canceled, upstream.ErrStopping)) })
+		res, err := v.CallTool(ctx, &aggregate.Request{Principal: upstream.Local(), Params: json.RawMessage(`{"name":"bulkhead_batch","arguments":` +
+			`{"calls":[{"id":"w","tool":"crm_write"},{"id":"r","tool":"crm_read","arguments":{"ms":1000}},{"id":"n","tool":"crm_read","after":["r"]}]}}`)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := string(res)
+		if !strings.Contains(said, "Bulkhead was stopped, and forgets this plan: send what is missing as a new one, without what succeeded.") || strings.Contains(said, "same plan again") {
+			t.Error(said)
+		}
+	})
 }

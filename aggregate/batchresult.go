@@ -2,7 +2,9 @@ package aggregate
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -59,7 +61,7 @@ type batchTiming struct {
 }
 
 // result puts the answer of a plan together, its results within limit bytes.
-func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall time.Duration, limit int) (*upstream.Result, error) {
+func (r *batchRun) result(ctx context.Context, p *plan.Plan, out []plan.Outcome[batchAnswer], wall time.Duration, limit int) (*upstream.Result, error) {
 	res := batchResult{Timing: batchTiming{Wall: wall.Milliseconds(), Critical: plan.Critical(p, out).Milliseconds()}}
 	var sum time.Duration
 	for i := range out {
@@ -82,7 +84,7 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 	}
 	res.Timing.Sum = sum.Milliseconds()
 	left := r.cut(res.Results, limit)
-	res.Summary = summaryOf(res.Results) + left
+	res.Summary = summaryOf(res.Results, errors.Is(context.Cause(ctx), upstream.ErrStopping)) + left
 	return upstream.StructuredResult(res)
 }
 
@@ -140,7 +142,8 @@ func (it *batchItem) elements() {
 }
 
 // summaryOf says in a sentence what is missing and why, and what to do about it.
-func summaryOf(items []batchItem) string {
+// Once Bulkhead has stopped nothing is known any more of a plan.
+func summaryOf(items []batchItem, stopped bool) string {
 	ok, reused, again, failed := 0, 0, false, false
 	var missing, unsure, wrong []string
 	for i := range items {
@@ -185,6 +188,8 @@ func summaryOf(items []batchItem) string {
 		s += " Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again."
 	}
 	switch {
+	case stopped:
+		s += " Bulkhead was stopped, and forgets this plan: send what is missing as a new one, without what succeeded."
 	case again && len(unsure) > 0:
 		s += " If you send the same plan again within 5 minutes, the other missing calls are made, but not these."
 	case again || !failed: // the time was up

@@ -122,6 +122,9 @@ func whatHappened(e *upstream.Error) string {
 		}
 		return strings.TrimRight(Printable(e.Public, most), ".") // more follows, or our own
 	}
+	if e.Kind == upstream.Cancelled && errors.Is(e.Err, upstream.ErrStopping) {
+		return "Bulkhead was stopped before it had an answer"
+	}
 	return plain[e.Kind]
 }
 
