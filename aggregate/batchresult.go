@@ -43,6 +43,7 @@ type batchItem struct {
 	Reused bool  `json:"reused,omitempty"`
 	MS     int64 `json:"ms"`
 	unsure bool  // it failed, and may have been carried out
+	hidden bool  // it failed, and was carried out: its result cannot be shown
 	astray bool  // it failed, because what it refers to cannot be had
 }
 
@@ -100,7 +101,10 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	switch a := o.Result; {
 	case a.err != nil:
 		it.Code, it.Error, it.RetryAfterMS = a.err.Kind.Code(), failureText(a.err), a.err.RetryAfter.Milliseconds()
-		if a.reused {
+		switch it.hidden = a.unsure && a.err.Op == opShape; {
+		case a.reused && it.hidden:
+			it.Error += " It was not sent again with this plan."
+		case a.reused:
 			it.Error += " It was not sent again with this plan, because it may have been carried out: find that out, and if it was not, call the tool by itself."
 		}
 	case a.cut != nil:
@@ -145,7 +149,7 @@ func (it *batchItem) elements() {
 // Once Bulkhead has stopped nothing is known any more of a plan.
 func summaryOf(items []batchItem, stopped bool) string {
 	ok, reused, again, failed := 0, 0, false, false
-	var missing, unsure, wrong []string
+	var missing, unsure, hidden, wrong []string
 	for i := range items {
 		it := &items[i]
 		switch it.Status {
@@ -165,8 +169,11 @@ func summaryOf(items []batchItem, stopped bool) string {
 		case plan.Skipped:
 			missing = append(missing, it.ID+" was skipped")
 		}
-		if which := it.which(func(o *batchItem) bool { return o.unsure }); which != "" {
+		if which := it.which(func(o *batchItem) bool { return o.unsure && !o.hidden }); which != "" {
 			unsure = append(unsure, which)
+		}
+		if which := it.which(func(o *batchItem) bool { return o.hidden }); which != "" {
+			hidden = append(hidden, which)
 		}
 		if which := it.which((*batchItem).wrong); which != "" {
 			wrong = append(wrong, which)
@@ -186,6 +193,9 @@ func summaryOf(items []batchItem, stopped bool) string {
 	}
 	if len(unsure) > 0 {
 		s += " Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again."
+	}
+	if len(hidden) > 0 {
+		s += " " + strings.Join(hidden, ", ") + " was carried out, but its result cannot be shown: do not make it again."
 	}
 	switch {
 	case stopped:

@@ -163,7 +163,7 @@ func advice(e *upstream.Error) []string {
 	case upstream.Denied:
 		return []string{"repeating the call will not help"}
 	case upstream.Internal:
-		if e.Sent && !reads {
+		if e.Sent && !reads && e.Op != opShape {
 			return []string{"the call may have been carried out"}
 		}
 		return nil
