@@ -120,6 +120,7 @@ type batchRun struct {
 	total    int
 	held     atomic.Int64 // bytes of results
 	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
+	equals   equals
 
 	mu    sync.Mutex // guards what follows, and the order in which progress is told
 	ended int        // calls of the plan
@@ -158,7 +159,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
-	call, as := callKeyOf(s, e), r.circumstances(e)
+	call, as := r.keyOf(s, e), r.circumstances(e)
 	_, wrote := r.wrote.Load(e.tool.Upstream)
 	if a, ok := r.kept.get(call, as, r.settled[s.Node.ID]); ok && !(wrote && e.tool.Hints.ReadOnly && !r.settled[s.Node.ID]) {
 		a.reused, a.arguments = true, s.Arguments

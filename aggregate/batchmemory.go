@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -324,13 +325,13 @@ func unsure(e *entry, err *upstream.Error) bool {
 	return false
 }
 
-// callKeyOf tells a call from all others of its plan, and from the same one to
+// keyOf tells a call from all others of its plan, and from the same one to
 // another source that has its name now. A write is the same whatever it would be
 // made with by now, or a read behind it that answers otherwise had it made twice; of
-// those that are made for a list, what they are made with tells them apart, because
-// elements may move. What is our own is not remembered: it costs
+// those that are made for a list, what they are made with tells them apart, wherever
+// in the list that stands by now. What is our own is not remembered: it costs
 // nothing.
-func callKeyOf(s plan.Step, e *entry) callKey {
+func (r *batchRun) keyOf(s plan.Step, e *entry) callKey {
 	if e.m == nil {
 		return callKey{}
 	}
@@ -338,7 +339,29 @@ func callKeyOf(s plan.Step, e *entry) callKey {
 	if s.Item >= 0 || e.tool.Hints.ReadOnly {
 		arguments = canonical(nil, s.Arguments)
 	}
-	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
+	key := digest([]byte(s.Node.ID), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
+	if s.Item >= 0 {
+		key = digest(key[:], strconv.AppendInt(nil, r.equals.before(key), 10))
+	}
+	return key
+}
+
+// equals counts the calls of a plan that nothing but their place in a list tells
+// apart. It makes no difference which of them is which.
+type equals struct {
+	mu   sync.Mutex
+	seen map[callKey]int64
+}
+
+// before returns how many of these there were before.
+func (q *equals) before(k callKey) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.seen == nil {
+		q.seen = map[callKey]int64{}
+	}
+	q.seen[k]++
+	return q.seen[k] - 1
 }
 
 // circumstances returns those of a call of this tool at this moment.

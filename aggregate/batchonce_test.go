@@ -130,3 +130,42 @@ func TestBatchAtTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// TestAWriteOfAListIsMadeOnceWhereverItStands: a list that is read anew, because its
+// source is signed in to otherwise by now, has other elements before those that were
+// written. Equal elements are as many writes.
+func TestAWriteOfAListIsMadeOnceWhereverItStands(t *testing.T) {
+	crm, erp := newShop(t, "crm"), newShop(t, "erp")
+	lists := []string{`{"value":[{"v":1},{"v":2},{"v":2},{"v":3,"fail":"denied"}]}`, `{"value":[{"v":7},{"v":2},{"v":1},{"v":2},{"v":2}]}`}
+	var read atomic.Int64
+	answer := func(context.Context, *upstream.Call) (*upstream.Result, error) {
+		return upstream.ParseResult([]byte(`{"content":[],"structuredContent":` + lists[read.Add(1)-1] + `}`))
+	}
+	crm.call = answer
+	m, other := member(crm.fake), member(erp.fake)
+	a, err := aggregate.New([]aggregate.Member{m, other}, aggregate.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, _ := run(t, a)
+	if err := a.Settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	const plan = `{"calls":[{"id":"l","tool":"crm_read"},{"id":"w","tool":"erp_write","map":{"$ref":"#/l/value"},"arguments":{"$ref":"#/item"}}]}`
+	if got := batch(t, v, "bulkhead_batch", plan).String(); got != "l ok, w error denied" {
+		t.Fatal(got)
+	}
+	next := newShop(t, "crm")
+	next.call = answer
+	m.Adapter, m.Fingerprint = next.fake, "of somebody else"
+	if err := a.Swap([]aggregate.Member{m, other}); err != nil {
+		t.Fatal(err)
+	}
+	for len(names(t, v)) != 10 {
+		time.Sleep(time.Millisecond)
+	}
+	b := batch(t, v, "bulkhead_batch", plan)
+	if got := fmt.Sprint(erp.count(`{"v":1}`), erp.count(`{"v":2}`), erp.count(`{"v":7}`), read.Load()); b.String() != "l ok, w ok" || got != "1 3 1 2" {
+		t.Errorf("%s; written %s times", b, got)
+	}
+}
