@@ -98,11 +98,10 @@ func unawaited(c *upstream.Call, why error) error {
 	return &e
 }
 
-// planKeyOf tells plans apart that differ in more than white space and the order
-// of members: who sends one again may have written it anew. A client of the modern
+// planKeyOf tells plans apart that say something else, see [planForm]. A client of the modern
 // revision has no session; its name is what is left to know it by.
 func planKeyOf(c *upstream.Call, view upstream.ID, calls json.RawMessage) planKey {
-	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), canonical(nil, calls))
+	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), planForm(calls))
 }
 
 func digest(parts ...[]byte) (sum [sha256.Size]byte) {
@@ -337,7 +336,7 @@ func (r *batchRun) keyOf(s plan.Step, e *entry) callKey {
 	}
 	var arguments []byte
 	if s.Item >= 0 || e.tool.Hints.ReadOnly {
-		arguments = canonical(nil, s.Arguments)
+		arguments = argumentForm(s.Arguments)
 	}
 	key := digest([]byte(s.Node.ID), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
 	if s.Item >= 0 {

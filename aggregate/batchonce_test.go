@@ -169,3 +169,33 @@ func TestAWriteOfAListIsMadeOnceWhereverItStands(t *testing.T) {
 		t.Errorf("%s; written %s times", b, got)
 	}
 }
+
+// TestBatchWrittenOtherwise: a plan is the same one where what may be left out is
+// written down, and whatever its texts are escaped with.
+func TestBatchWrittenOtherwise(t *testing.T) {
+	crm := newShop(t, "crm")
+	v, _ := startBatches(t, aggregate.Options{}, crm)
+	const l, w = `{"id":"l","tool":"crm_read","arguments":{"value":[1]}}`, `{"id":"w","tool":"crm_write"}`
+	const m = `{"id":"m","tool":"crm_write","map":{"$ref":"#/l/value"},"arguments":{"value":"é/\\\""}}`
+	batch(t, v, "bulkhead_batch", `{"calls":[`+l+`,`+w+`,`+m+`]}`)
+	for _, calls := range []string{
+		l + `,{"id":"w","tool":"crm_write","arguments":{}},` + m,
+		l + `,{"id":"w","tool":"crm_write","on_error":"skip","after":[ ]},` + m,
+		l + `,{"id":"w","tool":"crm_write","arguments":null,"map":null,"after":null,"on_error":null},` + m,
+		l + `,{"i\u0064":"w","tool":"crm\u005fwrite"},{"id":"m","tool":"crm_write","map":{"$ref":"#\/l/value"},"arguments":{"v\u0061lue":"\u00e9\/\u005c\u0022"}}`,
+	} {
+		if got := batch(t, v, "bulkhead_batch", `{"calls":[`+calls+`]}`).String(); got != "l ok reused, w ok reused, m ok reused" {
+			t.Errorf("%s: %s", calls, got)
+		}
+	}
+	for _, calls := range []string{
+		l + `,` + w + `,` + strings.ReplaceAll(m, `é`, `e`),
+		l + `,{"id":"w","tool":"crm_write","on_error":"null"},` + m,
+		l + `,{"id":"w","tool":"crm_write","arguments":{"x":null}},` + m,
+		l + `,{"id":"w","tool":"crm_write","after":["l"]},` + m,
+	} {
+		if got := batch(t, v, "bulkhead_batch", `{"calls":[`+calls+`]}`).String(); strings.Contains(got, "reused") {
+			t.Errorf("%s: %s", calls, got)
+		}
+	}
+}
