@@ -208,13 +208,15 @@ func summaryOf(items []batchItem, stopped bool) string {
 	return s
 }
 
-// wrong reports whether a call failed and does so again however often it is made.
+// wrong reports whether a call failed and does so again until it is another one.
 func (it *batchItem) wrong() bool {
-	return it.Status == plan.Failed && it.Code == upstream.InvalidArguments.Code()
+	return it.Status == plan.Failed && (it.Code == upstream.InvalidArguments.Code() || it.Code == upstream.NotFound.Code())
 }
 
 // missed reports whether a call failed that may succeed when it is made again.
-func (it *batchItem) missed() bool { return it.Status == plan.Failed && !it.unsure && !it.wrong() }
+func (it *batchItem) missed() bool {
+	return it.Status == plan.Failed && !it.unsure && !it.wrong() && it.Code != upstream.Denied.Code()
+}
 
 // namedElements is how many elements of a list are named at most.
 const namedElements = 10
