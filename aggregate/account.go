@@ -61,7 +61,7 @@ func (s *presence) accounted(next upstream.Handler) upstream.Handler {
 // account returns a failure with what is known about it.
 func (s *presence) account(c *upstream.Call, err error) *upstream.Error {
 	e := *upstream.AsError(c.Upstream, c.Name, err)
-	a := &account{cause: e.Err, said: e.Public, timing: *c.Timing, reads: c.Op.Reads() || c.Tool != nil && c.Tool.Hints.ReadOnly}
+	a := &account{cause: e.Err, said: e.Public, timing: *c.Timing, reads: reads(c)}
 	a.login, a.page = s.m.login(&e, c.Principal)
 	if answers(&e) {
 		s.answering()
@@ -81,6 +81,9 @@ func (s *presence) account(c *upstream.Call, err error) *upstream.Error {
 	e.Err = a
 	return &e
 }
+
+// reads reports whether a call changes nothing at its source, as far as is said.
+func reads(c *upstream.Call) bool { return c.Op.Reads() || c.Tool != nil && c.Tool.Hints.ReadOnly }
 
 // circuitFor returns the circuit that keeps calls like c from its source, the
 // source's before the tool's; nil if there is none.

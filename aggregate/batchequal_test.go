@@ -317,6 +317,9 @@ func TestBatchIsItsCalls(t *testing.T) {
 			rt.Fatal(difference)
 		}
 	})
+	if testing.Short() {
+		return // twenty draws need not show all that there is
+	}
 	if kept == 0 {
 		t.Error("nothing was kept")
 	}

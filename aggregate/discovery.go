@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -149,16 +148,15 @@ const maxSuggested = 3
 // misspelling of, else tools that are about what it says.
 func (o *offer) suggest(l upstream.List, name string) (names []string) {
 	list := o.list(l)
-	known := slices.Sorted(maps.Keys(list.index))
 	if len(o.members) == 1 { // which may be alone here, while the name is one among all
 		if own, cut := strings.CutPrefix(name, o.members[0].Prefix+"_"); cut && list.index[own] != nil {
 			return []string{own}
 		} else if cut {
-			names = near.Names(own, known, maxSuggested)
+			names = near.Names(own, list.names(), maxSuggested)
 		}
 	}
 	if names == nil {
-		names = near.Names(name, known, maxSuggested)
+		names = near.Names(name, list.names(), maxSuggested)
 	}
 	if names != nil || list.searcher == nil {
 		return names

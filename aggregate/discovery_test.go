@@ -199,9 +199,17 @@ func TestMisspeltTools(t *testing.T) {
 				t.Errorf("%q: %v", c.tool, err)
 			}
 		}
-		plan := call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"fake_slep"}]}`)
-		if !strings.Contains(plan.text(), `a: unknown tool: "fake_slep"; perhaps fake_sleep is meant; change`) {
-			t.Error(plan.text())
+		const plan = `{"calls":[{"id":"a","tool":"fake_slep"},{"id":"b","tool":"fake_wirte"}]}`
+		inPlan := func(want string) {
+			t.Helper()
+			if got := call(t, v, "bulkhead_batch", plan).text(); !strings.Contains(got, want+"; change") {
+				t.Errorf("%s, want %s", got, want)
+			}
 		}
+		inPlan(`a: unknown tool: "fake_slep"; perhaps fake_sleep is meant | b: unknown tool: "fake_wirte"; perhaps fake_write is meant`)
+		f.set(t, "slap", "slip", "write")
+		f.touch()
+		time.Sleep(time.Minute)
+		inPlan(`a: unknown tool: "fake_slep"; perhaps fake_slap or fake_slip is meant | b: unknown tool: "fake_wirte"; perhaps fake_write is meant`)
 	})
 }

@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -31,7 +33,8 @@ type entry struct {
 // listing is one list of one view, serialised once for each era.
 type listing struct {
 	index          map[string]*entry
-	entries        []*entry // in the order of the list
+	names          func() []string // all of index, sorted when somebody asks
+	entries        []*entry        // in the order of the list
 	legacy, modern listText
 	left           int           // how many entries a budget keeps from it
 	searcher       *searcher     // of the tools of all upstreams; nil where it is not one of those
@@ -84,6 +87,7 @@ func (s *listing) host(client string) *listing {
 func serialise(l upstream.List, entries []*entry, from []*contents, clash *clash) *listing {
 	s := &listing{index: make(map[string]*entry, len(entries)), from: from, clash: clash, complete: !slices.Contains(from, nil)}
 	s.fresh = freshness(from)
+	s.names = sync.OnceValue(func() []string { return slices.Sorted(maps.Keys(s.index)) })
 	legacy, modern := listHead(l), listHead(l)
 	for _, e := range entries {
 		raw, err := e.definition(l, clash)

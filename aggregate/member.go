@@ -37,8 +37,9 @@ type member struct {
 
 // failure is when a call failed last and how.
 type failure struct {
-	at  time.Time
-	err *upstream.Error
+	at    time.Time
+	err   *upstream.Error
+	reads bool // see account
 }
 
 // newMember returns a member that counts on where others do.

@@ -60,7 +60,7 @@ func observed(a *Aggregate, m *member) upstream.Middleware {
 				line.Level, outcome = slog.LevelWarn, e.Kind.Code()
 				line.AddAttrs(slog.String("error", e.Error()))
 				if m != nil && e.Kind != upstream.Cancelled && e.Kind != upstream.InvalidArguments && (e.Kind != upstream.NeedsLogin || m.Users == nil) {
-					m.failed.Store(&failure{time.Now(), unquoted(e)})
+					m.failed.Store(&failure{time.Now(), unquoted(e), reads(c)})
 				}
 			case res.IsError:
 				outcome, size = codeToolError, len(res.Raw)

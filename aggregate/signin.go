@@ -101,16 +101,13 @@ func (m *member) login(e *upstream.Error, p upstream.Principal) (todo []string, 
 // is asked.
 const lookAt = "the operator has to look at "
 
-// toldToAll returns a failure with what has to be done about a sign-in, where that
-// is the same for every user.
-func toldToAll(m *member, e *upstream.Error) *upstream.Error {
-	if m.Users != nil {
-		return e
+// toldToAll returns the failure with what is known about its call, and what has to be
+// done about a sign-in, where that is the same for every user.
+func (f *failure) toldToAll(m *member) *upstream.Error {
+	e, a := *f.err, &account{cause: f.err.Err, said: f.err.Public, reads: f.reads}
+	if m.Users == nil {
+		a.login, _ = m.login(&e, upstream.Principal{})
 	}
-	told, a := *e, &account{cause: e.Err, said: e.Public}
-	if a.login, _ = m.login(e, upstream.Principal{}); a.login == nil {
-		return e
-	}
-	told.Err = a
-	return &told
+	e.Err = a
+	return &e
 }

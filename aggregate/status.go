@@ -144,7 +144,7 @@ func (m *member) status(p upstream.Principal) SourceStatus {
 	}
 	s.Drift, s.DriftMore = driftOf(m)
 	if f := m.failed.Load(); f != nil {
-		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(toldToAll(m, f.err))}
+		s.LastFailure = &FailureStatus{stamp(f.at), f.err.Kind.Code(), f.err.Tool, failureText(f.toldToAll(m))}
 	}
 	s.SignIn = m.signIn(p)
 	m.presence.outlook(&s)

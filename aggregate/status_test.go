@@ -3,6 +3,7 @@ package aggregate_test
 import (
 	"runtime"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -33,6 +34,31 @@ func TestListedMeansOffered(t *testing.T) {
 			t.Errorf("%d tools, listed at %s, %s", s.Tools, s.ToolsListed, s.State)
 		}
 		return
+	}
+}
+
+// The last failure reads as its caller was told it: what only reads has carried out
+// nothing that could be told twice.
+func TestTheLastFailureSaysWhatItsCallerWasTold(t *testing.T) {
+	const carriedOut = "may have been carried out"
+	for _, kind := range []upstream.Kind{upstream.Timeout, upstream.Unavailable, upstream.UpstreamError, upstream.Internal} {
+		for annotations, may := range map[string]bool{`,"annotations":{"readOnlyHint":true}`: false, ``: true} {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFake(t, "crm")
+				f.tools = append(f.tools, parse(t, "crm", `{"name":"get","inputSchema":{"type":"object"}`+annotations+`}`))
+				f.call = failing(upstream.Error{Kind: kind, Sent: true})
+				a, err := aggregate.New([]aggregate.Member{member(f)}, aggregate.Options{Plain: true})
+				if err != nil {
+					t.Fatal(err)
+				}
+				v, _ := run(t, a)
+				told := call(t, v, "crm_get", `{}`).text()
+				last := a.Status().Sources[0].LastFailure
+				if last == nil || last.Text != told || strings.Contains(told, carriedOut) != may {
+					t.Errorf("with %q: %+v, the caller was told %q", annotations, last, told)
+				}
+			})
+		}
 	}
 }
 

@@ -134,7 +134,7 @@ var batching = []mutant{
 	{"a write is another one where it would be made from something else", "aggregate/batchmemory.go", "", "TestAWriteIsMadeOnceWhateverIsReadAnew", changes{
 		`if s.Item >= 0 || e.tool.Hints.ReadOnly {`, `if e.tool != nil {`}},
 	{"who stands behind another of its plan waits as long again", "upstream/gate/bulkhead.go", "", "TestAPlanIsRefusedLikeACall", changes{
-		`if late && own != nil {`, `if late && own != nil && b == nil {`}},
+		`if late {`, `if late && b == nil {`}},
 	{"what is to be fresh comes from memory", "aggregate/cached.go", "", "TestBatchFresh", changes{
 		`may && !fresh(c) {`, `may {`}},
 	{"a plan at the address of one source reaches the others", "aggregate/batchfind.go", "", "TestOwnToolsOfOneSource", changes{

@@ -43,23 +43,23 @@ var limiting = []mutant{
 		`if !q.waiting.remove(t) && t.value.pledge &&`,
 		`if t.value.pledge &&`}},
 	{"who gives up waiting for a place is still in the way", "upstream/gate/bulkhead.go", "", "TestBulkheadForgetsWhoGaveUp", changes{
-		`left := b.waiting.remove(w.ticket)`,
-		`left := true`}},
+		`		b.waiting.remove(w.ticket)
+`, ``}},
 	{"a place granted to who gives up is lost", "upstream/gate/bulkhead.go", "", "TestAPlaceGrantedTooLateIsNotLost", changes{
-		`if !left { // the place`,
-		`if false && !left { // the place`}},
-	{"places go to who came first", "upstream/gate/crew.go", "", "TestPlacesAreSharedEqually", changes{
+		`		b.free(w.plan)
+`, ``}},
+	{"places go to who came first", "upstream/gate/bulkhead.go", "", "TestPlacesAreSharedEqually", changes{
 		`b.waiting.push(w.flow,`,
 		`b.waiting.push("",`}},
 	{"a plan is refused for its own calls", "upstream/gate/bulkhead.go", "aggregate", "TestBatchFitsItsLimits", changes{
-		`if own == nil && b.waiting.size`,
+		`if b.places[c.Plan] == 0 && b.crews[c.Plan] == nil && b.waiting.size`,
 		`if b.waiting.size`}},
 	{"a plan is too late for its own calls", "upstream/gate/bulkhead.go", "aggregate", "TestBatchFitsItsLimits", changes{
-		` || own != nil && own.running > 0)`,
+		` || b.places[w.plan] > 0)`,
 		`)`}},
 	{"a plan stands in the queue as a whole", "upstream/gate/bulkhead.go", "", "TestAPlanTakesTurns", changes{
-		`if own != nil && own.head != nil {`,
-		`if false {`}},
+		`b.crews.join(c.Plan, w)`,
+		`b.crews.join(nil, w)`}},
 	{"who gives up leaves its plan behind", "upstream/gate/bulkhead.go", "", "TestPlansLoseNothing", changes{
 		`		b.succeed(w)
 `, ``}},
@@ -67,11 +67,8 @@ var limiting = []mutant{
 		` && others == 0 {`, ` && others >= 0 {`,
 		`counted: others == 0}`, `counted: true}`}},
 	{"writes of a plan let nobody in between", "upstream/gate/order.go", "", "TestAPlanInALine", changes{
-		`		o.stand(own.Remove(e).(*standing))
-`, `		next := own.Remove(e).(*standing)
-		o.stand(next)
-		next.in.MoveToFront(next.place)
-`}},
+		`next.place = l.calls.PushBack(next)`,
+		`next.place = l.calls.PushFront(next)`}},
 	{"a call of a plan has no more time than by itself", "aggregate/deadline.go", "", "TestBatchWaitsAsLongAsItsHost", changes{
 		`if c.Plan != nil {`,
 		`if false {`}},

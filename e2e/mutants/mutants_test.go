@@ -44,21 +44,27 @@ type changes []string
 // fails.
 func TestMutants(t *testing.T) {
 	if testing.Short() || raced {
-		t.Skip("compiles a package for each mutant")
+		t.Skip("compiles every package that has a mutant")
 	}
 	mutants := slices.Concat(limiting, writing, keeping, telling, bleeding, entering, requesting, asking, batching, shaping, finding, querying)
+	for i, m := range mutants {
+		if m.pkg == "" {
+			mutants[i].pkg = path.Dir(m.file)
+		}
+	}
+	w, err := newWeave(t.TempDir(), mutants)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var mu sync.Mutex
 	var found []string
 	t.Cleanup(func() { // when all are done
 		slices.Sort(found)
-		t.Logf("%d of %d mutants were found:\n%s", len(found), len(mutants), strings.Join(found, "\n"))
+		t.Logf("%d of %d mutants were found, %d of them woven in:\n%s", len(found), len(mutants), len(w.numbers), strings.Join(found, "\n"))
 	})
 	places := make(chan struct{}, 2)
 	seen := map[string]bool{}
 	for i, m := range mutants {
-		if m.pkg == "" {
-			m.pkg = path.Dir(m.file)
-		}
 		if seen[m.bug] {
 			t.Errorf("two mutants are called %q", m.bug)
 		}
@@ -72,28 +78,40 @@ func TestMutants(t *testing.T) {
 			places <- struct{}{}
 			defer func() { <-places }()
 			began := time.Now()
-			m.mustBeFound(t)
+			how := m.mustBeFound(t, w)
 			mu.Lock()
 			defer mu.Unlock()
-			found = append(found, fmt.Sprintf("%-60s %-22s %-45s %4.1f s", m.bug, m.pkg, m.test, time.Since(began).Seconds()))
+			found = append(found, fmt.Sprintf("%-60s %-22s %-45s %5s %4.1f s", m.bug, m.pkg, m.test, how, time.Since(began).Seconds()))
 		})
 	}
 }
 
-func (m mutant) mustBeFound(t *testing.T) {
+// mustBeFound looks for the mutant where all are woven in. One that cannot be
+// woven, or is not found so, because its test has the code run in a child that
+// does not know what is on, is planted alone.
+func (m mutant) mustBeFound(t *testing.T, w *weave) (how string) {
 	t.Helper()
-	overlay := m.plant(t)
+	if number := w.numbers[m.bug]; number > 0 {
+		bin, err := w.compiled(t.Context(), m.pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if out, err := bin.run(t.Context(), "60s", "^"+m.test+"$", number); m.missed(out, err) == "" {
+			return "woven"
+		}
+	}
 	if _, err := os.ReadDir(filepath.Join(root, m.pkg)); err != nil { // has go test look at the files before it takes an earlier result
 		t.Fatal(err)
 	}
 	// Without optimisation it is compiled sooner, and runs only once.
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-gcflags=-N -l", "-count=1", "-short", "-failfast",
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", m.plant(t), "-vet=off", "-gcflags=-N -l", "-count=1", "-short", "-failfast",
 		"-timeout=60s", "-run", "^"+m.test+"$", "./"+m.pkg)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	if why := m.missed(string(out), err); why != "" {
 		t.Fatalf("%s:\n%.8000s", why, out)
 	}
+	return "alone"
 }
 
 // missed says why what go test has said and returned does not mean that the test

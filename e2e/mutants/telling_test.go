@@ -18,4 +18,7 @@ var telling = []mutant{
 		return o.last, o.last.why != ""
 	}
 	if d.ended.IsZero() || d.noticed {`}},
+	{"the last failure of a read may have been carried out", "aggregate/observe.go", "", "TestTheLastFailureSaysWhatItsCallerWasTold", changes{
+		`unquoted(e), reads(c)}`,
+		`unquoted(e), false}`}},
 }

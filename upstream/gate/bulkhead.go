@@ -15,7 +15,7 @@ import (
 // the upstream says that it is too much, and grows back one by one.
 //
 // The calls of a plan are one caller: of those that have to wait one stands in the
-// queue, the others behind it (see crew), and none is refused for what its own
+// queue, the others behind it (see crews), and none is refused for what its own
 // plan has under way.
 type Bulkhead struct {
 	most  int // calls at once, as configured
@@ -26,8 +26,8 @@ type Bulkhead struct {
 	limit   float64 // calls at once now; from 1 to most
 	running int
 	waiting fair[*waiter]
-	crews   map[*upstream.Plan]*crew
-	behind  int       // waiters that stand in no queue, because one of their plan does
+	crews   crews[waiter]
+	places  tally     // that calls of each plan have
 	cutAt   time.Time // when the limit was halved last
 }
 
@@ -39,7 +39,8 @@ const cutGap = time.Second
 // of them. Of those beyond, queue may wait, each at most wait; 0 for no limit but
 // the call's own deadline.
 func NewBulkhead(concurrency, queue int, wait time.Duration) *Bulkhead {
-	return &Bulkhead{most: concurrency, queue: queue, wait: wait, limit: float64(concurrency)}
+	return &Bulkhead{most: concurrency, queue: queue, wait: wait, limit: float64(concurrency),
+		crews: crews[waiter]{}, places: tally{}}
 }
 
 // Layer is the middleware.
@@ -58,12 +59,23 @@ func (b *Bulkhead) Layer(next upstream.Handler) upstream.Handler {
 	}
 }
 
+// waiter is a call that waits for a place. Its fields are guarded by the bulkhead's
+// mu, but for the channels.
+type waiter struct {
+	plan    *upstream.Plan
+	flow    string
+	granted chan struct{}    // closed when it has a place
+	first   chan struct{}    // closed when it stands in the queue; nil if it did from the beginning
+	ticket  *ticket[*waiter] // nil before that
+	late    bool             // who stood before it has waited too long, and so has it; set before first is closed
+}
+
 // enter waits for a place.
 func (b *Bulkhead) enter(ctx context.Context, c *upstream.Call) error {
 	b.mu.Lock()
 	if b.running < int(b.limit) && b.waiting.size == 0 {
 		b.running++
-		b.count(c.Plan, 1)
+		b.places.add(c.Plan, 1)
 		b.mu.Unlock()
 		return nil
 	}
@@ -71,19 +83,16 @@ func (b *Bulkhead) enter(ctx context.Context, c *upstream.Call) error {
 		b.mu.Unlock()
 		return noneSpare(c)
 	}
-	own := b.crews[c.Plan]
-	if own == nil && b.waiting.size >= b.queue {
+	if b.places[c.Plan] == 0 && b.crews[c.Plan] == nil && b.waiting.size >= b.queue {
 		running, queued := b.running, b.waiting.size
 		b.mu.Unlock()
 		return refused(c, upstream.Overloaded, fmt.Sprintf("%d calls are under way and %d are waiting, which is the limit", running, queued), 0)
 	}
 	w := &waiter{plan: c.Plan, flow: flowOf(c), granted: make(chan struct{})}
-	if own != nil && own.head != nil {
-		w.first = make(chan struct{})
-		w.place = own.behind.PushBack(w)
-		b.behind++
-	} else {
+	if b.crews.join(c.Plan, w) {
 		b.stand(w)
+	} else {
+		w.first = make(chan struct{})
 	}
 	b.mu.Unlock()
 	began := time.Now()
@@ -128,25 +137,43 @@ func (b *Bulkhead) tooLong(c *upstream.Call) error {
 func (b *Bulkhead) gone(w *waiter, late bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	own := b.crews[w.plan]
 	switch {
 	case w.late:
-	case w.place != nil:
-		own.behind.Remove(w.place)
-		b.behind--
-	case late && (w.ticket.place == nil || own != nil && own.running > 0):
+	case w.ticket == nil:
+		b.crews.leave(w.plan, w)
+	case late && (w.ticket.place == nil || b.places[w.plan] > 0):
 		return false
+	case w.ticket.place == nil: // the place was granted at the same moment: it goes to the next
+		b.free(w.plan)
 	default:
-		if late && own != nil {
-			b.tooLate(own)
+		if late {
+			b.tooLate(w)
 		}
 		b.succeed(w)
-		left := b.waiting.remove(w.ticket)
-		if !left { // the place was granted at the same moment: it goes to the next
-			b.free(w.plan)
-		}
+		b.waiting.remove(w.ticket)
 	}
 	return true
+}
+
+// stand puts a waiter into the queue. b.mu is held.
+func (b *Bulkhead) stand(w *waiter) { w.ticket = b.waiting.push(w.flow, w, 1) }
+
+// succeed has the next of its plan stand in the queue behind who is about to leave
+// that, so that their flow does not come anew. b.mu is held.
+func (b *Bulkhead) succeed(w *waiter) {
+	if next := b.crews.leave(w.plan, w); next != nil {
+		b.stand(next)
+		close(next.first)
+	}
+}
+
+// tooLate has all leave that stand behind one that has waited too long, of a plan of
+// which nothing is under way: none has waited for less. b.mu is held.
+func (b *Bulkhead) tooLate(w *waiter) {
+	for next := b.crews.leave(w.plan, w); next != nil; next = b.crews.leave(w.plan, next) {
+		next.late = true
+		close(next.first)
+	}
 }
 
 // leave gives a place back, and to the next who waits.
@@ -159,7 +186,7 @@ func (b *Bulkhead) leave(p *upstream.Plan) {
 // free is leave. b.mu is held.
 func (b *Bulkhead) free(p *upstream.Plan) {
 	b.running--
-	b.count(p, -1)
+	b.places.add(p, -1)
 	b.admit()
 }
 
@@ -170,7 +197,7 @@ func (b *Bulkhead) admit() {
 		if t == nil {
 			return
 		}
-		b.count(t.value.plan, 1)
+		b.places.add(t.value.plan, 1)
 		b.succeed(t.value)
 		b.waiting.take(t)
 		b.running++
@@ -206,5 +233,5 @@ type BulkheadState struct {
 func (b *Bulkhead) State() BulkheadState {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return BulkheadState{Running: b.running, Waiting: b.waiting.size + b.behind, Limit: int(b.limit), Most: b.most, Queue: b.queue}
+	return BulkheadState{Running: b.running, Waiting: b.waiting.size + b.crews.behind(), Limit: int(b.limit), Most: b.most, Queue: b.queue}
 }
