@@ -131,7 +131,7 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 	return &upstream.Result{Raw: fmt.Appendf(nil, `{"content":%s}`, array(items)), Marks: upstream.Marks{Notes: 1}}, nil
 }
 
-// integer is a number without a fraction, however it is written: 2.0 is an integer to
+// integer is a number without a fraction, however it is written: 2.0 is one to
 // JSON Schema (2020-12, validation, section 6.1.1). One that is too large is the
 // largest.
 type integer int
