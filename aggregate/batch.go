@@ -100,7 +100,7 @@ func (b *batches) handler(readOnly bool) upstream.Handler {
 			Fault: run.fault,
 		})
 		wall := time.Since(began)
-		res, err := run.result(p, out, wall, min(args.most, b.agg.opt.MaxResult))
+		res, err := run.result(ctx, p, out, wall, min(args.most, b.agg.opt.MaxResult))
 		if err == nil {
 			b.agg.opt.Observer.Planned(run.planned(p, out, wall, res))
 		}
@@ -123,6 +123,7 @@ type batchRun struct {
 	total    int
 	held     atomic.Int64 // bytes of results
 	wrote    sync.Map     // upstream.ID -> true: something was changed there, or may have been
+	equals   equals
 
 	mu    sync.Mutex // guards what follows, and the order in which progress is told
 	ended int        // calls of the plan
@@ -161,7 +162,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	if err != nil {
 		return nil, batchAnswer{source: upstream.ID(s.Node.Source), err: err}, false
 	}
-	call, as := callKeyOf(s, e), r.circumstances(e)
+	call, as := r.keyOf(s, e), r.circumstances(e)
 	_, wrote := r.wrote.Load(e.tool.Upstream)
 	if a, ok := r.kept.get(call, as, r.settled[s.Node.ID]); ok && !(wrote && e.tool.Hints.ReadOnly && !r.settled[s.Node.ID]) {
 		a.reused, a.arguments = true, s.Arguments
@@ -174,7 +175,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	keep = func(a *batchAnswer) {
 		if e.m != nil {
 			a.unsure = unsure(e, a.err)
-			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, circumstances: as})
+			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, old: c.Timing.Memory == byStale, circumstances: as})
 		}
 	}
 	a := batchAnswer{source: e.tool.Upstream}

@@ -2,7 +2,9 @@ package aggregate_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
@@ -82,5 +84,39 @@ func TestBatchFresh(t *testing.T) {
 		if n := crm.count(`{"value":1}`); n != step.asked {
 			t.Errorf("step %d: asked %d times, want %d", i, n, step.asked)
 		}
+	}
+}
+
+// TestBatchSentAgainAfterAnOldAnswer: what was out of date when the plan was sent is
+// asked for when it is sent again: it says how old it was then, and that a newer one
+// is on its way. What a write was made from stays as it was.
+func TestBatchSentAgainAfterAnOldAnswer(t *testing.T) {
+	for name, step := range map[string]struct{ more, want string }{
+		"read":    {``, "r ok, d ok reused"},
+		"written": {`,{"id":"w","tool":"crm_write","after":["r"],"arguments":{"value":1}}`, "r ok reused, d ok reused, w ok reused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := member(newShop(t, "crm").fake)
+				m.Limits.TrustAnnotations = true
+				m.Cache.TTL, m.Cache.Stale = time.Second, time.Hour
+				a, err := aggregate.New([]aggregate.Member{m, member(newShop(t, "erp").fake)}, aggregate.Options{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				v, stop := run(t, a)
+				defer stop()
+				call(t, v, "crm_read", `{"value":1}`)
+				time.Sleep(time.Minute)
+				plan := `{"calls":[{"id":"r","tool":"crm_read","arguments":{"value":1}},{"id":"d","tool":"erp_read","arguments":{"value":{"$ref":"#/r/value"}}}` + step.more + `]}`
+				if text := call(t, v, "bulkhead_batch", plan).text(); !strings.Contains(text, "s old; ") {
+					t.Fatal(text)
+				}
+				time.Sleep(time.Minute)
+				if got := batch(t, v, "bulkhead_batch", plan).String(); got != step.want {
+					t.Errorf("%s, want %s", got, step.want)
+				}
+			})
+		})
 	}
 }

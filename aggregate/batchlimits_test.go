@@ -132,3 +132,14 @@ func TestBatchLeavesOthersTheirTurn(t *testing.T) {
 		both.Wait()
 	})
 }
+
+// TestBatchOfAnEmptyList: that a call was made for no element is to be seen, and is
+// not taken for a call whose result is missing.
+func TestBatchOfAnEmptyList(t *testing.T) {
+	v, _ := startBatches(t, aggregate.Options{}, newShop(t, "crm"))
+	b := batch(t, v, "bulkhead_batch", `{"calls":[{"id":"l","tool":"crm_read","arguments":{"value":[]}},
+		{"id":"m","tool":"crm_read","map":{"$ref":"#/l/value"}},{"id":"t","tool":"crm_read","map":{"$ref":"#/l"}}]}`)
+	if got := b.String(); got != "l ok, m ok, t error invalid_arguments" || b.Results[1].Items == nil || b.Results[2].Items != nil {
+		t.Errorf("%s: %+v", got, b.Results)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -58,6 +59,7 @@ type keptCall struct {
 	batchAnswer
 	node  string // of the plan
 	reads bool
+	old   bool // it was out of date when it was answered from memory, and says so
 	circumstances
 	made time.Time
 	size int
@@ -78,7 +80,7 @@ func (m *batchMemory) of(ctx context.Context, c *upstream.Call, view upstream.ID
 	case k.turn <- struct{}{}:
 	case <-ctx.Done():
 		m.leave(k)
-		return nil, nil, upstream.AsError("", c.Name, context.Cause(ctx))
+		return nil, nil, unawaited(c, context.Cause(ctx))
 	}
 	return k, func() {
 		<-k.turn
@@ -86,11 +88,20 @@ func (m *batchMemory) of(ctx context.Context, c *upstream.Call, view upstream.ID
 	}, nil
 }
 
-// planKeyOf tells plans apart that differ in more than white space and the order
-// of members: who sends one again may have written it anew. A client of the modern
+// unawaited is the error of a plan whose first sending has not ended in time.
+func unawaited(c *upstream.Call, why error) error {
+	e := *upstream.AsError("", c.Name, why)
+	e.Sent = false
+	if e.Kind == upstream.Timeout {
+		e.Public = "this plan was sent before and is still being carried out; send it again as it is to have its answer"
+	}
+	return &e
+}
+
+// planKeyOf tells plans apart that say something else, see [planForm]. A client of the modern
 // revision has no session; its name is what is left to know it by.
 func planKeyOf(c *upstream.Call, view upstream.ID, calls json.RawMessage) planKey {
-	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), canonical(nil, calls))
+	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), planForm(calls))
 }
 
 func digest(parts ...[]byte) (sum [sha256.Size]byte) {
@@ -258,7 +269,8 @@ func (k *batchKept) nodes(such func(*keptCall) bool) map[string]bool {
 
 // get returns what a call brought when the plan was sent before. That a write was
 // made is known for as long as the plan is sent again; what was read grows old, and
-// is not given again after a change at its source. settled is what a write was made
+// is not given again after a change at its source, or if it was out of date from the
+// first. settled is what a write was made
 // from: if that were read anew, the write might be another one and made once more.
 func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswer, bool) {
 	k.memory.mu.Lock()
@@ -267,7 +279,7 @@ func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswe
 	switch {
 	case c == nil || c.reads && c.as != as.as: // it may say another thing now
 		return batchAnswer{}, false
-	case c.reads && !settled && (c.state != as.state || time.Since(c.made) >= planLasts):
+	case c.reads && !settled && (c.old || c.state != as.state || time.Since(c.made) >= planLasts):
 		return batchAnswer{}, false
 	case c.as != as.as && c.err == nil: // made, but who asks may not be allowed to see it any longer
 		return batchAnswer{source: c.source, result: withoutResult()}, true
@@ -312,21 +324,43 @@ func unsure(e *entry, err *upstream.Error) bool {
 	return false
 }
 
-// callKeyOf tells a call from all others of its plan, and from the same one to
+// keyOf tells a call from all others of its plan, and from the same one to
 // another source that has its name now. A write is the same whatever it would be
 // made with by now, or a read behind it that answers otherwise had it made twice; of
-// those that are made for a list, what they are made with tells them apart, because
-// elements may move. What is our own is not remembered: it costs
+// those that are made for a list, what they are made with tells them apart, wherever
+// in the list that stands by now. What is our own is not remembered: it costs
 // nothing.
-func callKeyOf(s plan.Step, e *entry) callKey {
+func (r *batchRun) keyOf(s plan.Step, e *entry) callKey {
 	if e.m == nil {
 		return callKey{}
 	}
 	var arguments []byte
 	if s.Item >= 0 || e.tool.Hints.ReadOnly {
-		arguments = canonical(nil, s.Arguments)
+		arguments = argumentForm(s.Arguments)
 	}
-	return digest(fmt.Appendf(nil, "%s %d", s.Node.ID, s.Item), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
+	key := digest([]byte(s.Node.ID), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
+	if s.Item >= 0 {
+		key = digest(key[:], strconv.AppendInt(nil, r.equals.before(key), 10))
+	}
+	return key
+}
+
+// equals counts the calls of a plan that nothing but their place in a list tells
+// apart. It makes no difference which of them is which.
+type equals struct {
+	mu   sync.Mutex
+	seen map[callKey]int64
+}
+
+// before returns how many of these there were before.
+func (q *equals) before(k callKey) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.seen == nil {
+		q.seen = map[callKey]int64{}
+	}
+	q.seen[k]++
+	return q.seen[k] - 1
 }
 
 // circumstances returns those of a call of this tool at this moment.

@@ -2,7 +2,9 @@ package aggregate
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -36,11 +38,12 @@ type batchItem struct {
 	Notes        []string        `json:"notes,omitempty"`   // what we say of it, such as how to read the rest
 	Meta         json.RawMessage `json:"meta,omitempty"`    // what we say of it to programs, see ownMeta
 	Truncated    *batchCut       `json:"truncated,omitempty"`
-	Items        []batchItem     `json:"items,omitempty"` // of a call made for each element of a list
+	Items        []batchItem     `json:"items,omitzero"` // of a call made for each element of a list, which may have none
 	// Reused says that it was made when the same plan was sent before.
 	Reused bool  `json:"reused,omitempty"`
 	MS     int64 `json:"ms"`
 	unsure bool  // it failed, and may have been carried out
+	hidden bool  // it failed, and was carried out: its result cannot be shown
 	astray bool  // it failed, because what it refers to cannot be had
 }
 
@@ -59,7 +62,7 @@ type batchTiming struct {
 }
 
 // result puts the answer of a plan together, its results within limit bytes.
-func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall time.Duration, limit int) (*upstream.Result, error) {
+func (r *batchRun) result(ctx context.Context, p *plan.Plan, out []plan.Outcome[batchAnswer], wall time.Duration, limit int) (*upstream.Result, error) {
 	res := batchResult{Timing: batchTiming{Wall: wall.Milliseconds(), Critical: plan.Critical(p, out).Milliseconds()}}
 	var sum time.Duration
 	for i := range out {
@@ -67,6 +70,9 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 		it := item(&out[i])
 		it.ID, it.Tool, it.Source = n.ID, n.Tool, upstream.ID(n.Source)
 		if n.Mapped() {
+			if out[i].Items != nil {
+				it.Items = []batchItem{}
+			}
 			for j := range out[i].Items {
 				it.Items = append(it.Items, item(&out[i].Items[j]))
 				sum += out[i].Items[j].Took
@@ -79,7 +85,7 @@ func (r *batchRun) result(p *plan.Plan, out []plan.Outcome[batchAnswer], wall ti
 	}
 	res.Timing.Sum = sum.Milliseconds()
 	left := r.cut(res.Results, limit)
-	res.Summary = summaryOf(res.Results) + left
+	res.Summary = summaryOf(res.Results, errors.Is(context.Cause(ctx), upstream.ErrStopping)) + left
 	return upstream.StructuredResult(res)
 }
 
@@ -95,7 +101,10 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	switch a := o.Result; {
 	case a.err != nil:
 		it.Code, it.Error, it.RetryAfterMS = a.err.Kind.Code(), failureText(a.err), a.err.RetryAfter.Milliseconds()
-		if a.reused {
+		switch it.hidden = a.unsure && a.err.Op == opShape; {
+		case a.reused && it.hidden:
+			it.Error += " It was not sent again with this plan."
+		case a.reused:
 			it.Error += " It was not sent again with this plan, because it may have been carried out: find that out, and if it was not, call the tool by itself."
 		}
 	case a.cut != nil:
@@ -137,9 +146,10 @@ func (it *batchItem) elements() {
 }
 
 // summaryOf says in a sentence what is missing and why, and what to do about it.
-func summaryOf(items []batchItem) string {
+// Once Bulkhead has stopped nothing is known any more of a plan.
+func summaryOf(items []batchItem, stopped bool) string {
 	ok, reused, again, failed := 0, 0, false, false
-	var missing, unsure, wrong []string
+	var missing, unsure, hidden, wrong []string
 	for i := range items {
 		it := &items[i]
 		switch it.Status {
@@ -159,8 +169,11 @@ func summaryOf(items []batchItem) string {
 		case plan.Skipped:
 			missing = append(missing, it.ID+" was skipped")
 		}
-		if which := it.which(func(o *batchItem) bool { return o.unsure }); which != "" {
+		if which := it.which(func(o *batchItem) bool { return o.unsure && !o.hidden }); which != "" {
 			unsure = append(unsure, which)
+		}
+		if which := it.which(func(o *batchItem) bool { return o.hidden }); which != "" {
+			hidden = append(hidden, which)
 		}
 		if which := it.which((*batchItem).wrong); which != "" {
 			wrong = append(wrong, which)
@@ -181,7 +194,12 @@ func summaryOf(items []batchItem) string {
 	if len(unsure) > 0 {
 		s += " Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again."
 	}
+	if len(hidden) > 0 {
+		s += " " + strings.Join(hidden, ", ") + " was carried out, but its result cannot be shown: do not make it again."
+	}
 	switch {
+	case stopped:
+		s += " Bulkhead was stopped, and forgets this plan: send what is missing as a new one, without what succeeded."
 	case again && len(unsure) > 0:
 		s += " If you send the same plan again within 5 minutes, the other missing calls are made, but not these."
 	case again || !failed: // the time was up
@@ -190,13 +208,15 @@ func summaryOf(items []batchItem) string {
 	return s
 }
 
-// wrong reports whether a call failed and does so again however often it is made.
+// wrong reports whether a call failed and does so again until it is another one.
 func (it *batchItem) wrong() bool {
-	return it.Status == plan.Failed && it.Code == upstream.InvalidArguments.Code()
+	return it.Status == plan.Failed && (it.Code == upstream.InvalidArguments.Code() || it.Code == upstream.NotFound.Code())
 }
 
 // missed reports whether a call failed that may succeed when it is made again.
-func (it *batchItem) missed() bool { return it.Status == plan.Failed && !it.unsure && !it.wrong() }
+func (it *batchItem) missed() bool {
+	return it.Status == plan.Failed && !it.unsure && !it.wrong() && it.Code != upstream.Denied.Code()
+}
 
 // namedElements is how many elements of a list are named at most.
 const namedElements = 10

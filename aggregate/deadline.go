@@ -80,9 +80,12 @@ func deadline(limit time.Duration) upstream.Middleware {
 			late := ctx.Err() == nil && errors.Is(context.Cause(inner), context.DeadlineExceeded)
 			if late && (e.Kind == upstream.Timeout || e.Kind == upstream.Cancelled) {
 				e.Kind = upstream.Timeout
-				e.Public = gate.Late(fmt.Sprintf("no answer within %s, the time a call may take", wait), &e)
-				if c.Timing.Attempts == 0 && c.Timing.Queued > 0 {
+				switch {
+				case c.Upstream == "" && e.Public != "": // our own, which knows why
+				case c.Timing.Attempts == 0 && c.Timing.Queued > 0:
 					e.Public = fmt.Sprintf("its turn did not come within %s, the time a call may take", wait)
+				default:
+					e.Public = gate.Late(fmt.Sprintf("no answer within %s, the time a call may take", wait), &e)
 				}
 			}
 			return nil, settle(&e, c.Tool)

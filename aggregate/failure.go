@@ -122,6 +122,9 @@ func whatHappened(e *upstream.Error) string {
 		}
 		return strings.TrimRight(Printable(e.Public, most), ".") // more follows, or our own
 	}
+	if e.Kind == upstream.Cancelled && errors.Is(e.Err, upstream.ErrStopping) {
+		return "Bulkhead was stopped before it had an answer"
+	}
 	return plain[e.Kind]
 }
 
@@ -160,7 +163,7 @@ func advice(e *upstream.Error) []string {
 	case upstream.Denied:
 		return []string{"repeating the call will not help"}
 	case upstream.Internal:
-		if e.Sent && !reads {
+		if e.Sent && !reads && e.Op != opShape {
 			return []string{"the call may have been carried out"}
 		}
 		return nil

@@ -49,7 +49,7 @@ type missingTools struct {
 func (o ownTools) find(ctx context.Context, c *upstream.Call) (*upstream.Result, error) {
 	args := struct {
 		Query, Source string
-		Limit         int
+		Limit         integer
 	}{Limit: 8}
 	if err := arguments(c, &args); err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (o ownTools) find(ctx context.Context, c *upstream.Call) (*upstream.Result,
 	s := offer.list(upstream.Tools).searcher
 	hits, fit := s.index().Search(args.Query, func(doc int) bool {
 		return source == "" || s.entries[doc].m.ID == source
-	}, args.Limit)
+	}, int(args.Limit))
 	out := found{Tools: []foundTool{}}
 	size := 0
 	for _, hit := range hits {

@@ -3,6 +3,7 @@ package aggregate_test
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/aggregate/shaping"
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
@@ -197,6 +199,29 @@ func TestFindHidesWhatIsHidden(t *testing.T) {
 			if got := lookFor(t, v, fmt.Sprintf(`{"query":%q}`, q)); slices.Contains(got.names(), "crm_purge") {
 				t.Errorf("%s: %+v", q, got)
 			}
+		}
+	})
+}
+
+// TestWholeNumbers: 2.0 and 2e0 are integers (JSON Schema 2020-12, validation, section
+// 6.1.1), and some clients write them so.
+func TestWholeNumbers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := ruled(t, shaping.Rules{MaxBytes: 1 << 10}, aggregate.Options{Discovery: aggregate.DiscoverSearch}, plainTool, `{`+textual(strings.Repeat("no JSON ", 1000))+`}`)
+		found := regexp.MustCompile(`\{"handle":"\w+"`).FindString(call(t, v, "crm_get", `{}`).Content[1].Text)
+		want := call(t, v, "bulkhead_read_more", found+`,"page":2}`).text()
+		for _, page := range []string{"2.0", "2e0", "0.2E1"} {
+			if got := call(t, v, "bulkhead_read_more", found+`,"page":`+page+`}`); got.IsError || got.text() != want {
+				t.Errorf("page %s: %s", page, got.text())
+			}
+		}
+		for _, page := range []string{"1e9", "1e300", "123456789012345678901234567890"} {
+			if got := call(t, v, "bulkhead_read_more", found+`,"page":`+page+`}`); !strings.Contains(got.text(), "page must be from 1 to ") {
+				t.Errorf("page %s: %s", page, got.text())
+			}
+		}
+		if got := call(t, v, "bulkhead_find_tools", `{"query":"get","limit":5.0}`); got.IsError {
+			t.Error(got.text())
 		}
 	})
 }

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"sync"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
@@ -100,8 +102,8 @@ func (o ownTools) sources(_ context.Context, c *upstream.Call) (*upstream.Result
 // readMore answers bulkhead_read_more.
 func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Result, error) {
 	args := struct {
-		Handle string `json:"handle"`
-		Page   int    `json:"page"`
+		Handle string  `json:"handle"`
+		Page   integer `json:"page"`
 	}{Page: 1}
 	if err := arguments(c, &args); err != nil {
 		return nil, err
@@ -111,13 +113,13 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 		return nil, &upstream.Error{Tool: c.Name, Kind: upstream.NotFound,
 			Public: "the handle is unknown or has expired; if the original call only reads, make it again"}
 	}
-	if args.Page < 1 || args.Page > len(r.pages) {
+	if args.Page < 1 || int(args.Page) > len(r.pages) {
 		return nil, &upstream.Error{Tool: c.Name, Kind: upstream.InvalidArguments,
 			Public: fmt.Sprintf("page must be from 1 to %d", len(r.pages))}
 	}
 	page := r.pages[args.Page-1]
 	next := "this is the end"
-	if args.Page < len(r.pages) {
+	if int(args.Page) < len(r.pages) {
 		next = fmt.Sprintf(`for the next call %s with {"handle":%q,"page":%d}`, toolReadMore, args.Handle, args.Page+1)
 	}
 	what := ""
@@ -127,6 +129,21 @@ func (o ownTools) readMore(_ context.Context, c *upstream.Call) (*upstream.Resul
 	note := fmt.Sprintf("[%s: page %d of %d of the rest%s; %s]", r.owner.source, args.Page, len(r.pages), what, next)
 	items := slices.Concat(page.items, []json.RawMessage{textPart(note)}) // pages are shared
 	return &upstream.Result{Raw: fmt.Appendf(nil, `{"content":%s}`, array(items)), Marks: upstream.Marks{Notes: 1}}, nil
+}
+
+// integer is a number without a fraction, however it is written: 2.0 is one to
+// JSON Schema (2020-12, validation, section 6.1.1). One that is too large is the
+// largest.
+type integer int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (w *integer) UnmarshalJSON(raw []byte) error {
+	n, err := strconv.ParseFloat(string(raw), 64)
+	if n != math.Trunc(n) || err != nil && !errors.Is(err, strconv.ErrRange) {
+		return fmt.Errorf("%.40s is no whole number", raw)
+	}
+	*w = integer(max(math.MinInt32, min(n, math.MaxInt32)))
+	return nil
 }
 
 // arguments decodes the arguments of one of our own tools, which the schema

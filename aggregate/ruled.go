@@ -44,6 +44,10 @@ func (s *shapes) ruled(ctx context.Context, rule *shaping.Shaper, c *upstream.Ca
 	return res, nil
 }
 
+// opShape is what was being done when an answer could not be shown. Its call was
+// carried out.
+const opShape = "shape"
+
 // unshapable is the error of an answer that cannot be shown as the operator wants
 // it. Showing it as it came could show what is meant to be left out.
 func unshapable(ctx context.Context, c *upstream.Call, why error) error {
@@ -53,7 +57,7 @@ func unshapable(ctx context.Context, c *upstream.Call, why error) error {
 		return &e
 	}
 	said := fmt.Sprintf("the call was carried out, but its answer could not be shaped as the configuration says (tools.override.%s): %v", c.Name, why)
-	return &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Op: "shape", Kind: upstream.Internal, Sent: true, Public: said, Err: errors.New(said)}
+	return &upstream.Error{Upstream: c.Upstream, Tool: c.Name, Op: opShape, Kind: upstream.Internal, Sent: true, Public: said, Err: errors.New(said)}
 }
 
 // selection is a result of which some may be shown.

@@ -92,3 +92,19 @@ func TestPlansAboutShapedResults(t *testing.T) {
 		})
 	}
 }
+
+// A write whose answer cannot be shown was carried out, as its error says: nobody is
+// told to find that out, and it is not made again.
+func TestPlansOfWritesThatCannotBeShown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const writes = `{"name":"get","inputSchema":{"type":"object"},"annotations":{"readOnlyHint":false}}`
+		v := ruled(t, shaping.Rules{JQ: `error("no")`}, aggregate.Options{}, writes, `{"structuredContent":{},"content":[]}`)
+		for _, want := range []string{"other sources are unaffected.", "It was not sent again with this plan."} {
+			said := string(call(t, v, "bulkhead_batch", `{"calls":[{"id":"a","tool":"crm_get"}]}`).Structured)
+			if !strings.Contains(said, "a was carried out, but its result cannot be shown: do not make it again.") || !strings.Contains(said, want) ||
+				strings.Contains(said, "may have been") || strings.Contains(said, "Nobody knows") || strings.Contains(said, "same plan again") {
+				t.Error(said)
+			}
+		}
+	})
+}

@@ -91,6 +91,10 @@ var ErrFinal = errors.New("another attempt is of no use")
 // call alone that asked for too much.
 var ErrNoOutage = errors.New("the upstream works")
 
+// ErrStopping is among the causes with which the context of a call ends that has not
+// ended in time when Bulkhead is stopped.
+var ErrStopping = errors.New("stopping")
+
 // Caused returns err with more causes, which its text leaves out.
 func Caused(err error, by ...error) error { return &caused{err, by} }
 

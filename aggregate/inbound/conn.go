@@ -21,17 +21,17 @@ type conn struct {
 	session *session
 	drain   time.Duration
 	out     *outbox
-	work    group           // goroutines that answer
-	calls   context.Context // of the calls
-	kill    func()          // ends calls
-	closing chan struct{}   // closed when the conversation ends
+	work    group                   // goroutines that answer
+	calls   context.Context         // of the calls
+	kill    context.CancelCauseFunc // ends calls
+	closing chan struct{}           // closed when the conversation ends
 }
 
 // newConn returns a conversation whose calls end with ctx at the latest. finish
 // must follow.
 func newConn(ctx context.Context, rpc *dispatcher, s *session, out *outbox, drain time.Duration) *conn {
 	c := &conn{rpc: rpc, session: s, drain: drain, out: out, closing: make(chan struct{})}
-	c.calls, c.kill = context.WithCancel(ctx)
+	c.calls, c.kill = context.WithCancelCause(ctx)
 	// A legacy client is told of changes from its initialized notification on.
 	s.ready = sync.OnceFunc(func() {
 		s.mail.attach(&reader{wake: func() { out.ready(&s.mail) }})
@@ -51,11 +51,11 @@ func (c *conn) finish(written <-chan struct{}, out io.Writer) bool {
 	select {
 	case <-idle:
 	case <-written: // it failed: nobody can be answered any more
-		c.kill()
+		c.kill(nil)
 		within(idle, killGrace)
 	case <-timer.C:
 		c.rpc.log.Warn("calls did not finish in time and are cancelled", "session", c.session.id, "drain", c.drain)
-		c.kill()
+		c.kill(errStopped)
 		within(idle, killGrace)
 	}
 	c.out.close()
@@ -68,6 +68,9 @@ func (c *conn) finish(written <-chan struct{}, out io.Writer) bool {
 	within(idle, killGrace)
 	return false
 }
+
+// errStopped ends calls that have been given their time.
+var errStopped = upstream.Caused(context.Canceled, upstream.ErrStopping)
 
 var errStalled = errors.New("inbound: the client does not read its answers")
 

@@ -113,8 +113,8 @@ func (e *httpEdge) route(w http.ResponseWriter, r *http.Request) {
 
 // serve is [Server.Serve].
 func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
-	base, kill := context.WithCancel(context.WithoutCancel(ctx))
-	defer kill()
+	base, kill := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer kill(nil)
 	lives := &lives{work: base}
 	var endStreams func()
 	lives.streams, endStreams = context.WithCancel(base)
@@ -145,7 +145,7 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 	select {
 	case err := <-served:
 		stop()
-		kill()
+		kill(nil)
 		_ = srv.Close()
 		within(work.close(), killGrace)
 		return fmt.Errorf("inbound: serving HTTP: %w", err)
@@ -156,7 +156,7 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 	defer cancel()
 	if srv.Shutdown(drain) != nil {
 		e.log.Warn("requests did not finish in time and are cancelled", "drain", e.drain)
-		kill()
+		kill(errStopped)
 		idle := work.close()
 		within(idle, killGrace) // so that they can still say so
 		_ = srv.Close()

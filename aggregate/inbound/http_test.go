@@ -2,6 +2,7 @@ package inbound_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 func Test200CallsOfOneHTTPSessionRunAtOnce(t *testing.T) {
@@ -258,7 +260,9 @@ func TestStopIsBounded(t *testing.T) {
 	}()
 	f.awaitEntered(t, 1)
 	w.stop()
-	f.awaitCancelled(t)
+	if why := <-f.ended; !errors.Is(why, upstream.ErrStopping) || !errors.Is(why, context.Canceled) {
+		t.Errorf("the call ended because of %v", why)
+	}
 	<-got
 }
 

@@ -89,7 +89,7 @@ func (e *httpEdge) events(w http.ResponseWriter, r *http.Request) {
 	}
 	s := &session{id: "sse-" + rand.Text()[:8], service: x.svc, principal: x.by, max: e.sessions.maxInFlight}
 	c := &eventConn{conn: newConn(r.Context(), e.rpc, s, newOutbox(eventFraming), e.drain), upstream: x.name, until: x.until}
-	defer c.kill()
+	defer c.kill(nil)
 	secret := e.conns.add(c)
 	if secret == "" {
 		refuse(w, http.StatusServiceUnavailable, "too many connections are open")

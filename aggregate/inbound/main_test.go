@@ -106,7 +106,7 @@ func (f *fake) CallTool(ctx context.Context, r *aggregate.Request) (json.RawMess
 		case <-f.release:
 			return json.RawMessage(`{"content":[]}`), nil
 		case <-ctx.Done():
-			f.ended <- ctx.Err()
+			f.ended <- context.Cause(ctx)
 			return nil, ctx.Err()
 		}
 	case "stubborn": // does not mind its context

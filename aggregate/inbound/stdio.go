@@ -21,7 +21,7 @@ func serveStdio(ctx context.Context, rpc *dispatcher, svc Service, o Options, in
 	c := newConn(context.WithoutCancel(ctx), rpc, &session{
 		id: "stdio-" + rand.Text()[:8], service: svc, principal: upstream.Local(), max: o.MaxInFlight,
 	}, newOutbox(lineFraming), o.Drain)
-	defer c.kill()
+	defer c.kill(nil)
 	var readErr, writeErr error
 	read, written := make(chan struct{}), make(chan struct{})
 	go func() {

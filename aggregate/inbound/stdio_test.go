@@ -239,6 +239,9 @@ func TestDrainIsBounded(t *testing.T) {
 		if !strings.Contains(rest, `"id":1,"error":{"code":-32603`) {
 			t.Fatalf("the cancelled call got %q", rest)
 		}
+		if why := <-f.ended; !errors.Is(why, upstream.ErrStopping) || !errors.Is(why, context.Canceled) {
+			t.Errorf("the call ended because of %v", why)
+		}
 	})
 }
 

@@ -19,7 +19,7 @@ func (r *reader) link() {
 	if r.refs > MaxRefs {
 		r.fault(whole, fmt.Sprintf("has %d references, at most %d may be in one plan", r.refs, MaxRefs), "refer to a larger part at once, or split the plan")
 	}
-	r.web = newWeb(r.calls, r.places)
+	r.web, r.firm = newWeb(r.calls, r.places, true), newWeb(r.calls, r.places, false)
 	r.circles()
 	for i := range r.calls {
 		for _, n := range r.calls[i].needs {
@@ -152,17 +152,21 @@ func (r *reader) idList() string {
 func (r *reader) requires(i int) {
 	c := &r.calls[i]
 	for _, tool := range c.tool.Requires {
-		in, met := -1, false
+		in, met, firm := -1, false, false
 		for j := range r.calls {
 			if r.calls[j].Tool != tool || j == i {
 				continue
 			}
-			if met = met || r.web.leads(i, j); in < 0 {
-				in = j
+			firm = firm || r.firm.leads(i, j)
+			if leads := r.web.leads(i, j); in < 0 || leads && !met {
+				in, met = j, leads
 			}
 		}
 		switch {
+		case firm:
 		case met:
+			r.fault(i, fmt.Sprintf("%s needs the output of %s, but is made without it where a call before it fails with on_error null", c.Tool, tool),
+				fmt.Sprintf("leave on_error out of %s and what lies between", r.calls[in].at))
 		case in < 0:
 			r.fault(i, fmt.Sprintf("%s needs the output of %s, which is not in the plan", c.Tool, tool),
 				fmt.Sprintf(`write {"id":...,"tool":%q,"arguments":{...}} before it and refer to its result`, tool))

@@ -44,6 +44,7 @@ type reader struct {
 	tooMany  bool           // there are more calls than are read
 	refs     int
 	web      web
+	firm     web // the same without calls that may fail and nothing is skipped for it
 	faults   []placed
 }
 

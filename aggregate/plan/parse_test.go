@@ -63,7 +63,11 @@ func TestFaults(t *testing.T) {
 		`[{"id":"a","tool":"crm_read"},{"id":"b","tool":"crm_read","arguments":{"x":[` + refs + `]}}]`: {"calls: has 257 references, at most 256"},
 		`[{"id":"b","tool":"crm_read_detail"}]`:                                                        {"b: crm_read_detail needs the output of crm_read_list, which is not in the plan"},
 		`[{"id":"a","tool":"crm_read_list"},{"id":"b","tool":"crm_read_detail"}]`:                      {"b: crm_read_detail needs the output of crm_read_list, but does not depend on call a", `"after":["a"]`},
-		`[{"id":"a","tool":"crm_read","arguments":{"x":{"$literal":"wrong"}}}]`:                        {"a: crm_read: x: is wrong"},
+		`[{"id":"a","tool":"crm_read_list","on_error":"null"},{"id":"b","tool":"crm_read_detail","after":["a"]}]`: {
+			"b: crm_read_detail needs the output of crm_read_list, but is made without it where a call before it fails with on_error null; leave on_error out of a and"},
+		`[{"id":"a","tool":"crm_read_list"},{"id":"m","tool":"erp_read","after":["a"],"on_error":"null"},{"id":"b","tool":"crm_read_detail","arguments":{"x":{"$ref":"#/m"}}}]`: {
+			"b: crm_read_detail needs the output of crm_read_list, but is made without it"},
+		`[{"id":"a","tool":"crm_read","arguments":{"x":{"$literal":"wrong"}}}]`: {"a: crm_read: x: is wrong"},
 		// All faults at once.
 		`[{"id":"a","tool":"crm_reed"},{"id":"b","arguments":3},7]`: {"a: there is no tool", "b: names no tool", "b: arguments is a number", "calls[2]: is a number"},
 	} {
@@ -95,6 +99,7 @@ func TestRequirementMet(t *testing.T) {
 	for _, calls := range []string{
 		`[{"id":"a","tool":"crm_read_list"},{"id":"b","tool":"crm_read_detail","after":["a"]}]`,
 		`[{"id":"a","tool":"crm_read_list"},{"id":"m","tool":"erp_read","arguments":{"x":{"$ref":"#/a"}}},{"id":"b","tool":"crm_read_detail","arguments":{"x":{"$ref":"#/m/y"}}}]`,
+		`[{"id":"a","tool":"crm_read_list"},{"id":"m","tool":"erp_read","after":["a"],"on_error":"null"},{"id":"b","tool":"crm_read_detail","after":["a","m"]}]`,
 	} {
 		if _, err := plan.Parse(json.RawMessage(calls), find, true); err != nil {
 			t.Errorf("%s: %v", calls, err)

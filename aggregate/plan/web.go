@@ -8,11 +8,13 @@ type web struct {
 	all   []uint64 // directly or not: a bit for each call, of which there are 64 at most
 }
 
-func newWeb(calls []written, places map[string]int) web {
+// newWeb leaves out what does not keep those that need it from being made if it
+// fails, unless loose.
+func newWeb(calls []written, places map[string]int, loose bool) web {
 	w := web{make([][]int, len(calls)), make([]uint64, len(calls))}
 	for i := range calls {
 		for _, n := range calls[i].needs {
-			if j, ok := places[n.id]; ok {
+			if j, ok := places[n.id]; ok && (loose || calls[j].OnError != Null) {
 				w.needs[i] = append(w.needs[i], j)
 				w.all[i] |= 1 << j
 			}

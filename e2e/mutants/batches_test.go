@@ -105,7 +105,7 @@ var batching = []mutant{
 	{"what a plan has brought is any session's", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
 		`[]byte(c.Session), `, ``}},
 	{"a plan is another when it is written anew", "aggregate/batchmemory.go", "", "TestBatchWrittenAnew", changes{
-		`[]byte(c.Name), canonical(nil, calls))`, `[]byte(c.Name), calls)`}},
+		`[]byte(c.Name), planForm(calls))`, `[]byte(c.Name), calls)`}},
 	{"a plan runs beside itself", "aggregate/batchmemory.go", "", "TestBatchSentTwiceAtOnce", changes{
 		`make(chan struct{}, 1)`, `make(chan struct{}, 2)`}},
 	{"a lost write is made again with its plan", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
