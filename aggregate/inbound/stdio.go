@@ -42,7 +42,7 @@ func serveStdio(ctx context.Context, rpc *dispatcher, svc Service, o Options, in
 	case <-written: // it failed
 		closeStream(in)
 	}
-	if c.finish(written, out) {
+	if c.finish(written, out, errStopped) {
 		err = errors.Join(err, writeErr)
 	} else {
 		err = errors.Join(err, errStalled)
