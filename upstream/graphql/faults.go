@@ -70,8 +70,8 @@ func readFault(raw json.RawMessage) fault {
 
 // concerns reports whether this may be why a field of data is null, as what has no path
 // is of each.
-func (f fault) concerns(field string) bool {
-	for first := range rawjson.Elements(f.path) {
+func (e fault) concerns(field string) bool {
+	for first := range rawjson.Elements(e.path) {
 		return rawjson.String(first) == field
 	}
 	return true
