@@ -241,7 +241,7 @@ func (r *batchRun) child(s plan.Step, e *entry) *upstream.Call {
 	if s.Item >= 0 {
 		id = fmt.Sprintf("%s.%d", id, s.Item)
 	}
-	arguments := withoutControls(e.tool, s.Arguments)
+	arguments := e.sent(s.Arguments)
 	params := fmt.Appendf(make([]byte, 0, len(arguments)+len(s.Node.Tool)+64), `{"name":%s,"arguments":%s`, rawjson.Quote(s.Node.Tool), arguments)
 	arguments = params[len(params)-len(arguments):]
 	if meta, ok := rawjson.Get(r.call.Params, memberMeta); ok { // a trace, and what else is not about progress
