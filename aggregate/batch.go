@@ -175,7 +175,7 @@ func (r *batchRun) do(ctx context.Context, s plan.Step) (value json.RawMessage, 
 	keep = func(a *batchAnswer) {
 		if e.m != nil {
 			a.unsure = unsure(e, a.err)
-			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, old: c.Timing.Memory == byStale, circumstances: as})
+			r.kept.put(call, keptCall{batchAnswer: *a, node: s.Node.ID, reads: e.tool.Hints.ReadOnly, once: c.Timing.Memory == byStale || a.result != nil && a.result.Gaps, circumstances: as})
 		}
 	}
 	a := batchAnswer{source: e.tool.Upstream}

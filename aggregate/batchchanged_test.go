@@ -1,6 +1,7 @@
 package aggregate_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // TestBatchSentAgainAfterAChange: what was read is not given again once somebody
@@ -83,6 +85,21 @@ func TestBatchFresh(t *testing.T) {
 		call(t, v, "crm_read", `{"value":1}`)
 		if n := crm.count(`{"value":1}`); n != step.asked {
 			t.Errorf("step %d: asked %d times, want %d", i, n, step.asked)
+		}
+	}
+}
+
+// TestBatchSentAgainAfterGaps: what could not be had whole is asked for when the plan
+// is sent again, unless it changed something.
+func TestBatchSentAgainAfterGaps(t *testing.T) {
+	crm := newShop(t, "crm")
+	crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+		return &upstream.Result{Raw: []byte(`{"content":[]}`), Gaps: true}, nil
+	}
+	v, _ := startBatches(t, aggregate.Options{}, crm)
+	for _, want := range []string{"r ok, w ok", "r ok, w ok reused"} {
+		if got := batch(t, v, "bulkhead_batch", `{"calls":[{"id":"r","tool":"crm_read"},{"id":"w","tool":"crm_write"}]}`).String(); got != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

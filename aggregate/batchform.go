@@ -3,6 +3,8 @@ package aggregate
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/plan"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -38,6 +40,8 @@ func needless(m rawjson.Member) bool {
 func argumentForm(arguments json.RawMessage) []byte { return canonical(nil, unescaped(arguments)) }
 
 // unescaped returns a JSON text whose strings have no other escapes than they need.
+// Those with half of a surrogate pair, which has no other spelling, stay as they are:
+// they are not equal for being no text.
 func unescaped(v json.RawMessage) json.RawMessage {
 	if bytes.IndexByte(v, '\\') < 0 {
 		return v
@@ -57,7 +61,9 @@ func unescaped(v json.RawMessage) json.RawMessage {
 		}
 		text := v[from : to+1]
 		if bytes.IndexByte(text, '\\') >= 0 {
-			text = rawjson.Quote(rawjson.String(text))
+			if plain := rawjson.String(text); !strings.ContainsRune(plain, utf8.RuneError) {
+				text = rawjson.Quote(plain)
+			}
 		}
 		out, v = append(append(out, v[:from]...), text...), v[to+1:]
 	}

@@ -59,7 +59,7 @@ type keptCall struct {
 	batchAnswer
 	node  string // of the plan
 	reads bool
-	old   bool // it was out of date when it was answered from memory, and says so
+	once  bool // it was good enough for this once: out of date, as it says, or with gaps
 	circumstances
 	made time.Time
 	size int
@@ -98,8 +98,8 @@ func unawaited(c *upstream.Call, why error) error {
 	return &e
 }
 
-// planKeyOf tells plans apart that say something else, see [planForm]. A client of the modern
-// revision has no session; its name is what is left to know it by.
+// planKeyOf tells plans apart that say something else, see [planForm]. A client of the
+// modern revision has no session; its name is what is left to know it by.
 func planKeyOf(c *upstream.Call, view upstream.ID, calls json.RawMessage) planKey {
 	return digest([]byte(c.Principal.Key()), []byte(c.Session), []byte(c.Client), []byte(view), []byte(c.Name), planForm(calls))
 }
@@ -269,9 +269,9 @@ func (k *batchKept) nodes(such func(*keptCall) bool) map[string]bool {
 
 // get returns what a call brought when the plan was sent before. That a write was
 // made is known for as long as the plan is sent again; what was read grows old, and
-// is not given again after a change at its source, or if it was out of date from the
-// first. settled is what a write was made
-// from: if that were read anew, the write might be another one and made once more.
+// is not given again after a change at its source, or if it was out of date or had
+// gaps from the first. settled is what a write was made from: if that were read anew,
+// the write might be another one and made once more.
 func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswer, bool) {
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
@@ -279,7 +279,7 @@ func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswe
 	switch {
 	case c == nil || c.reads && c.as != as.as: // it may say another thing now
 		return batchAnswer{}, false
-	case c.reads && !settled && (c.old || c.state != as.state || time.Since(c.made) >= planLasts):
+	case c.reads && !settled && (c.once || c.state != as.state || time.Since(c.made) >= planLasts):
 		return batchAnswer{}, false
 	case c.as != as.as && c.err == nil: // made, but who asks may not be allowed to see it any longer
 		return batchAnswer{source: c.source, result: withoutResult()}, true

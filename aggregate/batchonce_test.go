@@ -205,6 +205,9 @@ func TestBatchWrittenOtherwise(t *testing.T) {
 		l + `,{"id":"w","tool":"crm_write","on_error":"null"},` + m,
 		l + `,{"id":"w","tool":"crm_write","arguments":{"x":null}},` + m,
 		l + `,{"id":"w","tool":"crm_write","after":["l"]},` + m,
+		`{"id":"w","tool":"crm_write","arguments":{"value":"\ud800"}}`, // half of a pair is no text, but not the same as any other
+		`{"id":"w","tool":"crm_write","arguments":{"value":"\ud801"}}`,
+		`{"id":"w","tool":"crm_write","arguments":{"value":"\ufffd"}}`,
 	} {
 		if got := batch(t, v, "bulkhead_batch", `{"calls":[`+calls+`]}`).String(); strings.Contains(got, "reused") {
 			t.Errorf("%s: %s", calls, got)

@@ -101,7 +101,8 @@ func item(o *plan.Outcome[batchAnswer]) batchItem {
 	switch a := o.Result; {
 	case a.err != nil:
 		it.Code, it.Error, it.RetryAfterMS = a.err.Kind.Code(), failureText(a.err), a.err.RetryAfter.Milliseconds()
-		switch it.hidden = a.unsure && a.err.Op == opShape; {
+		it.hidden = a.unsure && a.err.Op == opShape
+		switch {
 		case a.reused && it.hidden:
 			it.Error += " It was not sent again with this plan."
 		case a.reused:

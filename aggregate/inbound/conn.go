@@ -40,8 +40,9 @@ func newConn(ctx context.Context, rpc *dispatcher, s *session, out *outbox, drai
 	return c
 }
 
-// finish drains and waits. It reports false if the client takes no answers.
-func (c *conn) finish(written <-chan struct{}, out io.Writer) bool {
+// finish drains and waits. It reports false if the client takes no answers. why is the
+// cause with which calls end that do not finish in time; nil is that they are cancelled.
+func (c *conn) finish(written <-chan struct{}, out io.Writer, why error) bool {
 	c.session.close(false)
 	close(c.closing)
 	idle := c.work.close()
@@ -55,7 +56,7 @@ func (c *conn) finish(written <-chan struct{}, out io.Writer) bool {
 		within(idle, killGrace)
 	case <-timer.C:
 		c.rpc.log.Warn("calls did not finish in time and are cancelled", "session", c.session.id, "drain", c.drain)
-		c.kill(errStopped)
+		c.kill(why)
 		within(idle, killGrace)
 	}
 	c.out.close()
@@ -69,7 +70,7 @@ func (c *conn) finish(written <-chan struct{}, out io.Writer) bool {
 	return false
 }
 
-// errStopped ends calls that have been given their time.
+// errStopped ends calls that have been given their time when Bulkhead is stopped.
 var errStopped = upstream.Caused(context.Canceled, upstream.ErrStopping)
 
 var errStalled = errors.New("inbound: the client does not read its answers")

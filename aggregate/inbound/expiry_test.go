@@ -3,6 +3,7 @@ package inbound_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/aggregate/inbound"
+	"github.com/bulkhead-mcp/bulkhead/upstream"
 )
 
 // dialogue sends one request over a connection of its own and returns the lines
@@ -123,5 +125,23 @@ func TestEventConnEndsWithItsTokens(t *testing.T) {
 			t.Fatal(got)
 		}
 		ended(t, events, began, 2*time.Minute+3*time.Second)
+	})
+}
+
+// A call that does not finish in time after that is cancelled; who reads why is not to
+// believe that Bulkhead has been stopped, which goes on.
+func TestEventConnEndsWithItsTokenOnly(t *testing.T) {
+	timed(t, func(t *testing.T, f *fake, ln *pipes, _ *users) {
+		stream, events := dialogue(ln, "GET", "/sse", "", as("ann"))
+		defer stream.Close()
+		path := strings.TrimPrefix(until(events, "data: "), "data: ")
+		conn, r := dialogue(ln, "POST", path, call("1", "block", "{}"), as("ann"))
+		defer conn.Close()
+		if status := until(r, "HTTP/1.1"); !strings.Contains(status, "202") {
+			t.Fatal(status)
+		}
+		if why := <-f.ended; !errors.Is(why, context.Canceled) || errors.Is(why, upstream.ErrStopping) {
+			t.Errorf("the call ended because of %v", why)
+		}
 	})
 }

@@ -111,6 +111,7 @@ func (c *eventConn) serve(ctx context.Context, ending <-chan struct{}, w *eventW
 	}()
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
+	var why error
 	var expiry <-chan time.Time
 	if left, ends := c.left(); ends {
 		expiry = time.After(left)
@@ -125,7 +126,7 @@ func (c *eventConn) serve(ctx context.Context, ending <-chan struct{}, w *eventW
 		case <-ticker.C:
 			c.out.fill(comment)
 		case <-ending:
-			open = false
+			open, why = false, errStopped
 		case <-written:
 			open = false
 		case <-ctx.Done():
@@ -134,7 +135,7 @@ func (c *eventConn) serve(ctx context.Context, ending <-chan struct{}, w *eventW
 			open = false
 		}
 	}
-	c.finish(written, w)
+	c.finish(written, w, why)
 	<-written // the response must not be used once the handler has returned
 }
 

@@ -43,7 +43,7 @@ func serveStdio(ctx context.Context, rpc *dispatcher, svc Service, o Options, in
 		closeStream(in)
 	}
 	o.Ending()
-	if c.finish(written, out) {
+	if c.finish(written, out, errStopped) {
 		err = errors.Join(err, writeErr)
 	} else {
 		err = errors.Join(err, errStalled)

@@ -70,15 +70,15 @@ func TestMutants(t *testing.T) {
 		}
 		seen[m.bug] = true
 		t.Run(m.bug, func(t *testing.T) {
+			overlay := m.plant(t) // which sees to it that it fits the code, in whatever way it is looked for
 			if !*every && i%10 != 0 {
-				m.plant(t)
 				return
 			}
 			t.Parallel()
 			places <- struct{}{}
 			defer func() { <-places }()
 			began := time.Now()
-			how := m.mustBeFound(t, w)
+			how := m.mustBeFound(t, w, overlay)
 			mu.Lock()
 			defer mu.Unlock()
 			found = append(found, fmt.Sprintf("%-60s %-22s %-45s %5s %4.1f s", m.bug, m.pkg, m.test, how, time.Since(began).Seconds()))
@@ -88,8 +88,8 @@ func TestMutants(t *testing.T) {
 
 // mustBeFound looks for the mutant where all are woven in. One that cannot be
 // woven, or is not found so, because its test has the code run in a child that
-// does not know what is on, is planted alone.
-func (m mutant) mustBeFound(t *testing.T, w *weave) (how string) {
+// does not know what is on, is planted alone, by overlay.
+func (m mutant) mustBeFound(t *testing.T, w *weave, overlay string) (how string) {
 	t.Helper()
 	if number := w.numbers[m.bug]; number > 0 {
 		bin, err := w.compiled(t.Context(), m.pkg)
@@ -104,7 +104,7 @@ func (m mutant) mustBeFound(t *testing.T, w *weave) (how string) {
 		t.Fatal(err)
 	}
 	// Without optimisation it is compiled sooner, and runs only once.
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", m.plant(t), "-vet=off", "-gcflags=-N -l", "-count=1", "-short", "-failfast",
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-vet=off", "-gcflags=-N -l", "-count=1", "-short", "-failfast",
 		"-timeout=60s", "-run", "^"+m.test+"$", "./"+m.pkg)
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()

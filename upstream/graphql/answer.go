@@ -160,11 +160,13 @@ func (a *answer) result(mutates bool) (res *upstream.Result, refusal string, err
 	return res, "", nil
 }
 
-// nothing reports whether there is not one field, and no other reason for it than the
-// credential or a limit: services whose fields may all be null say so beside data.
+// nothing reports whether there is not one field, and no other reason for any of them
+// than the credential or a limit: services whose fields may all be null say so beside
+// data. What is null for no reason that is told is an answer, and may be that of a
+// mutation which was carried out.
 func (a *answer) nothing(faults faults) bool {
 	for field := range rawjson.Members(a.data) {
-		if !rawjson.IsNull(field.Value) {
+		if !rawjson.IsNull(field.Value) || !slices.ContainsFunc(faults.list, func(f fault) bool { return f.concerns(field.Name) }) {
 			return false
 		}
 	}

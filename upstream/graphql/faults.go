@@ -68,6 +68,15 @@ func readFault(raw json.RawMessage) fault {
 	return f
 }
 
+// concerns reports whether this may be why a field of data is null, as what has no path
+// is of each.
+func (e fault) concerns(field string) bool {
+	for first := range rawjson.Elements(e.path) {
+		return rawjson.String(first) == field
+	}
+	return true
+}
+
 // cut bounds a text of the service.
 func cut(s string) string {
 	if len(s) <= maxMessage {

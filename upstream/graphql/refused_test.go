@@ -53,6 +53,8 @@ func TestTokenRefusedInErrors(t *testing.T) {
 		"a query that has some of it":   {"Read", `{"data":{"a":null,"b":1},` + errs + `}`, 1, 0, false},
 		"a query that has nothing":      {"Read", `{"data":{"a":null,"b":null},` + errs + `}`, 2, 1, false},
 		"a mutation that has nothing":   {"Write", `{"data":{"a":null},` + errs + `}`, 1, 1, true},
+		"a query of which each says so": {"Read", `{"data":{"a":null,"b":null},"errors":[{"message":"no","path":["a",0],"extensions":{"code":"UNAUTHENTICATED"}},{"message":"no","path":["b"],"extensions":{"code":"UNAUTHENTICATED"}}]}`, 2, 1, false},
+		"null that is the answer":       {"Write", `{"data":{"a":null,"b":null},"errors":[{"message":"no","path":["b"],"extensions":{"code":"UNAUTHENTICATED"}}]}`, 1, 0, false},
 		"nothing, and not only for it":  {"Read", `{"data":{"a":null},"errors":[{"message":"no","extensions":{"code":"UNAUTHENTICATED"}},{"message":"b"}]}`, 1, 0, false},
 		"a query that is about the may": {"Read", `{"errors":[{"message":"no","extensions":{"code":"FORBIDDEN"}}]}`, 1, 0, true},
 	} {

@@ -30,7 +30,8 @@ type visit struct {
 // result turns an answer into what the model gets.
 func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Result, error) {
 	if ans.Status/100 != 2 {
-		return r.failure(ans, a.def.class() != classWrite)
+		b, _ := parseBody(ans.Body) // nil if it is no JSON
+		return r.failure(ans, b, a.def.class() != classWrite)
 	}
 	if e := ans.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
 		return nil, unusable(nil, "it answered with a compressed body (%s), which nobody had asked for", shortened(e, 20))
@@ -50,7 +51,7 @@ func (a *action) result(ans *httpcall.Answer, v *visit, r *rules) (*upstream.Res
 		return nil, unusable(err, "it answered with %s", looks(ans.Body, "broken JSON"))
 	}
 	if r.told(took.body) {
-		return r.failure(ans, a.def.class() != classWrite)
+		return r.failure(ans, took.body, a.def.class() != classWrite)
 	}
 	content := a.structured(v, took)
 	res := upstream.JSONResult(content)
@@ -141,7 +142,7 @@ func (a *action) other(ans *httpcall.Answer, typ string) (*upstream.Result, erro
 func (a *action) take(ans *httpcall.Answer, v *visit) (*answered, error) {
 	t := &taker{
 		answered: &answered{status: ans.Status, header: ans.Header, url: v.url},
-		text:     bytes.TrimPrefix(ans.Body, []byte("\ufeff")), // RFC 8259, section 8.1, lets readers overlook it
+		text:     withoutMark(ans.Body),
 		shape:    a.shape, list: a.list, skip: v.at.Skip, most: v.most,
 	}
 	switch {

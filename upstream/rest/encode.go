@@ -154,8 +154,7 @@ func formName(name string) string {
 	return strings.Join(tokens, "")
 }
 
-// multipart returns a body of parts (RFC 7578) and its content type. An argument
-// that is a list of files is a part for each.
+// multipart returns a body of parts (RFC 7578) and its content type.
 func (m *maker) multipart(values []json.RawMessage) ([]byte, string, error) {
 	var buf bytes.Buffer
 	w := multipart.NewWriter(&buf)

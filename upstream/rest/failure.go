@@ -160,10 +160,9 @@ func tokenRefused(err error) bool {
 
 // failure is what an answer means that is no success, by its status or by what a
 // 2xx says. A failure that the source tells in a 2xx, and that has no kind, is a
-// result: the source is well, and has said what is wrong. repeatable says whether a
-// request that was executed may be made again.
-func (r *rules) failure(ans *httpcall.Answer, repeatable bool) (*upstream.Result, error) {
-	b, _ := parseBody(ans.Body) // nil if it is no JSON
+// result: the source is well, and has said what is wrong. b is nil if the answer is no
+// JSON. repeatable says whether a request that was executed may be made again.
+func (r *rules) failure(ans *httpcall.Answer, b *body, repeatable bool) (*upstream.Result, error) {
 	code, said := r.code(b), r.message(b)
 	e := httpcall.Refused(ans.Status, ans.Header, ans.Body)
 	if ans.Status/100 == 4 && e.Kind == upstream.UpstreamError {

@@ -31,11 +31,16 @@ const maxNoted = 64
 // with it. Names that stand twice in an object are the source's affair: the first
 // counts.
 func parseBody(text []byte) (*body, error) {
+	text = withoutMark(text)
 	if err := rawjson.Check(text, rawjson.Limits{AllowDups: true}); err != nil {
 		return nil, err
 	}
 	return &body{text: text}, nil
 }
+
+// withoutMark is a text without the byte order mark before it, which readers of JSON
+// may overlook (RFC 8259, section 8.1).
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 // at returns the value that p leads to.
 func (b *body) at(p pointer) (json.RawMessage, bool) {

@@ -71,10 +71,15 @@ func TestTakenForNothing(t *testing.T) {
 		_, err := call(t.Context(), a, "list_x", `{}`)
 		wantKind(t, err, upstream.UpstreamError, true, "broken JSON")
 	}
-	a := open(t, takeDefinition, serve(t, says("application/json", rows+`,"failed":true,"why":"no such list"},"cost":{"left":5}}`)))
+	const failed = rows + `,"failed":true,"why":"no such list"},"cost":{"left":5}}`
+	a := open(t, takeDefinition, serve(t, says("application/json", failed)))
 	r, err := call(t.Context(), a, "list_x", `{}`)
 	if err != nil || !strings.Contains(string(r.Raw), `"no such list"`) || strings.Contains(string(r.Raw), "records") {
 		t.Errorf("it says %v, %v", r, err)
+	}
+	marked := open(t, takeDefinition, serve(t, says("application/json", "\ufeff"+failed)))
+	if r, err := call(t.Context(), marked, "list_x", `{}`); err != nil || !strings.Contains(string(r.Raw), `"no such list"`) {
+		t.Errorf("behind a byte order mark it says %v, %v", r, err)
 	}
 	if d := a.Drift(); d != nil {
 		t.Errorf("answers of no use are drift: %v", d)

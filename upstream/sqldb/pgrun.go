@@ -3,6 +3,7 @@ package sqldb
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"database/sql/driver"
 	"encoding/hex"
@@ -27,7 +28,6 @@ type pgSession struct {
 	pg       *pgconn.PgConn
 	prepared map[string]*pgStatement
 	free     string // the name of the model's latest statement; "" if it wrote none
-	named    int    // statements that got a name
 	side     func(func())
 	broken   bool
 }
@@ -167,7 +167,7 @@ func (s *pgSession) statement(ctx context.Context, req *request) (*pgStatement, 
 			return nil, err
 		}
 	}
-	name := s.name()
+	name := statementName()
 	if req.key == "" {
 		s.free = name
 	}
@@ -185,13 +185,10 @@ func (s *pgSession) statement(ctx context.Context, req *request) (*pgStatement, 
 	return st, nil
 }
 
-// name returns a name that no other statement has or had, of whatever session: where
-// a pooler hands the connections of the server around, a statement by that name that
-// another call has left there would be carried out in place of this one.
-func (s *pgSession) name() string {
-	s.named++
-	return "bulkhead_" + strconv.Itoa(s.named) + "_" + strconv.FormatInt(time.Now().UnixNano(), 36)
-}
+// statementName returns a name that no other statement has or had, of whatever session:
+// where a pooler hands the connections of the server around, a statement by that name
+// that another call has left there would be carried out in place of this one.
+func statementName() string { return "bulkhead_" + rand.Text() }
 
 func (s *pgSession) column(f pgconn.FieldDescription) column {
 	c := column{name: f.Name, typ: "other"}
@@ -296,11 +293,7 @@ func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out
 			commands++
 		case *pgproto3.ErrorResponse:
 			if failed == nil {
-				how := running
-				if commands == 0 { // it was BEGIN, as of a write where only reading is possible
-					how = connecting
-				}
-				failed = at(how, pgconn.ErrorResponseToPgError(msg))
+				failed = said(pgconn.ErrorResponseToPgError(msg), commands)
 			}
 		case *pgproto3.CopyInResponse, *pgproto3.CopyOutResponse, *pgproto3.CopyBothResponse:
 			s.broken = true
@@ -309,6 +302,19 @@ func (s *pgSession) sync(ctx context.Context, req *request, st *pgStatement, out
 			return failed
 		}
 	}
+}
+
+// said is what it means that the server has refused one of the statements that were
+// sent together, of which it has carried out so many. If that is BEGIN, as of a write
+// where only reading is possible, nothing was done, and a server that goes on works.
+func said(e *pgconn.PgError, commands int) error {
+	switch {
+	case commands > 0:
+		return at(running, e)
+	case e.SeverityUnlocalized == "ERROR": // else it ends the connection
+		return at(connecting, upstream.Caused(e, upstream.ErrNoOutage))
+	}
+	return at(connecting, e)
 }
 
 func (s *pgSession) cell(out *table, class class, v []byte) {

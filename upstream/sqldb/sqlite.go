@@ -203,8 +203,8 @@ func (s *sqliteDB) ask(ctx context.Context, conn *sql.Conn, req *request, out *t
 		return err
 	}
 	rows, err := conn.QueryContext(ctx, req.text.sql, sqliteValues(req.args)...)
-	if plain := strings.ReplaceAll(req.text.sql, anyColumns, plainColumns); err != nil && plain != req.text.sql {
-		rows, err = conn.QueryContext(ctx, plain, sqliteValues(req.args)...)
+	if err != nil && strings.HasPrefix(req.key, schemaKey) {
+		rows, err = conn.QueryContext(ctx, strings.ReplaceAll(req.text.sql, anyColumns, plainColumns), sqliteValues(req.args)...)
 	}
 	if err != nil {
 		return s.why(ctx, conn, req, err)

@@ -171,6 +171,10 @@ func (d Driver) title() string {
 // schemaRows is how much of each detail is told at once.
 var schemaRows = map[string]int{"names": 1000, "summary": 300, "full": 1000}
 
+// schemaKey begins the keys of the requests of the tool "schema", and no others: a
+// tool's name has no space.
+const schemaKey = "schema "
+
 // looks makes the tool that tells what there is, in as much detail as asked for:
 // whole schemas are long, and a model needs a few tables of them.
 func (a *Adapter) looks() (*action, error) {
@@ -180,7 +184,7 @@ func (a *Adapter) looks() (*action, error) {
 		if err != nil {
 			return nil, fmt.Errorf("schema, %s: %w", detail, err)
 		}
-		byDetail[detail] = &request{key: "schema " + detail, text: text, rows: schemaRows[detail]}
+		byDetail[detail] = &request{key: schemaKey + detail, text: text, rows: schemaRows[detail]}
 	}
 	return &action{
 		params: map[string]Param{
