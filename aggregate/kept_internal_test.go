@@ -136,7 +136,7 @@ func TestAnswersAreCountedWithWhatTheyCost(t *testing.T) {
 
 func TestRestsAreCountedAsTheyStandInTheHeap(t *testing.T) {
 	for name, c := range map[string]struct{ rests, items, size, limit int }{
-		"short":                 {12_000, 1, 10, 1 << 10},
+		"short":                 {20_000, 1, 10, 1 << 10},
 		"of a page":             {1_000, 1, 10_000, 32 << 10},
 		"many items":            {100, 2_000, 30, 32 << 10},
 		"many pages":            {10, 1, 1 << 20, 1 << 10},
@@ -163,4 +163,20 @@ func TestRestsAreCountedAsTheyStandInTheHeap(t *testing.T) {
 			runtime.KeepAlive(s)
 		})
 	}
+}
+
+// What had to go before its time leaves nothing behind that waits for it.
+func TestRestsThatWentLeaveNothing(t *testing.T) {
+	s := newRestStore()
+	item := []json.RawMessage{textPart("x")}
+	before := live()
+	for i := range 50_000 {
+		if s.put(restOwner{upstream.Local(), "crm"}, item, 1<<10); i%100 == 99 {
+			s.shrink(0, time.Now())
+		}
+	}
+	if took := live() - before; took > 1<<20 || s.size != 0 {
+		t.Errorf("%d bytes taken, %d counted", took, s.size)
+	}
+	runtime.KeepAlive(s)
 }
