@@ -16,7 +16,7 @@ var keeping = []mutant{
 		`return e.epoch == h.Epoch()`}},
 	{"what is too old for any use stays until it is asked for", "cache/cache.go", "", "TestWhatIsOldGoesUnasked", changes{
 		`			h.sweep(now)
-`, `			_ = h
+`, `			_, _ = h, now
 `}},
 	{"an answer of before a purge is kept", "cache/cache.go", "", "TestPurgeReachesWhatIsUnderWay", changes{
 		`if h.closed || h.Epoch() != asked {`,
