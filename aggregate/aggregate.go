@@ -114,6 +114,9 @@ type Options struct {
 	// call waits in this one. That a state counts once is seen to in each process
 	// alone. At least 16 bytes; random if nil.
 	StateKey []byte
+	// Ending reports whether the process takes no new calls any more, and will forget
+	// what it knows of plans; nil is never. It returns at once.
+	Ending func() bool
 	// CacheSize is how many bytes of answers are kept of all members together.
 	// Default 64 MiB.
 	CacheSize int64
@@ -158,6 +161,9 @@ func New(members []Member, opt Options) (*Aggregate, error) {
 	}
 	if opt.Observer == nil {
 		opt.Observer = nobody{}
+	}
+	if opt.Ending == nil {
+		opt.Ending = func() bool { return false }
 	}
 	if opt.MaxResult <= 0 {
 		opt.MaxResult = 1 << 20

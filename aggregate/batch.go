@@ -241,7 +241,7 @@ func (r *batchRun) child(s plan.Step, e *entry) *upstream.Call {
 	if s.Item >= 0 {
 		id = fmt.Sprintf("%s.%d", id, s.Item)
 	}
-	arguments := withoutControls(e.tool, s.Arguments)
+	arguments := e.sent(s.Arguments)
 	params := fmt.Appendf(make([]byte, 0, len(arguments)+len(s.Node.Tool)+64), `{"name":%s,"arguments":%s`, rawjson.Quote(s.Node.Tool), arguments)
 	arguments = params[len(params)-len(arguments):]
 	if meta, ok := rawjson.Get(r.call.Params, memberMeta); ok { // a trace, and what else is not about progress
@@ -282,15 +282,17 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 	return r.view.offer().exposeResult(e.m, res), nil
 }
 
-// unasked says of a call that had something to ask how it can be made: the client
-// is not to believe that it could not answer.
+// unasked says of a call that needs what the client has, but not in the middle of a
+// plan, how it can be made: the client is not to believe that it lacks something.
 func (r *batchRun) unasked(c *upstream.Call, err error) error {
 	e := upstream.AsError(c.Upstream, c.Name, err)
-	if r.call.Back.Ask != nil || e.Kind != upstream.Denied || !canAnswer(r.call.Back.Capabilities) || !strings.HasSuffix(e.Public, cannotDo) {
+	what, lacking := strings.CutSuffix(e.Public, cannotDo)
+	what, needs := strings.CutPrefix(what, itNeeds)
+	if r.call.Back.Ask != nil || e.Kind != upstream.Denied || !lacking || !needs || !hasAll(r.call.Back.Capabilities, what) {
 		return err
 	}
 	said := *e
-	said.Public = fmt.Sprintf("%s, for which this client cannot be asked in the middle of a plan: %s has to be called by itself", strings.TrimSuffix(e.Public, cannotDo), c.Exposed)
+	said.Public = fmt.Sprintf("%s%s, which is not possible in the middle of a plan: %s has to be called by itself", itNeeds, what, c.Exposed)
 	return &said
 }
 

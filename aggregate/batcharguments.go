@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"time"
 
@@ -27,9 +26,6 @@ func batchArgumentsOf(raw json.RawMessage) (batchArguments, plan.Faults) {
 	args := batchArguments{deadline: longestCall, most: math.MaxInt}
 	var faults plan.Faults
 	for m := range rawjson.Members(raw) {
-		if rawjson.IsNull(m.Value) && slices.Contains([]string{"deadline_ms", "max_result_bytes", "fresh"}, m.Name) { // as hosts fill in what was left out
-			continue
-		}
 		n, err := strconv.ParseFloat(string(m.Value), 64)
 		whole := err == nil && n == math.Trunc(n)
 		switch m.Name {

@@ -48,7 +48,6 @@ func (r *batchRun) find(ctx context.Context) plan.Finder {
 // checker returns what tells what is wrong with the arguments of a tool.
 func (r *batchRun) checker(e *entry) func(json.RawMessage, [][]string) string {
 	return func(arguments json.RawMessage, open [][]string) string {
-		arguments = withoutControls(e.tool, arguments)
-		return r.schemas.checkBut(e.tool, arguments, open)
+		return r.schemas.checkBut(e.tool, e.sent(arguments), open)
 	}
 }

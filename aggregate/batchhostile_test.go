@@ -295,7 +295,7 @@ func TestBatchAsks(t *testing.T) {
 			if got := b.String(); got != c.want {
 				t.Errorf("%s: %s\n%s", name, got, a.Structured)
 			}
-			says := strings.Contains(b.Results[2].Error, "it needs elicitation, for which this client cannot be asked in the middle of a plan: erp_read has to be called by itself")
+			says := strings.Contains(b.Results[2].Error, "it needs elicitation, which is not possible in the middle of a plan: erp_read has to be called by itself")
 			if says != (name == "by results") {
 				t.Errorf("%s: %s", name, b.Results[2].Error)
 			}
@@ -304,6 +304,35 @@ func TestBatchAsks(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBatchSaysWhatAClientCannotDo: only what a client could do if it called the tool
+// by itself is said to be for the plan's sake.
+func TestBatchSaysWhatAClientCannotDo(t *testing.T) {
+	const tasks = `"extensions":{"io.modelcontextprotocol/tasks":{}}`
+	crm := newShop(t, "crm")
+	v, _ := startBatches(t, aggregate.Options{}, crm)
+	for _, c := range []struct {
+		caps, needs string
+		alone       bool
+	}{
+		{`{` + tasks + `}`, tasks, true},
+		{`{"elicitation":{}}`, tasks, false},
+		{`{"elicitation":{},` + tasks + `}`, `"elicitation":{},` + tasks, true},
+		{`{` + tasks + `}`, `"elicitation":{},` + tasks, false},
+		{`{"elicitation":{}}`, `"sampling":{}`, false},
+		{`{"sampling":{}}`, `"sampling":{}`, true},
+		{`{"sampling":{}}`, ``, false},
+	} {
+		crm.call = func(context.Context, *upstream.Call) (*upstream.Result, error) {
+			return nil, &upstream.Error{Kind: upstream.Denied, RPC: &upstream.RPCError{Code: -32021, Message: "no", Data: json.RawMessage(`{"requiredCapabilities":{` + c.needs + `}}`)}}
+		}
+		a := callAs(t, v, &aggregate.Request{Principal: alice, Modern: true, Back: upstream.Back{Capabilities: json.RawMessage(c.caps)}}, "bulkhead_batch_read", `{"calls":[{"id":"a","tool":"crm_read"}]}`)
+		alone, never := strings.Contains(a.text(), "crm_read has to be called by itself"), strings.Contains(a.text(), "which this client does not have")
+		if alone != c.alone || never == c.alone {
+			t.Errorf("a client with %s, a tool that needs %s: %s", c.caps, c.needs, a.text())
+		}
+	}
 }
 
 // TestBatchHoldsBackForWhoAsked: what did not fit into an answer is its asker's.

@@ -131,6 +131,18 @@ func TestBatchAtTheEnd(t *testing.T) {
 	})
 }
 
+// TestBatchWhileEnding: nor does one that comes to its end while Bulkhead is ending.
+func TestBatchWhileEnding(t *testing.T) {
+	v, _ := startBatches(t, aggregate.Options{Ending: func() bool { return true }}, newShop(t, "crm"))
+	b := batch(t, v, "bulkhead_batch", `{"calls":[{"id":"w","tool":"crm_write"},{"id":"f","tool":"crm_read","arguments":{"fail":"lost"}}]}`)
+	if !strings.Contains(b.Summary, "forgets this plan: send what is missing as a new one") || strings.Contains(b.Summary, "same plan again") {
+		t.Error(b.Summary)
+	}
+	if b := batch(t, v, "bulkhead_batch", `{"calls":[{"id":"w","tool":"crm_write"}]}`); b.Summary != "1 of 1 calls succeeded." {
+		t.Error(b.Summary)
+	}
+}
+
 // TestAWriteOfAListIsMadeOnceWhereverItStands: a list that is read anew, because its
 // source is signed in to otherwise by now, has other elements before those that were
 // written. Equal elements are as many writes.

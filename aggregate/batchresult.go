@@ -85,7 +85,7 @@ func (r *batchRun) result(ctx context.Context, p *plan.Plan, out []plan.Outcome[
 	}
 	res.Timing.Sum = sum.Milliseconds()
 	left := r.cut(res.Results, limit)
-	res.Summary = summaryOf(res.Results, errors.Is(context.Cause(ctx), upstream.ErrStopping)) + left
+	res.Summary = summaryOf(res.Results, r.agg.opt.Ending() || errors.Is(context.Cause(ctx), upstream.ErrStopping)) + left
 	return upstream.StructuredResult(res)
 }
 

@@ -19,6 +19,44 @@ var controls = []string{
 	"__tool_use_purpose", // Kiro CLI puts it into the input of every tool, as its hooks show
 }
 
+// sent returns the arguments with which a tool is called by what a client has sent.
+func (e *entry) sent(arguments json.RawMessage) json.RawMessage {
+	arguments = withoutControls(e.tool, arguments)
+	if e.m == nil {
+		arguments = withoutNulls(e.tool, arguments)
+	}
+	return arguments
+}
+
+// withoutNulls returns the arguments without those members that are null and that the
+// tool declares and does not require: hosts that have a model fill in every member send
+// null for what it has left out. Only our own tools are known to mean that.
+func withoutNulls(t *upstream.Tool, arguments json.RawMessage) json.RawMessage {
+	if !bytes.Contains(arguments, []byte("null")) {
+		return arguments
+	}
+	schema, _ := rawjson.Get(t.Raw, "inputSchema")
+	needed, _ := rawjson.Get(schema, "required")
+	declared, _ := rawjson.Get(schema, "properties")
+	var left []string
+	for m := range rawjson.Members(arguments) {
+		if _, known := rawjson.Get(declared, m.Name); known && rawjson.IsNull(m.Value) && !hasText(needed, m.Name) {
+			left = append(left, m.Name)
+		}
+	}
+	return rawjson.Delete(arguments, left...)
+}
+
+// hasText reports whether a list has a text.
+func hasText(list json.RawMessage, text string) bool {
+	for e := range rawjson.Elements(list) {
+		if rawjson.String(e) == text {
+			return true
+		}
+	}
+	return false
+}
+
 // withoutControls returns the arguments of a call without what a host has put
 // there for itself: the members of the object itself that have such a name and
 // that the tool neither declares nor says that it takes. What is left stays as it is
@@ -65,10 +103,8 @@ func (p *property) in(schema json.RawMessage) bool {
 				return true
 			}
 		case "required":
-			for e := range rawjson.Elements(m.Value) {
-				if rawjson.String(e) == p.name {
-					return true
-				}
+			if hasText(m.Value, p.name) {
+				return true
 			}
 		case "propertyNames":
 			if bytes.Contains(m.Value, []byte(`"`+p.name+`"`)) {

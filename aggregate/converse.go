@@ -330,12 +330,15 @@ func (t conversation) fault(kind upstream.Kind, public string) error {
 	return &upstream.Error{Upstream: t.c.Upstream, Tool: t.c.Name, Op: string(t.c.Op), Kind: kind, Sent: true, Public: public}
 }
 
-// cannotDo is how it is said that a client cannot do something.
-const cannotDo = ", which this client does not have"
+// What stands before and after that which a client cannot do.
+const (
+	itNeeds  = "it needs "
+	cannotDo = ", which this client does not have"
+)
 
 // incapable is the failure of a call for which the client is missing something.
 func (t conversation) incapable(what string) error {
-	return t.fault(upstream.Denied, "it needs "+what+cannotDo)
+	return t.fault(upstream.Denied, itNeeds+what+cannotDo)
 }
 
 // named gives a failure that is about the client's capabilities its words.

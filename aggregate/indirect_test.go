@@ -238,7 +238,7 @@ func TestIndirectCallsThatAreNone(t *testing.T) {
 			`{"tool":"crm_get","args":{"x":1}}`:   "'args'",
 			`{"tool":"crm_get","arguments":"{}"}`: "arguments: got string, want object",
 			`{"tool":"crm_get","arguments":[]}`:   "arguments: got array, want object",
-			`{"tool":"crm_get","arguments":null}`: "arguments: got null, want object",
+			`{"tool":null}`:                       "tool: got null, want string",
 			`{"tool":"bulkhead_call"}`:            "tool is this tool itself",
 			`{"tool":"bulkhead_call","arguments":{"tool":"crm_get"}}`: "tool is this tool itself",
 		} {

@@ -144,7 +144,7 @@ func missingCapability(e *upstream.Error) *upstream.Error {
 			continue
 		}
 		for x := range rawjson.Members(m.Value) {
-			names = append(names, "the extension "+x.Name)
+			names = append(names, theExtension+x.Name)
 		}
 	}
 	slices.Sort(names)
@@ -153,7 +153,22 @@ func missingCapability(e *upstream.Error) *upstream.Error {
 		what = Printable(strings.Join(names, ", "), 200)
 	}
 	return &upstream.Error{Upstream: e.Upstream, Tool: e.Tool, Op: e.Op, Kind: upstream.Denied, Sent: e.Sent,
-		Public: fmt.Sprintf("it needs %s, which this client does not have", what), Err: e}
+		Public: itNeeds + what + cannotDo, Err: e}
+}
+
+const theExtension = "the extension "
+
+// hasAll reports whether a client has everything that is named as [missingCapability]
+// and [lacks] do.
+func hasAll(caps json.RawMessage, what string) bool {
+	for name := range strings.SplitSeq(what, ", ") {
+		extension, is := strings.CutPrefix(name, theExtension)
+		capability, _, _ := strings.Cut(name, " ") // in some mode
+		if _, ok := rawjson.Get(caps, capability); is && !declares(caps, extension) || !is && !ok {
+			return false
+		}
+	}
+	return true
 }
 
 // elicitations is the URL elicitation error (MCP 2025-11-25, elicitation,

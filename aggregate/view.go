@@ -136,7 +136,7 @@ func (v *View) CallTool(ctx context.Context, r *Request) (json.RawMessage, error
 		return nil, err
 	}
 	params := r.Params
-	if left := withoutControls(e.tool, arguments); len(left) != len(arguments) {
+	if left := e.sent(arguments); len(left) != len(arguments) {
 		params, arguments = set(params, "arguments", left), left
 	}
 	if e.m == nil && e.name == toolCall {

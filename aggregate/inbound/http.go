@@ -34,6 +34,7 @@ type httpEdge struct {
 	pages    http.Handler // nil if there are none
 	maxBody  int64
 	drain    time.Duration
+	ending   func() // see [Options]
 	log      *slog.Logger
 }
 
@@ -50,6 +51,7 @@ func newHTTPEdge(lookup Lookup, rpc *dispatcher, s seal, o Options) *httpEdge {
 		pages:    o.Pages,
 		maxBody:  o.MaxBody,
 		drain:    o.Drain,
+		ending:   o.Ending,
 		log:      o.Log,
 	}
 }
@@ -151,6 +153,7 @@ func (e *httpEdge) serve(ctx context.Context, ln net.Listener) error {
 		return fmt.Errorf("inbound: serving HTTP: %w", err)
 	case <-ctx.Done():
 	}
+	e.ending()
 	stop()
 	drain, cancel := context.WithTimeout(base, e.drain)
 	defer cancel()

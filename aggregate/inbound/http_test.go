@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,7 +252,8 @@ func TestStopDrains(t *testing.T) {
 
 func TestStopIsBounded(t *testing.T) {
 	f := newFake()
-	w := serve(t, newServer(t, f, inbound.Options{Drain: 20 * time.Millisecond}))
+	var ending atomic.Int64
+	w := serve(t, newServer(t, f, inbound.Options{Drain: 20 * time.Millisecond, Ending: func() { ending.Add(1) }}))
 	session := w.join("2025-11-25")
 	got := make(chan error, 1)
 	go func() {
@@ -262,6 +264,9 @@ func TestStopIsBounded(t *testing.T) {
 	w.stop()
 	if why := <-f.ended; !errors.Is(why, upstream.ErrStopping) || !errors.Is(why, context.Canceled) {
 		t.Errorf("the call ended because of %v", why)
+	}
+	if n := ending.Load(); n != 1 {
+		t.Errorf("it was said to be ending %d times", n)
 	}
 	<-got
 }

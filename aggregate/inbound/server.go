@@ -61,6 +61,9 @@ type Options struct {
 	MaxBody              int64         // bytes of one message; default 4 MiB
 	MaxDepth             int           // nesting of one message; default rawjson.DefaultDepth
 	Drain                time.Duration // for calls in flight at the end; default 10 s
+	// Ending is told once that nothing new is taken and the drain time has
+	// begun; it returns at once. Default: nobody.
+	Ending func()
 	// MaxInFlight bounds the requests under way in one stdio or HTTP+SSE
 	// connection, in one legacy HTTP session, and over modern HTTP, which has no
 	// sessions, of one principal; there, subscriptions are counted apart from
@@ -97,6 +100,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.Drain <= 0 {
 		o.Drain = 10 * time.Second
+	}
+	if o.Ending == nil {
+		o.Ending = func() {}
 	}
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 1024

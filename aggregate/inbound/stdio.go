@@ -42,6 +42,7 @@ func serveStdio(ctx context.Context, rpc *dispatcher, svc Service, o Options, in
 	case <-written: // it failed
 		closeStream(in)
 	}
+	o.Ending()
 	if c.finish(written, out) {
 		err = errors.Join(err, writeErr)
 	} else {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -228,10 +229,19 @@ func TestDrainWaitsForASlowReader(t *testing.T) {
 func TestDrainIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake()
-		w := dial(t, newServer(t, f, inbound.Options{Drain: 10 * time.Second}))
+		var ending atomic.Int64
+		w := dial(t, newServer(t, f, inbound.Options{Drain: 10 * time.Second, Ending: func() { ending.Add(1) }}))
 		w.send(call("1", "block", "{}"))
 		synctest.Wait()
+		if ending.Load() != 0 {
+			t.Error("it was said to be ending too early")
+		}
 		start := time.Now()
+		time.AfterFunc(time.Second, func() {
+			if n := ending.Load(); n != 1 {
+				t.Errorf("it was said to be ending %d times", n)
+			}
+		})
 		rest, err := w.finish()
 		if err != nil || time.Since(start) < 10*time.Second || time.Since(start) > 13*time.Second {
 			t.Fatalf("after %v: %v", time.Since(start), err)

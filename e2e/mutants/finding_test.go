@@ -39,5 +39,5 @@ var finding = []mutant{
 	{"a tool that takes any argument is not given it", "aggregate/control.go", "", "TestControlsThatAToolTakes", changes{
 		`			if string(m.Value) != "false" {`, `			if string(m.Value) == "true" {`}},
 	{"a host's argument stays in a plan", "aggregate/batch.go", "", "TestControlArgumentsInside", changes{
-		`arguments := withoutControls(e.tool, s.Arguments)`, `arguments := s.Arguments`}},
+		`arguments := e.sent(s.Arguments)`, `arguments := s.Arguments`}},
 }

@@ -75,7 +75,7 @@ func serve(ctx context.Context, inv *invocation) error {
 			return errors.Join(err, shut(ln))
 		}
 		srv, err := inbound.New(lookup(a), inbound.Options{
-			Name: "bulkhead", Title: "Bulkhead", Version: Version(), Log: w.log, Drain: cfg.Server.Drain,
+			Name: "bulkhead", Title: "Bulkhead", Version: Version(), Log: w.log, Drain: cfg.Server.Drain, Ending: func() { w.ending.Store(true) },
 			Hosts: door.hosts, Origins: door.origins, Auth: door.auth, Pages: pages, SessionKey: w.key(),
 		})
 		if err != nil {

@@ -25,16 +25,17 @@ import (
 
 // wiring builds what a configuration describes.
 type wiring struct {
-	built map[string]built // what stands, by upstream
-	env   Env
-	cfg   *config.Config
-	log   *slog.Logger
-	state string // directory; "" keeps nothing
-	shelf *tokenShelf
-	exe   string
-	guard *procguard.Guard
-	users userbase
-	count *metrics.Metrics // of this process
+	built  map[string]built // what stands, by upstream
+	env    Env
+	cfg    *config.Config
+	log    *slog.Logger
+	state  string // directory; "" keeps nothing
+	shelf  *tokenShelf
+	exe    string
+	guard  *procguard.Guard
+	users  userbase
+	count  *metrics.Metrics // of this process
+	ending atomic.Bool      // it takes nothing new any more
 }
 
 // built is an upstream as it was described and what was made of it.
@@ -84,6 +85,7 @@ func (w *wiring) aggregate(ctx context.Context) (*aggregate.Aggregate, error) {
 		PageSize: w.cfg.Server.PageSize, ListBudget: w.cfg.Server.ListBudget,
 		Discovery: aggregate.Discovery(w.cfg.Server.Discovery), Pinned: w.cfg.Server.Pinned, AskTimeout: w.cfg.Server.AskTimeout,
 		ListWait: listWait, CatalogDir: catalogs, StateKey: w.key(), CacheSize: w.cfg.Server.CacheSize,
+		Ending: w.ending.Load,
 	})
 }
 
