@@ -17,7 +17,8 @@ import (
 
 const (
 	planLasts = 5 * time.Minute // for which a plan's results can be used again, see batchText
-	maxKept   = 64 << 20        // bytes that are remembered, of all clients together
+	maxKept   = 16 << 20        // bytes that are remembered, of all clients together; twice that is taken of the system
+	planCosts = 768             // bytes: its places in the map and the list, its turn, and the map of its calls
 	callCosts = 512             // bytes, besides what it answered
 )
 
@@ -28,7 +29,8 @@ const (
 type batchMemory struct {
 	mu    sync.Mutex
 	plans map[planKey]*batchKept
-	idle  chain.List // of *batchKept: those that nobody carries out, by when that ended
+	whole chain.List // of *batchKept: those that nobody carries out, by when that ended
+	short chain.List // the same, but of writes they have only that they were made
 	size  int
 	timer bool // one is set
 }
@@ -44,11 +46,10 @@ type batchKept struct {
 	key    planKey
 	turn   chan struct{}  // capacity 1: who carries the plan out
 	users  int            // guarded by the memory's mu, as are the next
-	idle   *chain.Element // nil while there are users
+	idle   *chain.Element // of one of the memory's lists; nil while there are users
 	until  time.Time
 	calls  map[callKey]*keptCall
 	size   int
-	short  bool // of writes it has only that they were made
 }
 
 // callKey is a call of a plan with its arguments, and the source that it goes to.
@@ -120,14 +121,22 @@ func (m *batchMemory) enter(key planKey) *batchKept {
 	m.expire(time.Now())
 	k := m.plans[key]
 	if k == nil {
-		k = &batchKept{memory: m, key: key, turn: make(chan struct{}, 1), calls: map[callKey]*keptCall{}}
+		k = &batchKept{memory: m, key: key, turn: make(chan struct{}, 1), calls: map[callKey]*keptCall{}, size: planCosts}
 		m.plans[key] = k
+		m.size += k.size
 	}
-	if k.users++; k.idle != nil {
-		m.idle.Remove(k.idle)
-		k.idle, k.short = nil, false
-	}
+	k.users++
+	m.unlist(k)
 	return k
+}
+
+// unlist takes a plan off the list that it is on, if it is on one. m.mu is held.
+func (m *batchMemory) unlist(k *batchKept) {
+	if k.idle != nil {
+		m.whole.Remove(k.idle) // which does nothing if it is on the other
+		m.short.Remove(k.idle)
+		k.idle = nil
+	}
 }
 
 func (m *batchMemory) leave(k *batchKept) {
@@ -138,9 +147,10 @@ func (m *batchMemory) leave(k *batchKept) {
 		return
 	}
 	k.until = now.Add(planLasts)
-	k.idle = m.idle.PushBack(k)
 	if len(k.calls) == 0 {
 		m.drop(k)
+	} else {
+		k.idle = m.whole.PushBack(k)
 	}
 	m.shrink()
 	m.wake(now)
@@ -148,11 +158,12 @@ func (m *batchMemory) leave(k *batchKept) {
 
 // wake has memory let go even if nobody asks again. m.mu is held.
 func (m *batchMemory) wake(now time.Time) {
-	if m.timer || m.idle.Len() == 0 {
+	first := m.first()
+	if m.timer || first == nil {
 		return
 	}
 	m.timer = true
-	time.AfterFunc(m.idle.Front().Value.(*batchKept).until.Sub(now), func() {
+	time.AfterFunc(first.until.Sub(now), func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.timer = false
@@ -162,16 +173,26 @@ func (m *batchMemory) wake(now time.Time) {
 	})
 }
 
+// first returns the plan whose time is up next; nil if there is none. m.mu is held.
+func (m *batchMemory) first() (k *batchKept) {
+	for _, l := range []*chain.List{&m.short, &m.whole} {
+		if e := l.Front(); e != nil && (k == nil || e.Value.(*batchKept).until.Before(k.until)) {
+			k = e.Value.(*batchKept)
+		}
+	}
+	return k
+}
+
 // expire forgets plans whose time is up. m.mu is held.
 func (m *batchMemory) expire(now time.Time) {
-	for e := m.idle.Front(); e != nil && !e.Value.(*batchKept).until.After(now); e = m.idle.Front() {
-		m.drop(e.Value.(*batchKept))
+	for k := m.first(); k != nil && !k.until.After(now); k = m.first() {
+		m.drop(k)
 	}
 }
 
 // drop forgets a plan that nobody carries out. m.mu is held.
 func (m *batchMemory) drop(k *batchKept) {
-	m.idle.Remove(k.idle)
+	m.unlist(k)
 	m.size -= k.size
 	delete(m.plans, k.key)
 }
@@ -179,27 +200,34 @@ func (m *batchMemory) drop(k *batchKept) {
 // shrink holds what is remembered within its bounds; what is oldest goes first.
 // m.mu is held.
 func (m *batchMemory) shrink() {
-	for e := m.idle.Front(); e != nil && m.size > maxKept; e = e.Next() {
-		e.Value.(*batchKept).shorten()
+	for e := m.whole.Front(); e != nil && m.size > maxKept; e = m.whole.Front() {
+		m.shorten(e.Value.(*batchKept))
 	}
-	for e := m.idle.Front(); e != nil && m.size > maxKept; e = m.idle.Front() {
+	for e := m.short.Front(); e != nil && m.size > maxKept; e = m.short.Front() {
 		m.drop(e.Value.(*batchKept))
 	}
 }
 
-// shorten leaves nothing of a plan but which writes were made. The memory's mu is
-// held.
-func (k *batchKept) shorten() {
-	if k.short {
-		return
-	}
-	k.short = true
-	for key, c := range k.calls {
-		if c.reads {
-			k.remove(key)
-		} else if c.err == nil {
-			k.set(key, c.withoutResult())
+// shorten leaves nothing of a plan that nobody carries out but which writes were
+// made, and nothing at all if none was. m.mu is held.
+func (m *batchMemory) shorten(k *batchKept) {
+	m.unlist(k)
+	all := k.calls
+	k.calls = map[callKey]*keptCall{} // a map keeps the room of what is taken out of it
+	for key, c := range all {
+		if k.count(-c.size); c.reads {
+			continue
 		}
+		if c.err == nil {
+			bare := c.withoutResult()
+			c = &bare
+		}
+		k.set(key, *c)
+	}
+	if len(k.calls) == 0 {
+		m.drop(k)
+	} else {
+		k.idle = m.short.PushBack(k)
 	}
 }
 
@@ -219,10 +247,14 @@ func withoutResult() *upstream.Result {
 
 func (k *batchKept) remove(key callKey) {
 	if c := k.calls[key]; c != nil {
-		k.size -= c.size
-		k.memory.size -= c.size
+		k.count(-c.size)
 		delete(k.calls, key)
 	}
+}
+
+func (k *batchKept) count(size int) {
+	k.size += size
+	k.memory.size += size
 }
 
 func (k *batchKept) set(key callKey, c keptCall) {
@@ -231,8 +263,7 @@ func (k *batchKept) set(key callKey, c keptCall) {
 		c.size += len(c.result.Raw)
 	}
 	k.calls[key] = &c
-	k.size += c.size
-	k.memory.size += c.size
+	k.count(c.size)
 }
 
 // forget drops what is remembered, but for writes of which nobody knows whether
@@ -296,6 +327,9 @@ func (k *batchKept) put(key callKey, c keptCall) {
 		return
 	}
 	c.made = time.Now()
+	if c.result != nil {
+		c.result = c.result.Alone()
+	}
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	k.set(key, c)

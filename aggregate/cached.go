@@ -37,8 +37,12 @@ type memo struct {
 	failed atomic.Pointer[upstream.Error]
 }
 
+// memoCosts is what a memo costs besides the text of its result, in bytes: most of it
+// is where the members of that are.
+const memoCosts = 384
+
 func newStore(most int64) *cache.Store[*memo] {
-	return cache.New(most, func(v *memo) int { return len(v.res.Raw) })
+	return cache.New(most, func(v *memo) int { return memoCosts + len(v.res.Raw) })
 }
 
 // memory answers reads of one member from earlier answers, and carries equal

@@ -20,8 +20,8 @@ const (
 // What is kept costs besides the bytes in it, roughly.
 const (
 	itemCost = 40  // its header, and what memory is rounded up by
-	pageCost = 160 // its own, the list of its items and what it says
-	restCost = 512 // its handle, its place among the others and its timer
+	pageCost = 112 // its own, the list of its items and what it says
+	restCost = 320 // its handle and its place among the others
 )
 
 // restStore keeps what did not fit into an answer until it is read or expires.
@@ -31,6 +31,7 @@ type restStore struct {
 	rests map[string]*rest
 	order []string // handles, oldest first
 	size  int
+	timer bool // one is set
 }
 
 type rest struct {
@@ -90,7 +91,7 @@ func (s *restStore) keep(o restOwner, pages []restPage) string {
 	s.rests[handle] = &rest{owner: o, pages: pages, size: size, expires: now.Add(restsExpire)}
 	s.order = append(s.order, handle)
 	s.size += size
-	time.AfterFunc(restsExpire, s.sweep) // memory is let go even if nobody asks again
+	s.wake(now)
 	return handle
 }
 
@@ -102,10 +103,21 @@ func sizeOf(items []json.RawMessage) int {
 	return size
 }
 
-func (s *restStore) sweep() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shrink(maxRests, time.Now())
+// wake has memory let go even if nobody asks again. It is one timer for all: one for
+// each would outlive what goes sooner for want of room. s.mu is held.
+func (s *restStore) wake(now time.Time) {
+	if s.timer || len(s.order) == 0 {
+		return
+	}
+	s.timer = true
+	time.AfterFunc(s.rests[s.order[0]].expires.Sub(now), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.timer = false
+		now := time.Now()
+		s.shrink(maxRests, now)
+		s.wake(now)
+	})
 }
 
 // shrink deletes what has expired, and the oldest until at most size bytes are

@@ -87,6 +87,7 @@ type Store[V any] struct {
 	mu      sync.Mutex
 	used    int64
 	shelves []*Shelf[V]
+	timer   bool // one is set
 }
 
 // Shelf is what a store keeps of one source.
@@ -110,8 +111,10 @@ type entry[V any] struct {
 	stale time.Time // until then it may be used for want of a better one
 }
 
-// overhead is what an entry costs beside its value, in bytes.
-const overhead = 256
+const (
+	overhead   = 256         // bytes that an entry costs beside its value
+	sweepEvery = time.Minute // how long something may stay that is too old for any use
+)
 
 // New returns a store without shelves, for values of at most max bytes in all,
 // as size counts them.
@@ -166,7 +169,7 @@ func (h *Shelf[V]) Get(k Key) (Found[V], bool) {
 		return Found[V]{}, false
 	}
 	now := time.Now()
-	if e.epoch != h.Epoch() || !now.Before(e.stale) {
+	if !h.usable(e, now) {
 		h.lru.Remove(k)
 		return Found[V]{}, false
 	}
@@ -208,6 +211,38 @@ func (h *Shelf[V]) Put(k Key, asked Epoch, v V, ttl, stale time.Duration) {
 	for s.used > s.max {
 		s.fullest().lru.RemoveOldest()
 	}
+	s.wake()
+}
+
+// wake has memory let go even if nobody asks again. s.mu is held.
+func (s *Store[V]) wake() {
+	if s.timer || s.used == 0 {
+		return
+	}
+	s.timer = true
+	time.AfterFunc(sweepEvery, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.timer = false
+		now := time.Now()
+		for _, h := range s.shelves {
+			h.sweep(now)
+		}
+		s.wake()
+	})
+}
+
+// sweep removes what is of no use any more. The store's mu is held.
+func (h *Shelf[V]) sweep(now time.Time) {
+	for _, k := range h.lru.Keys() {
+		if e, ok := h.lru.Peek(k); ok && !h.usable(e, now) {
+			h.lru.Remove(k)
+		}
+	}
+}
+
+func (h *Shelf[V]) usable(e *entry[V], now time.Time) bool {
+	return e.epoch == h.Epoch() && now.Before(e.stale)
 }
 
 // fullest returns the shelf that holds most. s.mu is held, and there is one.

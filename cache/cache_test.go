@@ -59,6 +59,30 @@ func TestEntriesExpire(t *testing.T) {
 	})
 }
 
+// What nobody asks for again lets its memory go all the same; what is of use stays.
+func TestWhatIsOldGoesUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStore(1 << 20)
+		crm, erp := st.Shelf(), st.Shelf()
+		crm.Put(key("crm", "alice", "q"), crm.Epoch(), "a", time.Second, 10*time.Second)
+		erp.Put(key("erp", "alice", "q"), erp.Epoch(), "b", 5*time.Second, 0)
+		erp.Put(key("erp", "alice", "r"), erp.Epoch(), "c", time.Second, 90*time.Second)
+		for _, want := range []string{"1 2", "0 1", "0 0"} {
+			_, c := crm.Used()
+			_, e := erp.Used()
+			if got := fmt.Sprint(c, e); got != want {
+				t.Errorf("%s are left, want %s", got, want)
+			}
+			time.Sleep(61 * time.Second)
+		}
+		erp.Put(key("erp", "alice", "q"), erp.Epoch(), "d", time.Second, 0)
+		time.Sleep(61 * time.Second)
+		if bytes, n := erp.Used(); bytes != 0 || n != 0 {
+			t.Error("a store that was empty once is not looked through again")
+		}
+	})
+}
+
 func TestStoreIsBoundedInBytes(t *testing.T) {
 	s := newShelf(100_000)
 	for i := range 1_000 {

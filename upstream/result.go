@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -87,6 +88,14 @@ func IndexedResult(raw json.RawMessage, members []rawjson.Member) (*Result, erro
 func (r *Result) With(raw json.RawMessage) *Result {
 	out := *r
 	out.Raw, out.members = raw, listed(raw)
+	return &out
+}
+
+// Alone returns a copy of the result for keeping: what it came in, which may be much
+// longer, and where its members are go as soon as the result itself does.
+func (r *Result) Alone() *Result {
+	out := *r
+	out.Raw, out.members = bytes.Clone(r.Raw), nil
 	return &out
 }
 

@@ -151,8 +151,12 @@ var batching = []mutant{
 		`if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll {`, `if element != nil && r.put.Add(0) < 0 {`}},
 	{"a write to another source counts as made", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
 		`[]byte(e.m.Identity), `, ``}},
+	{"to remember a plan costs nothing", "aggregate/batchmemory.go", "", "TestPlansAreCountedWithWhatTheyCost", changes{
+		`map[callKey]*keptCall{}, size: planCosts}`, `map[callKey]*keptCall{}}`}},
+	{"what is remembered of a plan has the whole message stay", "aggregate/batchmemory.go", "", "TestPlansAreCountedWithWhatTheyCost", changes{
+		`c.result = c.result.Alone()`, `_ = c.result`}},
 	{"results of others have a write forgotten", "aggregate/batchmemory.go", "", "TestBatchMemoryIsBounded", changes{
-		`		e.Value.(*batchKept).shorten()
-`, `		_ = e
+		`		m.shorten(e.Value.(*batchKept))
+`, `		m.drop(e.Value.(*batchKept))
 `}},
 }

@@ -12,8 +12,12 @@ var keeping = []mutant{
 		`fingerprint, who.Key())`,
 		`fingerprint, "")`}},
 	{"an answer is given when it is too old for any use", "cache/cache.go", "", "TestEntriesExpire", changes{
-		`if e.epoch != h.Epoch() || !now.Before(e.stale) {`,
-		`if e.epoch != h.Epoch() {`}},
+		`return e.epoch == h.Epoch() && now.Before(e.stale)`,
+		`return e.epoch == h.Epoch()`}},
+	{"what is too old for any use stays until it is asked for", "cache/cache.go", "", "TestWhatIsOldGoesUnasked", changes{
+		`			h.sweep(now)
+`, `			_, _ = h, now
+`}},
 	{"an answer of before a purge is kept", "cache/cache.go", "", "TestPurgeReachesWhatIsUnderWay", changes{
 		`if h.closed || h.Epoch() != asked {`,
 		`if asked = h.Epoch(); h.closed {`}},
