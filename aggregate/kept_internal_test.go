@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/bulkhead-mcp/bulkhead/cache"
@@ -107,6 +108,33 @@ func TestPlansAreCountedWithWhatTheyCost(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Plans go when their time is up even if nobody sends another, those too of which
+// only the writes are known, and their memory can be used by the next.
+func TestPlansGoUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newBatchMemory()
+		res := inMessage(t, 3<<20)
+		left := ""
+		for range 2 {
+			for i := range 9 {
+				k := m.enter(numbered(i, -1))
+				k.put(numbered(i, 0), keptCall{batchAnswer: batchAnswer{result: res}})
+				m.leave(k)
+				time.Sleep(time.Second)
+			}
+			for _, wait := range []time.Duration{0, planLasts - 7*time.Second - time.Millisecond, 7 * time.Second} {
+				time.Sleep(wait)
+				m.mu.Lock()
+				left += fmt.Sprint(m.short.Len(), m.whole.Len(), len(m.plans), m.size > 0, " ")
+				m.mu.Unlock()
+			}
+		}
+		if want := strings.Repeat("4 5 9 true 2 5 7 true 0 0 0 false ", 2); left != want {
+			t.Errorf("%s, want %s", left, want)
+		}
+	})
 }
 
 func TestAnswersAreCountedWithWhatTheyCost(t *testing.T) {
