@@ -146,6 +146,27 @@ func TestProcessorTimeCounts(t *testing.T) {
 	}
 }
 
+func TestAColdCopyRuns(t *testing.T) {
+	if _, err := cpuOf(os.Getpid()); err != nil {
+		t.Skip(err)
+	}
+	program, err := exec.LookPath("sh")
+	if err != nil {
+		t.Skip(err)
+	}
+	s := &stage{dir: t.TempDir()}
+	file, err := s.cold(program, "copy")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), file, "-c", "echo hello").Output(); err != nil || string(out) != "hello\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := s.cold(program, "copy"); err == nil {
+		t.Error("a copy that may be in memory was taken again")
+	}
+}
+
 func TestMetricsOfBenchmarks(t *testing.T) {
 	m := parseMetrics("goos: linux\nBenchmarkCall/one-2   \t 10\t 36.9 action-us\t 22.1 checked-us\n" +
 		"BenchmarkCall/one-2   10   40 action-us   20 checked-us\nBenchmarkSearch   200   1500000 ns/op\nBenchmarkBroken 1 x us\nPASS\n")

@@ -97,7 +97,8 @@ func linked(ctx context.Context, s *stage, o options) (report.Section, error) {
 		Title: "Kinds that are not used",
 		Text: "The same program built without REST, OpenAPI, GraphQL and SQL and their libraries, and the real one, with MCP servers configured only. A start is from the start of the process to a full list over stdio, with one HTTP upstream. " +
 			"Memory is that of a process with three HTTP upstreams, three seconds after its start. Anonymous memory is the process's own. Pages of the program file are clean: the system drops them when it needs the memory, " +
-			"and all processes of the same program share them; the kernel maps them sixteen at a time around each that is touched (`fault_around_bytes`), so a larger program has more of them for the same work.",
+			"and all processes of the same program share them; the kernel maps them sixteen at a time around each that is touched (`fault_around_bytes`), so a larger program has more of them for the same work. " +
+			coldText,
 	}
 	overlay, err := s.mcpOnlyOverlay(ctx)
 	if err != nil {
@@ -122,6 +123,11 @@ func linked(ctx context.Context, s *stage, o options) (report.Section, error) {
 			if round > 0 { // the first reads the file
 				t.start, t.cpu = append(t.start, 1000*took.Seconds()), append(t.cpu, 1000*used.Seconds())
 			}
+		}
+	}
+	for i, t := range twins {
+		if t.binary, err = s.cold(t.binary, fmt.Sprintf("linked-%d", i)); err != nil {
+			return out, err
 		}
 	}
 	for range min(o.rounds, 3) {

@@ -12,6 +12,9 @@ import (
 	"github.com/bulkhead-mcp/bulkhead/bench/report"
 )
 
+// coldText says which pages of a program are in memory when it is measured.
+const coldText = "Each program is a copy that nothing of is in memory when it is started first, so that its pages are read as they are touched. A file that was read or written as a whole before, as by an unpacking a moment ago, is mapped in larger pieces, as the kernel keeps it: up to 9 MiB more of it are resident then, all of them clean and shared."
+
 // settle is how long a process is left alone before its memory is read.
 const settle = 3 * time.Second
 
@@ -28,18 +31,27 @@ type resident struct {
 func memory(ctx context.Context, s *stage, o options) (report.Section, error) {
 	out := report.Section{
 		Title: "Memory",
-		Text:  "Resident memory of a process just started, three seconds after its last request, and how much more it is for each session when 200 and then 1,000 legacy sessions over HTTP have been opened and each has listed the tools once. With streams, each also keeps its stream of notifications open, over a connection of its own. Bulkhead has three HTTP upstreams, the relay one.",
+		Text: "Resident memory of a process just started, three seconds after its last request, and how much more it is for each session when 200 and then 1,000 legacy sessions over HTTP have been opened and each has listed the tools once. With streams, each also keeps its stream of notifications open, over a connection of its own. Bulkhead has three HTTP upstreams, the relay one. " +
+			coldText,
 	}
 	t := report.Table{Head: []string{"through", "sessions", "fresh MiB", "KiB more a session at 200", "at 1,000"}}
+	peers, err := s.cold(s.self, "memory-peers")
+	if err != nil {
+		return out, err
+	}
+	own, err := s.cold(s.binary, "memory-own")
+	if err != nil {
+		return out, err
+	}
 	servers := []struct {
-		name  string
-		start func(context.Context) (*process, string, error)
-	}{{"mcp-go relay", s.startRelay}, {"Bulkhead", func(ctx context.Context) (*process, string, error) { return s.startThree(ctx, s.binary) }}}
+		name, program string
+		start         func(context.Context, string) (*process, string, error)
+	}{{"mcp-go relay", peers, s.startRelay}, {"Bulkhead", own, s.startThree}}
 	for _, srv := range servers {
 		for _, streams := range []bool{false, true} {
 			got := resident{crowds: make([][]float64, len(crowds()))}
 			for range min(o.rounds, 2) { // hardly anything disturbs it, and it takes its time
-				if err := got.round(ctx, srv.start, streams); err != nil {
+				if err := got.round(ctx, func() (*process, string, error) { return srv.start(ctx, srv.program) }, streams); err != nil {
 					return out, fmt.Errorf("%s: %w", srv.name, err)
 				}
 			}
@@ -81,13 +93,13 @@ func (s *stage) startThree(ctx context.Context, binary string) (*process, string
 	return startServing(ctx, binary, config, 3)
 }
 
-func (s *stage) startRelay(ctx context.Context) (*process, string, error) {
-	return startPeer(ctx, s.self, "relay", "legacy", s.upstream+path("legacy", few))
+func (s *stage) startRelay(ctx context.Context, program string) (*process, string, error) {
+	return startPeer(ctx, program, "relay", "legacy", s.upstream+path("legacy", few))
 }
 
 // round starts a server, lets the crowds come and ends it.
-func (m *resident) round(ctx context.Context, start func(context.Context) (*process, string, error), streams bool) error {
-	p, url, err := start(ctx)
+func (m *resident) round(ctx context.Context, start func() (*process, string, error), streams bool) error {
+	p, url, err := start()
 	if err != nil {
 		return err
 	}

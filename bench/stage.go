@@ -81,6 +81,15 @@ func (s *stage) tearDown() {
 	_ = os.RemoveAll(s.dir) // what is left is in the directory for temporary files
 }
 
+// cold returns a copy of a program to be started for its memory ([coldCopy]).
+func (s *stage) cold(program, name string) (string, error) {
+	file := filepath.Join(s.dir, name)
+	if err := coldCopy(program, file); err != nil {
+		return "", fmt.Errorf("copying a program: %w", err)
+	}
+	return file, nil
+}
+
 // path of the upstream of an era and a size.
 func path(era string, tools int) string { return fmt.Sprintf("/%s/%d/mcp", era, tools) }
 
