@@ -101,6 +101,8 @@ func (s *shop) answer(ctx context.Context, c *upstream.Call) (*upstream.Result, 
 		return upstream.StructuredResult(map[string]json.RawMessage{"value": get("value")})
 	case fail == "tool":
 		return upstream.TextResult("no such customer", true), nil
+	case fail == "stranger":
+		return nil, &upstream.Error{Kind: upstream.NeedsLogin, Err: errors.New("no grant")}
 	case fail == "busy":
 		return nil, &upstream.Error{Kind: upstream.Overloaded, Err: errors.New("busy")}
 	case fail == "lost":

@@ -261,7 +261,9 @@ func TestBatchSaysWhichElements(t *testing.T) {
 			"If you send the same plan again within 5 minutes, the other missing calls are made, but not these.",
 		`[{"v":1,"f":""},{"v":2},{"v":3}]`: "1 of 2 calls succeeded; m failed (crm invalid_arguments). " +
 			"Correct m (elements 1, 2 alone), and send nothing but that and what depends on it, as a new plan: as it is, it fails again.",
-		`[{"v":1,"f":"busy"}]`:  "1 of 2 calls succeeded; m failed (crm overloaded). Send the same plan again within 5 minutes to make only the missing calls.",
+		`[{"v":1,"f":"busy"}]`: "1 of 2 calls succeeded; m failed (crm overloaded). Send the same plan again within 5 minutes to make only the missing calls.",
+		`[{"v":1,"f":"stranger"},{"v":2,"f":""}]`: "1 of 2 calls succeeded; m failed (crm needs_login). The user has to sign in for m (element 0 alone) first, as the error says. " +
+			"Send the same plan again within 5 minutes to make only the missing calls.",
 		`[{"v":1,"f":"never"}]`: "1 of 2 calls succeeded; m failed (crm denied).", // as its error says, that does not help
 		`[{"v":5,"f":"lost"}]`:  "1 of 2 calls succeeded; m failed (crm write_outcome_unknown). Nobody knows whether m (element 0 alone) happened: find out before you make such a call again.",
 	} {

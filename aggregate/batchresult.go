@@ -150,7 +150,7 @@ func (it *batchItem) elements() {
 // Once Bulkhead has stopped nothing is known any more of a plan.
 func summaryOf(items []batchItem, stopped bool) string {
 	ok, reused, again, failed := 0, 0, false, false
-	var missing, unsure, hidden, wrong []string
+	var missing, unsure, hidden, wrong, unknown []string
 	for i := range items {
 		it := &items[i]
 		switch it.Status {
@@ -179,6 +179,9 @@ func summaryOf(items []batchItem, stopped bool) string {
 		if which := it.which((*batchItem).wrong); which != "" {
 			wrong = append(wrong, which)
 		}
+		if which := it.which(func(o *batchItem) bool { return o.Code == upstream.NeedsLogin.Code() }); which != "" {
+			unknown = append(unknown, which)
+		}
 		again = again || it.which((*batchItem).missed) != ""
 	}
 	s := fmt.Sprintf("%d of %d calls succeeded", ok, len(items))
@@ -197,6 +200,9 @@ func summaryOf(items []batchItem, stopped bool) string {
 	}
 	if len(hidden) > 0 {
 		s += " " + strings.Join(hidden, ", ") + " was carried out, but its result cannot be shown: do not make it again."
+	}
+	if len(unknown) > 0 {
+		s += " The user has to sign in for " + strings.Join(unknown, ", ") + " first, as the error says."
 	}
 	switch {
 	case stopped:
