@@ -285,14 +285,12 @@ func (r *batchRun) carryOut(ctx context.Context, c *upstream.Call, e *entry) (*u
 // unasked says of a call that needs what the client has, but not in the middle of a
 // plan, how it can be made: the client is not to believe that it lacks something.
 func (r *batchRun) unasked(c *upstream.Call, err error) error {
-	e := upstream.AsError(c.Upstream, c.Name, err)
-	what, lacking := strings.CutSuffix(e.Public, cannotDo)
-	what, needs := strings.CutPrefix(what, itNeeds)
-	if r.call.Back.Ask != nil || e.Kind != upstream.Denied || !lacking || !needs || !hasAll(r.call.Back.Capabilities, what) {
+	need, ok := errors.AsType[*incapable](err)
+	if !ok || r.call.Back.Ask != nil || need.lacks(r.call.Back.Capabilities) != "" {
 		return err
 	}
-	said := *e
-	said.Public = fmt.Sprintf("%s%s, which is not possible in the middle of a plan: %s has to be called by itself", itNeeds, what, c.Exposed)
+	said := *upstream.AsError(c.Upstream, c.Name, err)
+	said.Public = fmt.Sprintf("%s, which is not possible in the middle of a plan: %s has to be called by itself", need.all(), c.Exposed)
 	return &said
 }
 

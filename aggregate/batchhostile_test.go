@@ -285,6 +285,7 @@ func TestBatchAsks(t *testing.T) {
 		}{
 			"by requests": {&aggregate.Request{Principal: alice, Session: "1", Back: upstream.Back{Ask: ask, Capabilities: json.RawMessage(everything)}}, "a ok, b ok, e ok"},
 			"by results":  {&aggregate.Request{Principal: alice, Session: "2", Modern: true, Back: upstream.Back{Capabilities: json.RawMessage(everything)}}, "a error tool_error, b error tool_error, e error denied"},
+			"elsewhere":   {&aggregate.Request{Principal: alice, Session: "4", Modern: true, Back: upstream.Back{Capabilities: json.RawMessage(`{"elicitation":{"url":{}}}`)}}, "a error tool_error, b error tool_error, e error denied"},
 			"not at all":  {&aggregate.Request{Principal: alice, Session: "3", Back: upstream.Back{}}, "a error tool_error, b error tool_error, e error denied"},
 		} {
 			a := callAs(t, v, c.r, "bulkhead_batch_read", plan)

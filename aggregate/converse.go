@@ -326,19 +326,8 @@ func asked(raw json.RawMessage) (*upstream.Result, error) {
 }
 
 // fault is a failure in which an upstream did what it may not.
-func (t conversation) fault(kind upstream.Kind, public string) error {
+func (t conversation) fault(kind upstream.Kind, public string) *upstream.Error {
 	return &upstream.Error{Upstream: t.c.Upstream, Tool: t.c.Name, Op: string(t.c.Op), Kind: kind, Sent: true, Public: public}
-}
-
-// What stands before and after that which a client cannot do.
-const (
-	itNeeds  = "it needs "
-	cannotDo = ", which this client does not have"
-)
-
-// incapable is the failure of a call for which the client is missing something.
-func (t conversation) incapable(what string) error {
-	return t.fault(upstream.Denied, itNeeds+what+cannotDo)
 }
 
 // named gives a failure that is about the client's capabilities its words.
@@ -354,6 +343,7 @@ func (t conversation) named(err error) error {
 	case e.RPC.Code == codeMissingCapability && t.m.DenyAsk:
 		named := missingCapability(e)
 		named.Public = strings.Replace(named.Public, "this client does not have", `the configuration denies (ask = "deny")`, 1)
+		named.Err = e // whatever the client has
 		return named
 	case e.RPC.Code == codeMissingCapability:
 		return missingCapability(e)

@@ -93,7 +93,7 @@ func (t conversation) openFirst(e *upstream.Error) (*upstream.Result, error) {
 			return nil, t.fault(upstream.UpstreamError, fmt.Sprintf("it has the user open more than %d addresses", maxQuestions))
 		}
 		if what := lacks(t.c.Back.Capabilities, q); what != "" {
-			return nil, t.incapable(what)
+			return nil, t.incapable(what, func(caps json.RawMessage) string { return lacks(caps, q) })
 		}
 		n++
 		requests = addQuestion(requests, "url"+strconv.Itoa(n), t.c.Upstream, q)

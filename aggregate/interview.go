@@ -144,7 +144,7 @@ func (i *interview) question(m rawjson.Member) (*asking, error) {
 		caps = nil
 	}
 	if what := lacks(caps, q.Question); what != "" {
-		return nil, i.incapable(what)
+		return nil, i.incapable(what, func(caps json.RawMessage) string { return lacks(caps, q.Question) })
 	}
 	if url, ok := isURL(q.Question); ok {
 		q.url, q.answer = url, i.urls[url]

@@ -3,8 +3,6 @@ package aggregate
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/bulkhead-mcp/bulkhead/upstream"
 	"github.com/bulkhead-mcp/bulkhead/upstream/rawjson"
@@ -131,44 +129,6 @@ func withFacts(data json.RawMessage, e *upstream.Error) json.RawMessage {
 		data = json.RawMessage("{}")
 	}
 	return set(data, MetaError, facts)
-}
-
-// missingCapability says in words what an upstream's -32021 says in data
-// (MCP 2026-07-28, MissingRequiredClientCapabilityError).
-func missingCapability(e *upstream.Error) *upstream.Error {
-	required, _ := rawjson.Get(e.RPC.Data, "requiredCapabilities")
-	var names []string
-	for m := range rawjson.Members(required) {
-		if m.Name != "extensions" {
-			names = append(names, m.Name)
-			continue
-		}
-		for x := range rawjson.Members(m.Value) {
-			names = append(names, theExtension+x.Name)
-		}
-	}
-	slices.Sort(names)
-	what := "a capability"
-	if len(names) > 0 {
-		what = Printable(strings.Join(names, ", "), 200)
-	}
-	return &upstream.Error{Upstream: e.Upstream, Tool: e.Tool, Op: e.Op, Kind: upstream.Denied, Sent: e.Sent,
-		Public: itNeeds + what + cannotDo, Err: e}
-}
-
-const theExtension = "the extension "
-
-// hasAll reports whether a client has everything that is named as [missingCapability]
-// and [lacks] do.
-func hasAll(caps json.RawMessage, what string) bool {
-	for name := range strings.SplitSeq(what, ", ") {
-		extension, is := strings.CutPrefix(name, theExtension)
-		capability, _, _ := strings.Cut(name, " ") // in some mode
-		if _, ok := rawjson.Get(caps, capability); is && !declares(caps, extension) || !is && !ok {
-			return false
-		}
-	}
-	return true
 }
 
 // elicitations is the URL elicitation error (MCP 2025-11-25, elicitation,
