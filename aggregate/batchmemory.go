@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -52,8 +51,12 @@ type batchKept struct {
 	size   int
 }
 
-// callKey is a call of a plan with its arguments, and the source that it goes to.
-type callKey [sha256.Size]byte
+// callKey is a call of a plan with its arguments, and the source that it goes to; of
+// equal ones that are made for a list, so many were before it.
+type callKey struct {
+	sum    [sha256.Size]byte
+	before int
+}
 
 // keptCall is a call that was made.
 type keptCall struct {
@@ -318,6 +321,18 @@ func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswe
 	return c.batchAnswer, true
 }
 
+// lowest returns the key under which a write is remembered: the first of its equals
+// that is free. If one before it failed and the list has one less by the next time, that
+// one is not to be made in the place of the other. k.memory.mu is held.
+func (k *batchKept) lowest(key callKey) callKey {
+	for n := range key.before {
+		if low := (callKey{key.sum, n}); k.calls[low] == nil {
+			return low
+		}
+	}
+	return key
+}
+
 // put remembers a call that succeeded, and one of which nobody knows whether it was
 // carried out. Its circumstances are from before the call: who made it may have
 // another credential by now.
@@ -332,6 +347,9 @@ func (k *batchKept) put(key callKey, c keptCall) {
 	}
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
+	if !c.reads {
+		key = k.lowest(key)
+	}
 	k.set(key, c)
 	if k.memory.shrink(); k.memory.size <= maxKept {
 		return
@@ -372,9 +390,9 @@ func (r *batchRun) keyOf(s plan.Step, e *entry) callKey {
 	if s.Item >= 0 || e.tool.Hints.ReadOnly {
 		arguments = argumentForm(s.Arguments)
 	}
-	key := digest([]byte(s.Node.ID), []byte(e.m.Identity), []byte(e.tool.Name), arguments)
+	key := callKey{sum: digest([]byte(s.Node.ID), []byte(e.m.Identity), []byte(e.tool.Name), arguments)}
 	if s.Item >= 0 {
-		key = digest(key[:], strconv.AppendInt(nil, r.equals.before(key), 10))
+		key.before = r.equals.before(key.sum)
 	}
 	return key
 }
@@ -383,18 +401,18 @@ func (r *batchRun) keyOf(s plan.Step, e *entry) callKey {
 // apart. It makes no difference which of them is which.
 type equals struct {
 	mu   sync.Mutex
-	seen map[callKey]int64
+	seen map[[sha256.Size]byte]int
 }
 
 // before returns how many of these there were before.
-func (q *equals) before(k callKey) int64 {
+func (q *equals) before(sum [sha256.Size]byte) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.seen == nil {
-		q.seen = map[callKey]int64{}
+		q.seen = map[[sha256.Size]byte]int{}
 	}
-	q.seen[k]++
-	return q.seen[k] - 1
+	q.seen[sum]++
+	return q.seen[sum] - 1
 }
 
 // circumstances returns those of a call of this tool at this moment.

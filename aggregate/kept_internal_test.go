@@ -91,7 +91,7 @@ func TestPlansAreCountedWithWhatTheyCost(t *testing.T) {
 				for i := range c.plans {
 					k := m.enter(numbered(i, -1))
 					for j := range c.calls {
-						k.put(numbered(i, j), keptCall{batchAnswer: batchAnswer{result: inMessage(t, c.size)}, reads: !c.writes || j%2 > 0})
+						k.put(callKey{sum: numbered(i, j)}, keptCall{batchAnswer: batchAnswer{result: inMessage(t, c.size)}, reads: !c.writes || j%2 > 0})
 					}
 					m.leave(k)
 				}
@@ -120,7 +120,7 @@ func TestPlansGoUnasked(t *testing.T) {
 		for range 2 {
 			for i := range 9 {
 				k := m.enter(numbered(i, -1))
-				k.put(numbered(i, 0), keptCall{batchAnswer: batchAnswer{result: res}})
+				k.put(callKey{sum: numbered(i, 0)}, keptCall{batchAnswer: batchAnswer{result: res}})
 				m.leave(k)
 				time.Sleep(time.Second)
 			}
