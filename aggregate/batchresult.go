@@ -149,8 +149,8 @@ func (it *batchItem) elements() {
 // summaryOf says in a sentence what is missing and why, and what to do about it.
 // Once Bulkhead has stopped nothing is known any more of a plan.
 func summaryOf(items []batchItem, stopped bool) string {
-	ok, reused, again, failed := 0, 0, false, false
-	var missing, unsure, hidden, wrong, unknown []string
+	ok, reused, failed := 0, 0, false
+	var missing []string
 	for i := range items {
 		it := &items[i]
 		switch it.Status {
@@ -159,7 +159,6 @@ func summaryOf(items []batchItem, stopped bool) string {
 			if it.Reused {
 				reused++
 			}
-			continue
 		case plan.Failed:
 			why := strings.Trim(string(it.Source)+" "+it.Code, " ")
 			if it.astray {
@@ -170,19 +169,6 @@ func summaryOf(items []batchItem, stopped bool) string {
 		case plan.Skipped:
 			missing = append(missing, it.ID+" was skipped")
 		}
-		if which := it.which(func(o *batchItem) bool { return o.unsure && !o.hidden }); which != "" {
-			unsure = append(unsure, which)
-		}
-		if which := it.which(func(o *batchItem) bool { return o.hidden }); which != "" {
-			hidden = append(hidden, which)
-		}
-		if which := it.which((*batchItem).wrong); which != "" {
-			wrong = append(wrong, which)
-		}
-		if which := it.which(func(o *batchItem) bool { return o.Code == upstream.NeedsLogin.Code() }); which != "" {
-			unknown = append(unknown, which)
-		}
-		again = again || it.which((*batchItem).missed) != ""
 	}
 	s := fmt.Sprintf("%d of %d calls succeeded", ok, len(items))
 	if reused > 0 {
@@ -192,22 +178,24 @@ func summaryOf(items []batchItem, stopped bool) string {
 		return s + "."
 	}
 	s += "; " + strings.Join(missing, ", ") + "."
-	if len(wrong) > 0 {
-		s += " Correct " + strings.Join(wrong, ", ") + ", and send nothing but that and what depends on it, as a new plan: as it is, it fails again."
+	if which := whichOf(items, (*batchItem).wrong); which != "" {
+		s += " Correct " + which + ", and send nothing but that and what depends on it, as a new plan: as it is, it fails again."
 	}
-	if len(unsure) > 0 {
-		s += " Nobody knows whether " + strings.Join(unsure, ", ") + " happened: find out before you make such a call again."
+	unsure := whichOf(items, func(it *batchItem) bool { return it.unsure && !it.hidden })
+	if unsure != "" {
+		s += " Nobody knows whether " + unsure + " happened: find out before you make such a call again."
 	}
-	if len(hidden) > 0 {
-		s += " " + strings.Join(hidden, ", ") + " was carried out, but its result cannot be shown: do not make it again."
+	if which := whichOf(items, func(it *batchItem) bool { return it.hidden }); which != "" {
+		s += " " + which + " was carried out, but its result cannot be shown: do not make it again."
 	}
-	if len(unknown) > 0 {
-		s += " The user has to sign in for " + strings.Join(unknown, ", ") + " first, as the error says."
+	if which := whichOf(items, func(it *batchItem) bool { return it.Code == upstream.NeedsLogin.Code() }); which != "" {
+		s += " The user has to sign in for " + which + " first, as the error says."
 	}
+	again := whichOf(items, (*batchItem).missed) != ""
 	switch {
 	case stopped:
 		s += " Bulkhead was stopped, and forgets this plan: send what is missing as a new one, without what succeeded."
-	case again && len(unsure) > 0:
+	case again && unsure != "":
 		s += " If you send the same plan again within 5 minutes, the other missing calls are made, but not these."
 	case again || !failed: // the time was up
 		s += " Send the same plan again within 5 minutes to make only the missing calls."
@@ -227,6 +215,17 @@ func (it *batchItem) missed() bool {
 
 // namedElements is how many elements of a list are named at most.
 const namedElements = 10
+
+// whichOf names the calls that are missing and of which something is so.
+func whichOf(items []batchItem, so func(*batchItem) bool) string {
+	var names []string
+	for i := range items {
+		if which := items[i].which(so); which != "" && items[i].Status != plan.OK {
+			names = append(names, which)
+		}
+	}
+	return strings.Join(names, ", ")
+}
 
 // which names a call of which something is so, with the elements that this is about
 // where it was made for each of a list; "" if it is not so.

@@ -102,11 +102,11 @@ var batching = []mutant{
 		`total > limit && `, `total > 1<<40 && `}},
 	{"what is held back of a plan is anybody's", "aggregate/batchresult.go", "", "TestBatchHoldsBackForWhoAsked", changes{
 		`restOwner{r.call.Principal, source}`, `restOwner{upstream.Local(), source}`}},
-	{"what a plan has brought is anybody's", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
+	{"what a plan has brought is anybody's", "aggregate/batchkey.go", "", "TestBatchSentAgain", changes{
 		`digest([]byte(c.Principal.Key()), `, `digest(`}},
-	{"what a plan has brought is any session's", "aggregate/batchmemory.go", "", "TestBatchSentAgain", changes{
+	{"what a plan has brought is any session's", "aggregate/batchkey.go", "", "TestBatchSentAgain", changes{
 		`[]byte(c.Session), `, ``}},
-	{"a plan is another when it is written anew", "aggregate/batchmemory.go", "", "TestBatchWrittenAnew", changes{
+	{"a plan is another when it is written anew", "aggregate/batchkey.go", "", "TestBatchWrittenAnew", changes{
 		`[]byte(c.Name), planForm(calls))`, `[]byte(c.Name), calls)`}},
 	{"a plan runs beside itself", "aggregate/batchmemory.go", "", "TestBatchSentTwiceAtOnce", changes{
 		`make(chan struct{}, 1)`, `make(chan struct{}, 2)`}},
@@ -133,7 +133,7 @@ var batching = []mutant{
 		`if s.last.by == plan {`, `if false {`}},
 	{"a plan that is sent again makes its writes from something else", "aggregate/batchmemory.go", "", "TestBatchKeepsWhatItsWritesWereMadeFrom", changes{
 		`c.reads && !settled && (`, `c.reads && (`}},
-	{"a write is another one where it would be made from something else", "aggregate/batchmemory.go", "", "TestAWriteIsMadeOnceWhateverIsReadAnew", changes{
+	{"a write is another one where it would be made from something else", "aggregate/batchkey.go", "", "TestAWriteIsMadeOnceWhateverIsReadAnew", changes{
 		`if s.Item >= 0 || e.tool.Hints.ReadOnly {`, `if e.tool != nil {`}},
 	{"who stands behind another of its plan waits as long again", "upstream/gate/bulkhead.go", "", "TestAPlanIsRefusedLikeACall", changes{
 		`if late {`, `if late && b == nil {`}},
@@ -143,7 +143,7 @@ var batching = []mutant{
 		`	v := r.view
 `, `	v := &View{agg: r.agg}
 `}},
-	{"the plan of one client is another's", "aggregate/batchmemory.go", "", "TestBatchOfAnotherClient", changes{
+	{"the plan of one client is another's", "aggregate/batchkey.go", "", "TestBatchOfAnotherClient", changes{
 		`[]byte(c.Client), `, ``}},
 	{"what has succeeded for a list is to be sent again", "aggregate/batchresult.go", "", "TestBatchSaysWhichElements", changes{
 		`	if it.Items == nil {
@@ -151,7 +151,7 @@ var batching = []mutant{
 		if so(it) {`}},
 	{"what a list is made of costs nothing", "aggregate/plan/run.go", "", "TestBombs", changes{
 		`if element != nil && r.put.Add(int64(len(s.Node.Arguments))) > maxAll {`, `if element != nil && r.put.Add(0) < 0 {`}},
-	{"a write to another source counts as made", "aggregate/batchmemory.go", "", "TestBatchAfterAChange", changes{
+	{"a write to another source counts as made", "aggregate/batchkey.go", "", "TestBatchAfterAChange", changes{
 		`[]byte(e.m.Identity), `, ``}},
 	{"to remember a plan costs nothing", "aggregate/batchmemory.go", "", "TestPlansAreCountedWithWhatTheyCost", changes{
 		`map[callKey]*keptCall{}, size: planCosts}`, `map[callKey]*keptCall{}}`}},
