@@ -293,18 +293,6 @@ func (k *batchKept) get(key callKey, as circumstances, settled bool) (batchAnswe
 	return c.batchAnswer, true
 }
 
-// lowest returns the key under which a write is remembered: the first of its equals
-// that is free. If one before it failed and the list has one less by the next time, that
-// one is not to be made in the place of the other. k.memory.mu is held.
-func (k *batchKept) lowest(key callKey) callKey {
-	for n := range key.before {
-		if low := (callKey{key.sum, n}); k.calls[low] == nil {
-			return low
-		}
-	}
-	return key
-}
-
 // put remembers a call that succeeded, and one of which nobody knows whether it was
 // carried out. Its circumstances are from before the call: who made it may have
 // another credential by now.
@@ -319,9 +307,6 @@ func (k *batchKept) put(key callKey, c keptCall) {
 	}
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
-	if !c.reads {
-		key = k.lowest(key)
-	}
 	k.set(key, c)
 	if k.memory.shrink(); k.memory.size <= maxKept {
 		return

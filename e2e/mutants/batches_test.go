@@ -81,8 +81,6 @@ var batching = []mutant{
 	{"the progress of a plan stands still", "aggregate/batch.go", "", "TestBatchMoves", changes{
 		`			r.moved++
 `, ``}},
-	{"what is made twice is made again where the first time has failed", "aggregate/batchmemory.go", "", "TestAWriteOfAListIsMadeOnceWhereverItStands", changes{
-		`key = k.lowest(key)`, `_ = k.lowest(key)`}},
 	{"who cannot be asked in a plan is told to be incapable", "aggregate/batch.go", "", "TestBatchAsks", changes{
 		`unbegun(ctx, c, r.unasked(c, err))`, `unbegun(ctx, c, err)`}},
 	{"a plan holds whatever it is answered", "aggregate/batch.go", "", "TestBatchOfManyResults", changes{
